@@ -1,0 +1,59 @@
+# make lab        set up on the first call, then open the course in JupyterLab
+# make test       every test and every notebook
+# make lint       ruff on code and notebooks
+# make notebooks  execute all notebooks and save them (ONLY="03 04" for some)
+# make doctor     what this machine has, and what is wrong with it
+# make clean      forget the set-up
+
+PYTHON ?= python3
+# pytest-xdist's workers; a notebook's cells stay together on one of them
+WORKERS ?= 2
+ONLY ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# matplotlib lists the machine's fonts on its first import; better now than in the reader's first cell
+WARM_UP := $(BIN)/python -c 'import torch, matplotlib.font_manager' 2>/dev/null
+
+.PHONY: lab test lint notebooks doctor clean
+.DELETE_ON_ERROR:
+
+lab: $(VENV)/lab.stamp
+	$(BIN)/python -m jupyterlab notebooks/00_welcome.ipynb \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 10
+
+lint: $(VENV)/test.stamp
+	$(BIN)/python -m ruff check
+
+notebooks: $(VENV)/test.stamp
+	$(BIN)/python notebooks/execute.py $(ONLY)
+
+doctor: $(VENV)/lab.stamp
+	$(BIN)/python -m gptlib doctor
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/lab.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(WARM_UP)
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@$(WARM_UP)
+	@touch $(VENV)/lab.stamp $@
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON) here: install Python 3.10 or newer, or name yours: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "This is $$($(PYTHON) --version 2>&1); the course needs Python 3.10 or newer. Name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "This Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Setting up in $(VENV): about a gigabyte, a few minutes, once."
+	@$(PYTHON) -m venv $(VENV)

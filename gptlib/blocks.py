@@ -1,0 +1,100 @@
+"""The block that a GPT stacks (notebook 07).
+
+Attention gathers from other positions, an MLP works on each alone, and both add to the residual stream.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gptlib.attention import LayerCache, MultiHeadAttention, check_width
+from gptlib.config import GPTConfig
+
+
+def layer_norm(
+    x: Float[Tensor, "*batch d_model"],
+    weight: Float[Tensor, " d_model"],
+    bias: Float[Tensor, " d_model"] | None = None,
+    eps: float = 1e-5,
+) -> Float[Tensor, "*batch d_model"]:
+    """Give each vector mean 0 and variance 1, then a learned scale and shift; `LayerNorm` is its fused twin.
+
+    Raises ValueError when weight or bias does not have x's last dimension.
+    Ba et al. 2016, "Layer Normalization", section 3.
+    """
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.shape != x.shape[-1:]:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
+    mean = x.mean(dim=-1, keepdim=True)
+    variance = x.var(dim=-1, keepdim=True, correction=0)
+    normed = weight * (x - mean) / torch.sqrt(variance + eps)
+    return normed if bias is None else normed + bias
+
+
+def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x times, nearly, the chance that a standard normal number is below x. `MLP` does the same, fused.
+
+    The tanh approximation, which is what GPT-2 was trained with.
+    Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
+    """
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+class LayerNorm(nn.Module):
+    """`layer_norm` with a learned weight and bias, by torch's fused kernel. eps is 1e-5, as in GPT-2."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.d_model))
+        self.bias = nn.Parameter(torch.zeros(config.d_model)) if config.bias else None
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        check_width(x, len(self.weight))
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps=1e-5)
+
+
+class MLP(nn.Module):
+    """Widen, bend, narrow: the same small network at every position. Vaswani et al. 2017, section 3.3."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.d_model, config.mlp_width, bias=config.bias)
+        self.gelu = nn.GELU(approximate="tanh")
+        self.down = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        check_width(x, self.up.in_features)
+        hidden = self.gelu(self.up(x))  # (…, d_model) -> (…, d_mlp)
+        return self.dropout(self.down(hidden))  # (…, d_mlp) -> (…, d_model)
+
+
+# Chosen by config.norm and config.mlp when a model is built.
+NORM_CLASSES = {"layernorm": LayerNorm}
+MLP_CLASSES = {"gelu": MLP}
+
+
+class Block(nn.Module):
+    """Read the residual stream through a norm, add attention to it; read it again, add the MLP.
+
+    Norms come before, inside each branch, so the stream itself runs through unchanged
+    (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attention_norm = NORM_CLASSES[config.norm](config)
+        self.attention = MultiHeadAttention(config)
+        self.mlp_norm = NORM_CLASSES[config.norm](config)
+        self.mlp = MLP_CLASSES[config.mlp](config)
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], cache: LayerCache | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        x = x + self.attention(self.attention_norm(x), cache)
+        return x + self.mlp(self.mlp_norm(x))

@@ -1,0 +1,273 @@
+"""Charts: losses against their floor, and named lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
+
+from gptlib.viz.checking import Array, Index, Number, a_number, as_array, as_marks
+from gptlib.viz.drawing import (
+    DASHES,
+    FAINT,
+    HATCH,
+    INK,
+    MASKED,
+    PALETTE,
+    SOFT,
+    Drawing,
+    new_axes,
+    new_figure,
+    set_title,
+    spread,
+    styled,
+)
+
+WIDTH = 5.6  # inches of a chart's axes
+
+
+@styled
+def loss_curves(
+    curves: Mapping[str, Array],
+    floor: Number | None = None,
+    marks: Mapping[str, Number] | None = None,
+    title: str = "The loss falls towards the entropy floor",
+    x_label: str = "training step",
+    y_label: str = "loss (nats per token)",
+    log_x: bool = False,
+    smooth: Index = 1,
+) -> Drawing:
+    """Losses along training, with the lowest loss that is possible and with the losses of other models.
+
+    Args:
+        curves: name -> (steps, losses), both (n,).
+        floor: the entropy floor: no model is below it on average. A dashed line, hatched beneath.
+        marks: name -> loss of a baseline, each a dotted line.
+        smooth: draw the mean of so many neighbouring losses over the faint raw curve; 1 draws the raw curve.
+
+    Returns:
+        A Drawing with an array (2, n) of steps and losses under each curve's name, as given and not smoothed,
+        and a scalar under each mark's name and "floor".
+
+    Raises:
+        ValueError: no curves, steps and losses of different lengths, NaN, or a name used twice.
+    """
+    curves = _curves("curves", curves)
+    lines, marks = as_marks(marks, curves), dict(marks or {})
+    if smooth < 1:
+        raise ValueError(f"smooth must be 1 or more, got {smooth}")
+    if floor is not None:
+        floor = a_number("floor", floor)
+        if "floor" in curves or "floor" in marks:
+            raise ValueError('"floor" names the entropy floor; call that curve or mark something else')
+        lines = {**lines, "floor": np.array(floor)}
+    values = np.concatenate(
+        [curve[1] for curve in curves.values()] + [np.atleast_1d(value) for value in lines.values()]
+    )
+    low, high = values.min(), values.max()
+    margin = 0.06 * (high - low or 1.0)
+
+    figure, axes = _chart(len(curves) + len(lines), log_x, False)
+    axes.set_ylim(low - (2 * margin if floor is not None else margin), high + margin)
+    _set_x(axes, curves, log_x)
+    labels = _draw_curves(axes, curves, smooth)
+    for name, value in lines.items():
+        if name == "floor":
+            bottom = axes.get_ylim()[0]
+            axes.axhspan(
+                bottom, floor, facecolor=MASKED, edgecolor=HATCH, hatch="/////", linewidth=0, zorder=0.5
+            )
+            axes.axhline(floor, color=INK, linestyle=(0, (5, 2)), linewidth=1.3)
+            labels.append((floor, f"entropy floor {floor:.2f}", INK, "bold"))
+        else:
+            axes.axhline(value, color=FAINT, linestyle=(0, (1, 1.8)), linewidth=1.2, zorder=1)
+            labels.append((float(value), f"{name} {float(value):.2f}", SOFT, "normal"))
+    _label_right(axes, labels)
+    _finish(axes, title, x_label, y_label)
+    return Drawing(figure, {**curves, **lines})
+
+
+@styled
+def line_chart(
+    lines: Mapping[str, Array],
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    marks: Mapping[str, Number] | None = None,
+) -> Drawing:
+    """Several named lines, each labelled at its end; points are marked when they are few.
+
+    Args:
+        lines: name -> (x, y), both (n,).
+        log_x, log_y: a logarithmic axis; every value must then be more than 0.
+        marks: name -> value of y, each a dotted line across.
+
+    Returns:
+        A Drawing with an array (2, n) of x and y under each line's name, and a scalar under each mark's name.
+
+    Raises:
+        ValueError: no lines, x and y of different lengths, NaN, values a logarithmic axis cannot show, a
+            name used twice.
+    """
+    lines = _curves("lines", lines)
+    across = as_marks(marks, lines)
+    values = np.concatenate(
+        [line[1] for line in lines.values()] + [np.atleast_1d(value) for value in across.values()]
+    )
+    if log_y and values.min() <= 0:
+        raise ValueError(f"log_y needs values more than 0, got {values.min():g}; pass log_y=False")
+    figure, axes = _chart(len(lines) + len(across), log_x, log_y)
+    low, high = values.min(), values.max()
+    if log_y:
+        factor = (high / low) ** 0.06 if high > low else 2.0
+        axes.set_ylim(low / factor, high * factor)
+    else:
+        margin = 0.06 * (high - low or 1.0)
+        axes.set_ylim(low - margin, high + margin)
+    _set_x(axes, lines, log_x)
+    labels = _draw_curves(axes, lines, 1)
+    for name, value in across.items():
+        axes.axhline(value, color=FAINT, linestyle=(0, (1, 1.8)), linewidth=1.2, zorder=1)
+        labels.append((float(value), f"{name} {_plain(float(value))}", SOFT, "normal"))
+    _label_right(axes, labels)
+    _finish(axes, title, x_label, y_label)
+    return Drawing(figure, {**lines, **across})
+
+
+# --- what the charts share ------------------------------------------------------------------------------
+
+
+def _curves(argument: str, curves: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    if not isinstance(curves, Mapping):
+        raise TypeError(f"{argument} must be a dictionary of name -> (x, y), got {type(curves).__name__}")
+    if not curves:
+        raise ValueError(f"{argument} is empty; it needs at least one name -> (x, y)")
+    stacked = {}
+    for name, pair in curves.items():
+        if len(pair) != 2:
+            raise ValueError(f"{argument}[{name!r}] must be a pair (x, y), got {len(pair)} entries")
+        x, y = (as_array(f"{argument}[{name!r}]", part, 1, "(n,)") for part in pair)
+        if len(x) != len(y):
+            raise ValueError(
+                f"{argument}[{name!r}] has {len(x)} values of x but {len(y)} of y; they must be as many"
+            )
+        stacked[name] = np.stack([x, y])
+    return stacked
+
+
+class PlainFormatter(ScalarFormatter):
+    """Ticks with equal decimals, thousands apart, and no offset or power of ten at the axis's end."""
+
+    def __init__(self) -> None:
+        super().__init__(useOffset=False, useMathText=False)
+        self.set_scientific(False)
+
+    def __call__(self, x: Number, pos: int | None = None) -> str:
+        return f"{x:,.0f}" if abs(x) >= 1000 else super().__call__(x, pos)
+
+
+def _plain(value: Number, _: object = None) -> str:
+    """A number as a person writes it: 0.01, 12.5, 1,000, 3 million."""
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _chart(n_labels: int, log_x: bool, log_y: bool) -> tuple[Figure, Axes]:
+    height = max(3.3, 0.2 * n_labels + 0.3)
+    figure = new_figure(WIDTH + 4, height + 2)
+    axes = new_axes(figure, 1, 1, WIDTH, height)
+    if log_x:
+        axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+    for axis, logarithmic in ((axes.xaxis, log_x), (axes.yaxis, log_y)):
+        if logarithmic:
+            axis.set_major_formatter(FuncFormatter(_plain))
+            axis.set_minor_formatter(NullFormatter())
+        else:
+            axis.set_major_formatter(PlainFormatter())
+    axes.grid(axis="y")
+    return figure, axes
+
+
+def _set_x(axes: Axes, curves: Mapping[str, np.ndarray], log_x: bool) -> None:
+    x = np.concatenate([curve[0] for curve in curves.values()])
+    if log_x and x.min() <= 0:
+        raise ValueError(
+            f"log_x needs x more than 0, got {x.min():g}; pass log_x=False or leave that point out"
+        )
+    low, high = x.min(), x.max()
+    if low == high:
+        low, high = (low / 2, high * 2) if log_x else (low - 0.5, high + 0.5)
+    axes.set_xlim(low, high)
+
+
+def _draw_curves(
+    axes: Axes, curves: Mapping[str, np.ndarray], smooth: Index
+) -> list[tuple[Number, str, str, str]]:
+    labels = []
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        colour, dash = PALETTE[index % len(PALETTE)], DASHES[index // len(PALETTE) % len(DASHES)]
+        window = smooth if len(y) >= 4 * smooth else 1  # a curve of few points is drawn as it is
+        if window > 1:
+            axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.3, zorder=2)
+            y = np.convolve(y, np.full(window, 1 / window), "valid")
+            x = x[window - 1 :]
+        few = len(x) <= 25
+        marker = "osD^vP"[index % 6] if few else None
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linestyle=dash,
+            marker=marker,
+            markersize=4.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            zorder=3,
+            clip_on=not few,
+        )
+        labels.append((float(y[-1]), name, colour, "bold"))
+    return labels
+
+
+def _label_right(axes: Axes, labels: list[tuple[Number, str, str, str]]) -> None:
+    """Write each label beside the right edge at its own height, moved apart where they would overlap."""
+    height = axes.get_position().height * axes.figure.get_size_inches()[1] * 72  # points
+    to_axes = axes.transData + axes.transAxes.inverted()
+    x = axes.get_xlim()[1]
+    heights = [to_axes.transform((x, value))[1] for value, *_ in labels]
+    for at, place, (_, text, colour, weight) in zip(
+        heights, spread(heights, 13.5 / height, 0.0, 1.0), labels, strict=True
+    ):
+        axes.plot(
+            [1.008, 1.035],
+            [at, place],
+            transform=axes.transAxes,
+            color=colour,
+            linewidth=0.8,
+            alpha=0.7,
+            clip_on=False,
+        )
+        axes.text(
+            1.042,
+            place,
+            text,
+            transform=axes.transAxes,
+            color=colour,
+            weight=weight,
+            size=8.5,
+            va="center_baseline",
+        )
+
+
+def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label, labelpad=6)
+    axes.set_ylabel(y_label, labelpad=6)
+    set_title(axes, title, WIDTH + 1)

@@ -1,0 +1,141 @@
+"""Input that figures accept: checked by hand, with errors that name the argument.
+
+Shapes are not checked by annotation here: a reader in a notebook is always told which argument
+is wrong, and tensors, arrays and lists are all welcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+Array = Tensor | np.ndarray | Sequence  # numbers
+Labels = Sequence | np.ndarray  # strings
+Number = float | int | np.number | Tensor  # one of them
+Index = int | np.integer
+
+
+def as_array(name: str, given: Any, n_dims: int | tuple[int, ...], shape: str) -> np.ndarray:
+    """`given` as finite float64 with `n_dims` dimensions, none of them empty; errors name the argument."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+        given = given.double() if given.is_floating_point() else given
+        given = given.numpy()
+    try:
+        array = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be numbers of shape {shape}, got {type(given).__name__}") from None
+    allowed = (n_dims,) if isinstance(n_dims, int) else n_dims
+    if array.ndim not in allowed:
+        raise ValueError(f"{name} must have shape {shape}, got {_shape(array)}; index or reshape it first")
+    if array.size == 0:
+        raise ValueError(
+            f"{name} is empty (shape {_shape(array)}); it needs at least one entry in each dimension"
+        )
+    if not np.isfinite(array).all():
+        where = tuple(int(at) for at in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+    return array
+
+
+def _shape(array: np.ndarray) -> str:
+    return "(" + ", ".join(map(str, array.shape)) + ")"
+
+
+def as_labels(name: str, given: Any, length: int | None = None, of: str = "") -> list[str]:
+    """`given` as a list of strings, of `length` if that is given; `of` says what they label."""
+    if isinstance(given, str):
+        raise TypeError(
+            f"{name} must be a sequence of strings, one for each cell, got one string {given!r:.40}"
+        )
+    labels = list(given)
+    for label in labels:
+        if not isinstance(label, str):
+            raise TypeError(
+                f"{name} must be strings, got {type(label).__name__}; tokenizer.pieces(tokens) gives strings"
+            )
+    if not labels:
+        raise ValueError(f"{name} is empty; at least one is needed")
+    if length is not None and len(labels) != length:
+        raise ValueError(f"{name} has {len(labels)} entries but {of} needs {length}")
+    return labels
+
+
+def as_weights(
+    name: str,
+    given: Any,
+    n_dims: int | tuple[int, ...],
+    shape: str,
+    masked: np.ndarray | None,
+    normalised: bool = True,
+) -> np.ndarray:
+    """Attention weights: finite, not negative, zero where masked, each query's weights summing to 1."""
+    weights = as_array(name, given, n_dims, shape)
+    if weights.min() < 0:
+        where = tuple(int(at) for at in np.unravel_index(weights.argmin(), weights.shape))
+        raise ValueError(
+            f"{name} must not be negative, got {weights[where]:.4g} at index {where}; "
+            "pass weights, which come after the softmax, or draw scores with grid_heatmap(…, diverging=True)"
+        )
+    hidden = np.broadcast_to(False if masked is None else masked, weights.shape)
+    if weights[hidden].max(initial=0) > 1e-6:
+        where = tuple(int(at) for at in np.argwhere(hidden & (weights > 1e-6))[0])
+        raise ValueError(
+            f"{name} has {weights[where]:.4g} at index {where}, which masked says cannot be attended to; "
+            "pass masked=None to show every cell"
+        )
+    sums = np.where(hidden.all(axis=-1), 1.0, weights.sum(axis=-1))
+    if normalised and np.abs(sums - 1).max() > 5e-3:
+        where = tuple(int(at) for at in np.unravel_index(np.abs(sums - 1).argmax(), sums.shape))
+        raise ValueError(
+            f"{name} must sum to 1 over the keys of each query, got {sums[where]:.4g} at index {where}; "
+            "pass normalised=False to draw it all the same"
+        )
+    return weights
+
+
+def as_masked(given: Any, n_queries: int, n_keys: int) -> np.ndarray:
+    """Which cells are masked, as (query, key) booleans, from "causal", None or such an array."""
+    if given is None:
+        return np.zeros((n_queries, n_keys), dtype=bool)
+    if isinstance(given, str):
+        if given != "causal":
+            raise ValueError(f'masked must be "causal", None or a boolean (query, key) array, got {given!r}')
+        if n_queries > n_keys:
+            raise ValueError(
+                f'masked="causal" needs as many keys as queries or more, got {n_queries} and {n_keys}'
+            )
+        return ~np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool)
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().numpy()
+    masked = np.asarray(given)
+    if masked.dtype != bool:
+        raise TypeError(f"masked must be boolean, True for each masked cell, got {masked.dtype}")
+    if masked.shape != (n_queries, n_keys):
+        raise ValueError(
+            f"masked must have shape ({n_queries}, {n_keys}) as the weights have, got {_shape(masked)}"
+        )
+    return masked
+
+
+def a_number(name: str, given: Any) -> float:
+    """`given` as a finite float; a tensor or array of one number will do."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be one number, got {type(given).__name__}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def as_marks(marks: Mapping[str, Number] | None, taken: Mapping) -> dict[str, np.ndarray]:
+    """`marks` as name -> scalar array; their names must not be among those `taken`."""
+    clash = sorted(set(marks or {}) & set(taken))
+    if clash:
+        raise ValueError(f"marks has the name {clash[0]!r}, which is drawn already; call it something else")
+    return {name: np.array(a_number(f"marks[{name!r}]", value)) for name, value in (marks or {}).items()}
