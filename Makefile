@@ -12,15 +12,19 @@ ONLY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# matplotlib lists the machine's fonts on its first import; better now than in the reader's first cell
-WARM_UP := $(BIN)/python -c 'import torch, matplotlib.font_manager' 2>/dev/null
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --editable
+# Once after an install. matplotlib lists the machine's fonts on its first import: better now than in the reader's
+# first cell. JupyterLab's announcements would ask the reader a question, and the network for updates.
+WARM_UP = $(BIN)/python -c 'import torch, matplotlib.font_manager' && \
+	$(BIN)/python -m jupyter labextension disable --level sys_prefix @jupyterlab/apputils-extension:announcements \
+	>/dev/null 2>&1
 
 .PHONY: lab test lint notebooks doctor clean
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/lab.stamp
 	$(BIN)/python -m jupyterlab notebooks/00_welcome.ipynb \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
 		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(VENV)/test.stamp
@@ -39,12 +43,12 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/lab.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(INSTALL) .
 	@$(WARM_UP)
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(INSTALL) '.[test]'
 	@$(WARM_UP)
 	@touch $(VENV)/lab.stamp $@
 

@@ -1,4 +1,4 @@
-"""gptlib: the library behind the course, one module for each idea, in the order in which text flows through a GPT.
+"""gptlib: the library behind the course, a module for each idea, in the order in which text flows.
 
 Note that `gptlib.attention` is the function; its module is reached with `from gptlib.attention import …`.
 """

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gptlib.files import write_atomically
 
 if TYPE_CHECKING:
-    # The library is imported by the verbs that need it, so that --help and a mistyped option answer at once.
+    # Each verb imports what it needs, so that the doctor can be asked when something is missing.
     from gptlib.corpora import TokenFile
     from gptlib.gpt import GPT
     from gptlib.tokenizer import CharacterTokenizer, Tokenizer

@@ -25,10 +25,10 @@ from gptlib.tokenizer import CharacterTokenizer, Tokenizer
 class Sampling:
     """How the next token is chosen. What each setting does is said at the filter that it belongs to."""
 
-    temperature: float = 1.0
+    temperature: float | int = 1.0
     top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float = 1.0
+    top_p: float | int | None = None
+    repetition_penalty: float | int = 1.0
     no_repeat_ngram: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,10 +56,10 @@ def generate(
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
     max_new_tokens: int = 100,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
@@ -99,10 +99,10 @@ def stream(
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
     max_new_tokens: int = 100,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
@@ -123,10 +123,10 @@ def generate_many(
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
     max_new_tokens: int = 100,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
@@ -152,10 +152,10 @@ def generate_tokens(
     model: GPT,
     tokens: Int[Tensor, "batch seq"],
     max_new_tokens: int = 100,
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
     stop: Sequence[int] | int = (),
     seed: int | None = None,
@@ -188,10 +188,10 @@ def generate_tokens(
 
 def next_token_distribution(
     logits: Float[Tensor, "*batch vocab"],
-    temperature: float = 1.0,
+    temperature: float | int = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
     previous: Int[Tensor, "*batch seq"] | None = None,
 ) -> Float[Tensor, "*batch vocab"]:
@@ -227,7 +227,7 @@ def _distribution(
 
 
 def penalise_repetition(
-    logits: Float[Tensor, "*batch vocab"], previous: Int[Tensor, "*batch seq"], penalty: float
+    logits: Float[Tensor, "*batch vocab"], previous: Int[Tensor, "*batch seq"], penalty: float | int
 ) -> Float[Tensor, "*batch vocab"]:
     """Make the tokens that were there before less likely: their logits are divided by `penalty`.
 
@@ -263,7 +263,7 @@ def forbid_repeated_ngrams(
 
 
 def apply_temperature(
-    logits: Float[Tensor, "*batch vocab"], temperature: float
+    logits: Float[Tensor, "*batch vocab"], temperature: float | int
 ) -> Float[Tensor, "*batch vocab"]:
     """Divide by the temperature: below 1 favours likely tokens, above 1 evens out, 0 leaves the likeliest.
 
@@ -288,7 +288,7 @@ def keep_top_k(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor, "
     return logits.masked_fill(logits < lowest, float("-inf"))
 
 
-def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tensor, "*batch vocab"]:
+def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float | int) -> Float[Tensor, "*batch vocab"]:
     """Rule out (-inf) all but the fewest likeliest tokens whose probabilities add up to at least p.
 
     Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from gptlib.config import GPTConfig
 
+EMBEDDING_SCALE = 0.02  # the standard deviation of token embeddings in a fresh GPT
+
 
 def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
     """A table of waves: row t holds sin(t * f) and cos(t * f) side by side, for d_model / 2 frequencies f.
@@ -104,11 +106,15 @@ class LearnedPositions(nn.Module):
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the table of `sinusoidal_positions`, which is fixed. Vaswani et al. 2017, section 3.5."""
+    """Adds the table of `sinusoidal_positions`, which is fixed, at the size of fresh token embeddings.
+
+    Vaswani et al. 2017, sections 3.4 and 3.5, multiply embeddings by √d_model to bring them to the size of
+    the waves. Shrinking the waves instead gives the same proportions and leaves tied logits small.
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        table = sinusoidal_positions(config.context_length, config.d_model)
+        table = EMBEDDING_SCALE * sinusoidal_positions(config.context_length, config.d_model)
         self.register_buffer("table", table, persistent=False)
 
     def forward(

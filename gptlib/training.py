@@ -60,12 +60,12 @@ class TrainConfig:
     steps: int
     batch_size: int = 32
     context_length: int | None = None
-    learning_rate: float = 1e-3
-    min_learning_rate: float | None = None
+    learning_rate: float | int = 1e-3
+    min_learning_rate: float | int | None = None
     warmup_steps: int | None = None
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float | None = 1.0
+    weight_decay: float | int = 0.1
+    betas: tuple[float | int, float | int] = (0.9, 0.95)
+    clip: float | int | None = 1.0
     eval_every: int | None = 100
     eval_batches: int | None = 8
     checkpoint_every: int | None = None
@@ -231,15 +231,15 @@ def _steps(
             last = step == config.steps
             validation_loss = None
             if validation_data is not None and config.eval_every and (last or step % config.eval_every == 0):
-                with _precision(config, device):
-                    validation_loss = evaluate(
-                        model,
-                        validation_data,
-                        context_length,
-                        config.eval_batches,
-                        config.batch_size,
-                        config.at_document_starts,
-                    )
+                # In full precision whatever the training's, since that is how the model will be used.
+                validation_loss = evaluate(
+                    model,
+                    validation_data,
+                    context_length,
+                    config.eval_batches,
+                    config.batch_size,
+                    config.at_document_starts,
+                )
             if config.folder is not None and (
                 last or config.checkpoint_every and step % config.checkpoint_every == 0
             ):
@@ -287,7 +287,7 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     return low + (config.learning_rate - low) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, Any]]:
     """The parameters in two groups for AdamW: matrices, which decay, and vectors, which do not.
 
     Decay keeps the weights of products small, so that no single input decides. A bias or the gain of a norm
@@ -538,7 +538,9 @@ def _config_text(model: nn.Module) -> str:
 def _write_tensors(
     path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]
 ) -> Path:
-    whole = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    # As one entry: several are written in an order that changes, so equal models would make unequal files.
+    about = {"about": json.dumps(metadata)}
+    whole = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
     return write_atomically(path, lambda file: file.write(whole))
 
 
@@ -547,7 +549,7 @@ def _read_tensors(path: Path, *formats: str) -> tuple[dict[str, Tensor], dict[st
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("about", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is cut off or is not a safetensors file ({error})") from None

@@ -94,23 +94,20 @@ def execute(path: Path, timeout: float = 300) -> float | None:
 def main(arguments: list[str] | None = None) -> int:
     """Executes the notebooks that `arguments` name, or all; the exit status is 1 if one failed."""
     parser = argparse.ArgumentParser(description="Execute notebooks and save them with their outputs.")
-    parser.add_argument(
-        "names", nargs="*", help="numbers, names or paths, such as 03; all of them by default"
-    )
-    names = parser.parse_args(arguments).names
+    parser.add_argument("names", nargs="*", help="numbers, names or paths, such as 03; without any, all")
     known = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     paths = []
-    for name in names:
+    for name in parser.parse_args(arguments).names:
         found = (
             [Path(name)] if Path(name).is_file() else [path for path in known if path.name.startswith(name)]
         )
         if not found:
-            parser.error(
-                f"no notebook begins with {name!r}; there are: {', '.join(path.stem for path in known)}"
-            )
+            there_are = ", ".join(path.stem for path in known)
+            parser.error(f"no notebook begins with {name!r}; there are: {there_are}")
         paths += found
+    paths = paths or known
     failed = 0
-    for path in paths if names else known:
+    for path in paths:
         print(f"{path.stem:24}", end="", flush=True)
         started = time.monotonic()
         try:
@@ -122,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
             held = "" if memory is None else f"{memory:6.0f} MB"
             print(f"{time.monotonic() - started:6.1f} s {held}", flush=True)
     if failed:
-        print(f"{failed} of {len(paths if names else known)} notebooks failed")
+        print(f"{failed} of {len(paths)} notebooks failed")
     return 1 if failed else 0
 
 

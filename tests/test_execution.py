@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,24 +28,46 @@ def write(path: Path, *cells: str) -> Path:
     return path
 
 
-def strict_run(notebook: Path) -> subprocess.CompletedProcess:
-    """The run of `make test` on one notebook that lies elsewhere."""
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(ROOT / "pyproject.toml")]
-    command += ["-p", "no:cacheprovider", "--rootdir", str(notebook.parent), str(notebook)]
+def strict_run(folder: Path) -> tuple[dict[str, str], str]:
+    """`make test` on notebooks that lie elsewhere: "name.ipynb::Cell N" -> outcome, and all it prints."""
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(ROOT / "pyproject.toml"), "-rA"]
+    command += ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(command, cwd=ROOT, env=mine, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, env=mine, capture_output=True, text=True)
+    found = re.findall(r"(?m)^(PASSED|FAILED|ERROR) .*?(\w+\.ipynb::Cell \d+)", run.stdout)
+    assert found, run.stdout + run.stderr
+    assert run.returncode == int(any(outcome != "PASSED" for outcome, _ in found))
+    return {cell: outcome for outcome, cell in found}, run.stdout
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A small notebook of all kinds of outputs, executed and saved."""
-    path = tmp_path_factory.mktemp("saved") / "small.ipynb"
+    path = tmp_path_factory.mktemp("saved") / "same.ipynb"
     warning = "import sys\nprint('first'); print('second'); print('warned', file=sys.stderr)"
     widget = "import ipywidgets\nslider = ipywidgets.IntSlider(3)\nslider"
-    write(path, "x = 2", warning, "x + 3", PICTURE, widget, "import torch\ntorch.get_num_threads()")
+    settings = "import os\nos.environ['OMP_NUM_THREADS'], os.environ['CUDA_VISIBLE_DEVICES']"
+    write(path, "x = 2", warning, "x + 3", PICTURE, widget, settings)
     memory = execute.execute(path)
-    assert memory is None or 100 < memory < 1000
+    assert memory is None or 30 < memory < 1000
     return path
+
+
+@pytest.fixture(scope="module")
+def strict(saved, tmp_path_factory):
+    """One strict run: the saved notebook, two copies of it with an altered output, and one that fails."""
+    folder = tmp_path_factory.mktemp("strict")
+    shutil.copy(saved, folder)
+    for name, cell, old, new in (("wrong_value", 3, "5", "6"), ("wrong_line", 2, "second", "third")):
+        notebook = nbformat.read(saved, as_version=4)
+        altered = json.dumps(notebook.cells[cell].outputs).replace(old, new)
+        assert altered != json.dumps(notebook.cells[cell].outputs)
+        notebook.cells[cell].outputs = nbformat.from_dict(json.loads(altered))
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    failing = nbformat.read(write(folder / "failing.ipynb", "1 / 0"), as_version=4)
+    failing.cells[1].execution_count = 1
+    nbformat.write(failing, folder / "failing.ipynb")
+    return strict_run(folder)
 
 
 def test_what_is_saved(saved):
@@ -56,7 +80,7 @@ def test_what_is_saved(saved):
     assert streams == {"stdout": "first\nsecond\n", "stderr": "warned\n"}
     assert notebook.cells[3].outputs[0].data == {"text/plain": "5"}
     assert "image/png" in notebook.cells[4].outputs[0].data
-    assert notebook.cells[6].outputs[0].data == {"text/plain": "1"}
+    assert notebook.cells[6].outputs[0].data == {"text/plain": "('1', '')"}
 
 
 def test_executing_again_changes_nothing_but_identities_of_widgets(saved, tmp_path):
@@ -64,11 +88,11 @@ def test_executing_again_changes_nothing_but_identities_of_widgets(saved, tmp_pa
         cells = json.loads(path.read_text())["cells"]
         return [cell for number, cell in enumerate(cells) if number != 5]
 
-    again = tmp_path / "small.ipynb"
+    again = tmp_path / "same.ipynb"
     again.write_bytes(saved.read_bytes())
     execute.execute(again)
     assert texts(again) == texts(saved)
-    assert os.listdir(tmp_path) == ["small.ipynb"]
+    assert os.listdir(tmp_path) == ["same.ipynb"]
 
 
 def test_a_failing_cell_is_named_and_nothing_is_saved(tmp_path, capsys):
@@ -93,31 +117,20 @@ def test_an_unknown_notebook_is_refused(capsys):
     assert "no notebook begins with '77'" in capsys.readouterr().err
 
 
-def test_the_strict_run_accepts_what_was_saved(saved):
-    run = strict_run(saved)
-    assert run.returncode == 0, run.stdout
-    assert "6 passed" in run.stdout and "small" in run.stdout.split("notebooks")[-1]
+def test_the_strict_run_accepts_what_was_saved(strict):
+    outcomes, printed = strict
+    assert [outcomes[f"same.ipynb::Cell {cell}"] for cell in range(6)] == ["PASSED"] * 6
+    assert re.search(r"(?m)^same +[\d.]+ s +\d+ MB$", printed)  # the line of the summary
 
 
-@pytest.mark.parametrize(
-    "cell, old, new", [(3, "5", "6"), (2, "second", "third")], ids=["a wrong value", "a wrong line"]
-)
-def test_the_strict_run_refuses_a_wrong_saved_output(saved, tmp_path, cell, old, new):
-    notebook = nbformat.read(saved, as_version=4)
-    altered = nbformat.from_dict(json.loads(json.dumps(notebook.cells[cell].outputs).replace(old, new)))
-    assert altered != notebook.cells[cell].outputs
-    notebook.cells[cell].outputs = altered
-    path = tmp_path / "altered.ipynb"
-    nbformat.write(notebook, path)
-    run = strict_run(path)
-    assert run.returncode == 1
-    assert f"altered.ipynb::Cell {cell - 1}" in run.stdout and "Cell outputs differ" in run.stdout
-    assert "1 failed, 5 passed" in run.stdout
+@pytest.mark.parametrize("name, cell", [("wrong_value", 2), ("wrong_line", 1)])
+def test_the_strict_run_refuses_a_wrong_saved_output(strict, name, cell):
+    outcomes, printed = strict
+    wrong = [key for key, outcome in outcomes.items() if key.startswith(name) and outcome == "FAILED"]
+    assert wrong == [f"{name}.ipynb::Cell {cell}"]
+    assert "Cell outputs differ" in printed
 
 
-def test_the_strict_run_refuses_a_cell_that_fails(tmp_path):
-    notebook = nbformat.read(write(tmp_path / "failing.ipynb", "1 / 0"), as_version=4)
-    notebook.cells[1].execution_count = 1
-    nbformat.write(notebook, tmp_path / "failing.ipynb")
-    run = strict_run(tmp_path / "failing.ipynb")
-    assert run.returncode == 1 and "ZeroDivisionError" in run.stdout
+def test_the_strict_run_refuses_a_cell_that_fails(strict):
+    outcomes, printed = strict
+    assert outcomes["failing.ipynb::Cell 0"] == "FAILED" and "ZeroDivisionError" in printed

@@ -47,7 +47,7 @@ def a_model(context_length=16, seed=0, scale=8.0, **changes):
 
 
 class ScriptedModel(GPT):
-    """Writes given tokens, whatever it reads: the script's n-th after the n-th token, then the last for ever."""
+    """Writes given tokens, whatever it reads: the script's n-th after the n-th token, its last for ever."""
 
     def __init__(self, *scripts):
         super().__init__(GPTConfig(TOKENIZER.vocab_size, 64, 1, 1, 4))
@@ -270,7 +270,7 @@ def test_stop_tokens_and_texts_end_the_text_before_them():
     assert written(script, stop="! ")[0] == "one. two"
     assert written(script, stop=["zzz", "wo", ". t"])[0] == "one"
     assert written(script, stop=script[4])[0] == "one."
-    assert written(script, stop=("hree!", script[9]))[0] == "one. two!"
+    assert written(script, stop=("hree!", script[11]))[0] == "one. two! t"
     # The start of a stop text at the very end was waiting for what never came.
     assert written(script, stop="threefold")[0] == "one. two! three"
     assert written(script, prompt="one. ", stop=". t")[0] == "one. one"
@@ -430,3 +430,10 @@ def test_other_wrong_arguments():
         generate(a_model(vocab_size=20), TOKENIZER)
     with pytest.raises(IndexError, match="290"):
         generate_tokens(model, torch.tensor([[290]]))
+
+
+def test_whole_numbers_do_where_numbers_do():
+    model = a_model()
+    assert generate(model, TOKENIZER, "the", 5, 0, top_p=1, repetition_penalty=1) == generate(
+        model, TOKENIZER, "the", 5, 0.0
+    )

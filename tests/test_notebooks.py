@@ -2,13 +2,15 @@
 
 A notebook's second-level headings, in this order and with no others between them:
 
-    # NN Title                         NN as in the file's name; the first line of the first cell What you
-    # will be able to do     a list of 3 to 5; "You need: …"; "… minutes to read, … to run" The question 1. …
-    # ## 2. …                  sections, numbered from 1 Break it                        (not in 00) The
-    # library's version           (not in 00) Exercises                       exactly three: ### Exercise 1 …
-    # 3; a title may follow the number Recap                           a list of five; then the paper with its
-    # section (§ or "Section 3"; 00 has
-                                       none), and the next question (with the word "next")
+    # NN Title                        NN as in the file's name; the first line of the first cell
+    ## What you will be able to do    a list of 3 to 5; "You need: …"; "… minutes to read, … to run"
+    ## The question
+    ## 1. …   ## 2. …                 sections, numbered from 1
+    ## Break it                       (not in 00)
+    ## The library's version          (not in 00)
+    ## Exercises                      exactly three: ### Exercise 1 to 3; a title may follow
+    ## Recap                          a list of five; the paper with its section (§ or "Section 3"; 00 none);
+                                      the next question (with the word "next")
 
 Code: at most 25 lines a cell and 40 cells; no Output widget, interact, clear_output or display updates, which
 nbval cannot replay; no shell and no magics. Saved as `make notebooks` leaves it: every cell run, in order,

@@ -172,7 +172,7 @@ SAD = _plain(
 )
 SIZES = _plain("small 小; little 小小; tiny 很小; old 旧; pretty 漂亮; lovely 可爱; fine 精美; shiny 闪亮")
 CHORES = _plain(
-    """eat_lunch 吃午饭; help_in_the_kitchen 在厨房帮忙; feed_the_hens 喂母鸡; water_the_plants 浇花; read_a_book 看书;
+    """eat_lunch 吃午饭; help_in_the_kitchen 厨房帮忙; feed_the_hens 喂母鸡; water_the_plants 浇花; read_a_book 看书;
     sweep_the_floor 扫地; practice_the_piano 练钢琴; wash_the_dishes 洗碗; take_a_nap 睡午觉; fold_the_laundry 叠衣服"""
 )
 SOUNDS = _plain(

@@ -35,7 +35,6 @@ CHROMIUM_FLAGS = [
 SETTINGS = {
     # All cells are in the page, not only those in view, so that all can be asked about.
     "notebook-extension/tracker": {"windowingMode": "none"},
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 # The status bar's words. The round indicator in the toolbar says "idle" before there is a kernel at all.
 KERNEL_STATUS = ".jp-StatusBar-TextItem[title^='Change kernel for']"
@@ -62,7 +61,7 @@ def lab_flags() -> list[str]:
 
 @contextmanager
 def jupyterlab(folder: Path, scratch: Path) -> Iterator[str]:
-    """Serves `folder` with JupyterLab as `make lab` starts it; gives an address to put a notebook's {path} into.
+    """Serves `folder` with JupyterLab as `make lab` starts it; gives an address, {path} for the notebook's.
 
     Settings and logs are kept in `scratch`. Raises RuntimeError with the server's log if it does not come up.
     """
@@ -108,7 +107,7 @@ def jupyterlab(folder: Path, scratch: Path) -> Iterator[str]:
 
 @contextmanager
 def browser_page(chromium: str, width: int = 1500, height: int = 1200) -> Iterator[tuple[Page, list[str]]]:
-    """A page of a fresh headless Chromium, and a list that fills with what it asks for beyond this machine."""
+    """A page of a fresh headless Chromium, and a list that fills with what it asks for elsewhere."""
     beyond: list[str] = []
 
     def note(address: str) -> None:
@@ -143,7 +142,7 @@ def choose(page: Page, menu: str, command: str) -> None:
 
 
 def run_all(page: Page, seconds: float = 120) -> None:
-    """Clears all outputs, chooses Run All Cells, and waits until every cell has its number and the kernel is idle.
+    """Clears all outputs, chooses Run All Cells, waits until all cells have numbers and the kernel is idle.
 
     Raises playwright's TimeoutError after `seconds`.
     """
