@@ -57,6 +57,11 @@ def derive(text: str) -> Story:
     Raises:
         ValueError: if Storyworld cannot tell this text; the message names the position where it stops being a story.
     """
+    return _derive(text)[0]
+
+
+def _derive(text: str) -> tuple[Story, np.ndarray]:
+    """The story, and the probability of beginning with its first i characters, for i from 0."""
     complete, reachable = _follow(text, ANY_STORY)
     if not complete:
         position = int(np.count_nonzero(reachable)) - 1
@@ -66,7 +71,7 @@ def derive(text: str) -> Story:
             else "the text ends before the story does"
         )
         raise ValueError(f"text: not a Storyworld story from character {position} on: {found}")
-    return Story(complete[0].text, complete[0].log_p, complete[0])
+    return Story(complete[0].text, complete[0].log_p, complete[0]), reachable
 
 
 def surprises(text: str) -> Float[np.ndarray, "characters_and_end"]:
@@ -74,9 +79,9 @@ def surprises(text: str) -> Float[np.ndarray, "characters_and_end"]:
 
     The sum is the story's −log p. Raises ValueError as `derive` does.
     """
-    story = derive(text)
-    reachable = np.append(np.log(_follow(text, ANY_STORY)[1]), story.log_p)
-    return np.maximum(reachable[:-1] - reachable[1:], 0.0)
+    story, reachable = _derive(text)
+    log_reachable = np.append(np.log(reachable), story.log_p)
+    return np.maximum(log_reachable[:-1] - log_reachable[1:], 0.0)
 
 
 def token_surprises(text: str, tokenizer: Any) -> Float[np.ndarray, "tokens_and_end"]:

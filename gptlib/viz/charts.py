@@ -139,6 +139,48 @@ def line_chart(
     return Drawing(figure, {**lines, **across})
 
 
+@styled
+def scatter(
+    points: Mapping[str, Array],
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    diagonal: str | None = None,
+) -> Drawing:
+    """Points in the plane, a colour and a mark for each name.
+
+    Args:
+        points: name -> (x, y), both (n,).
+        diagonal: what the line y = x means; it is drawn, dashed, if this is given, and both axes are alike.
+
+    Returns:
+        A Drawing with an array (2, n) of x and y under each name.
+
+    Raises:
+        ValueError: no points, x and y of different lengths, NaN.
+    """
+    points = _curves("points", points)
+    figure, axes = _chart(len(points), False, False)
+    axes.grid(axis="x")
+    together = np.concatenate(list(points.values()), axis=1)  # (2, all points)
+    low, high = together.min(axis=1), together.max(axis=1)
+    if diagonal is not None:
+        low, high = np.full(2, low.min()), np.full(2, high.max())
+    margin = np.where(high > low, 0.04 * (high - low), 0.5)
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    if diagonal is not None:
+        ends = (low[0] - margin[0], high[0] + margin[0])
+        axes.plot(ends, ends, color=INK, linestyle=(0, (5, 2)), linewidth=1.1, zorder=1, label=diagonal)
+    for index, (name, (x, y)) in enumerate(points.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        mark = "osD^vP"[index % 6]
+        axes.scatter(x, y, s=16, color=colour, marker=mark, alpha=0.45, linewidths=0, zorder=3, label=name)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8.5, handletextpad=0.4)
+    _finish(axes, title, x_label, y_label)
+    return Drawing(figure, dict(points))
+
+
 # --- what the charts share ------------------------------------------------------------------------------
 
 

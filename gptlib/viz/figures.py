@@ -7,7 +7,7 @@ grey and hatched. Tensors, arrays and lists are all welcome.
 
 from gptlib.viz.attention_figures import attention_heatmap, attention_montage, attention_over_training
 from gptlib.viz.bars import bar_chart, next_token_bars
-from gptlib.viz.charts import line_chart, loss_curves
+from gptlib.viz.charts import line_chart, loss_curves, scatter
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.grids import grid_heatmap, position_encodings, position_similarity, text_strip
 from gptlib.viz.maps import gpt_map
@@ -26,5 +26,6 @@ __all__ = [
     "position_encodings",
     "position_similarity",
     "readable",
+    "scatter",
     "text_strip",
 ]
