@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,7 +111,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     ):
         model.add_argument(f"--{name}", type=kind, help="instead of the preset's")
     run = parser.add_argument_group("training")
-    run.add_argument("--steps", type=int, default=1000, help="updates to make (default: 1000)")
+    run.add_argument(
+        "--steps", type=int, help="updates to make (default: 1000); with --resume, a later end for the run"
+    )
     run.add_argument("--batch-size", type=int, default=32, help="sequences in each update (default: 32)")
     run.add_argument(
         "--learning-rate", type=float, default=1e-3, help="highest learning rate (default: 0.001)"
@@ -197,11 +200,14 @@ def run_train(options: argparse.Namespace) -> int:
     # Before anything is made, so that a mistyped shape or corpus costs no waiting.
     shape = _shape(settings)
     corpus = _Texts(settings)
+    done = training.load_checkpoint(folder).step if options.resume else 0
+    if done > config.steps:
+        raise ValueError(f"--steps must be at least {done}, the steps already made, got {config.steps}")
 
     folder.mkdir(parents=True, exist_ok=True)
     if not options.resume:
         _clear_other_text(folder, settings)
-        _write_json(folder / SETTINGS_NAME, settings)
+    _write_json(folder / SETTINGS_NAME, settings)
     tokenizer = _tokenizer(folder, settings, shape.vocab_size, corpus)
     train_data, validation_data = _token_files(folder, tokenizer, corpus)
     torch.manual_seed(config.seed)
@@ -214,12 +220,8 @@ def run_train(options: argparse.Namespace) -> int:
     )
 
     _print_floor(settings, tokenizer)
-    if options.resume:
-        done = training.load_checkpoint(folder).step
-    else:
-        done = 0
-        if 0 in snapshots:
-            _save_snapshot(folder, model, 0)
+    if done == 0 and 0 in snapshots:
+        _save_snapshot(folder, model, 0)
     if done < config.steps:
         steps = training.train(model, train_data, validation_data, config, resume=folder if done else None)
         _log(folder, model, steps, done, config.steps, snapshots)
@@ -235,8 +237,9 @@ def run_train(options: argparse.Namespace) -> int:
         from gptlib.pretrained import save_pretrained
 
         name = settings["save_as"]
-        kept = ((step, training.load_model(_snapshot_path(folder, step))[0]) for step in snapshots)
-        save_pretrained(name, model, tokenizer, columns, kept)
+        kept = _thinned(_snapshots_in(folder), settings["snapshots"])
+        loaded = ((step, training.load_model(_snapshot_path(folder, step))[0]) for step in kept)
+        save_pretrained(name, model, tokenizer, columns, loaded)
     print(f"done; to see what it writes: python -m gptlib generate --model {name}")
     return 0
 
@@ -301,8 +304,11 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
                 f"--resume: there is no stopped run with a checkpoint in {str(options.folder)!r}"
             )
         kept = json.loads(path.read_text(encoding="utf-8"))
-        # The machine may be another one; everything else is the run's own.
-        return kept | {name: given[name] for name in ("device", "threads") if given[name] is not None}
+        # The machine, the end and what becomes of the model may be others; all else is the run's own.
+        changeable = ("device", "threads", "steps", "save_as")
+        return kept | {name: given[name] for name in changeable if given[name] is not None}
+    if given["steps"] is None:
+        given["steps"] = 1000
     if checkpoint.exists() or (options.folder / MODEL_NAME).exists():
         raise FileExistsError(
             f"--folder: {str(options.folder)!r} already holds a run; go on with it by --resume, or "
@@ -426,6 +432,19 @@ def _save_snapshot(folder: Path, model: GPT, step: int) -> None:
 
 def _snapshot_path(folder: Path, step: int) -> Path:
     return folder / SNAPSHOTS_NAME / f"step_{step:06d}.safetensors"
+
+
+def _snapshots_in(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step_")) for path in (folder / SNAPSHOTS_NAME).glob("step_*"))
+
+
+def _thinned(steps: list[int], n: int) -> list[int]:
+    """`n` of the steps, with the first and the last: a run that was lengthened has some too many."""
+    kept = list(steps)
+    while len(kept) > max(n, 2):
+        gaps = [math.log((kept[i + 1] + 1) / (kept[i - 1] + 1)) for i in range(1, len(kept) - 1)]
+        del kept[1 + gaps.index(min(gaps))]
+    return kept
 
 
 def _reported(steps: Iterable[Step], last: int) -> Iterator[Step]:

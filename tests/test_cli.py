@@ -96,6 +96,23 @@ def test_resuming_after_the_last_step_writes_the_model(finished, capsys):
     assert (finished / "model.safetensors").read_bytes() == before
 
 
+def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *STORIES, "--steps", "6", "--snapshots", "4", "--folder", str(folder)]) == 0
+    before = [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
+    assert main(["train", "--resume", "--steps", "9", "--folder", str(folder)]) == 0
+    after = [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
+    assert after[:6] == before and [row["step"] for row in after] == list(range(1, 10))
+    assert json.loads((folder / "settings.json").read_text())["steps"] == 9
+    assert main(["train", "--resume", "--steps", "3", "--folder", str(folder)]) == 2
+    assert "--steps" in capsys.readouterr().err
+
+
+def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
+    assert cli._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
+    assert cli._thinned([0, 7], 12) == [0, 7]
+
+
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):
     path = tmp_path / "own.txt"
     paragraph = (

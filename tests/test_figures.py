@@ -63,6 +63,7 @@ EVERY_FIGURE = {
         log_y=True,
         marks={"chance": 2.5},
     ),
+    "scatter": lambda: figures.scatter({"a": ([1, 2], [2, 3]), "$b$": ([1], [4])}, diagonal="equal"),
     "bar_chart": lambda: figures.bar_chart(["a", "$b$"], [1.0, -0.5], highlight=["a"], marks={"floor": 0.2}),
     "next_token_bars": lambda: figures.next_token_bars(
         [0.5, 0.2, 0.3], ["a", " b", "\n"], k=2, compare=[1, 0, 0]
@@ -339,6 +340,17 @@ def test_line_chart_draws_each_line_and_its_name():
     assert {"flat", "Notice"} <= set(texts(drawing))
     with pytest.raises(ValueError, match="log_y needs values more than 0"):
         figures.line_chart({"a": ([1], [0])}, log_y=True)
+
+
+def test_scatter_draws_each_point_and_the_diagonal():
+    drawing = figures.scatter({"a": ([1, 2], [2, 5])}, "Notice", "x", "y", diagonal="equal")
+    axes = drawing.figure.axes[0]
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), drawing.arrays["a"].T)
+    np.testing.assert_array_equal(*axes.lines[0].get_data())
+    assert axes.get_xlim() == axes.get_ylim()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal", "a"]
+    with pytest.raises(ValueError, match="points"):
+        figures.scatter({})
 
 
 def test_bar_chart_draws_each_value_and_writes_it():

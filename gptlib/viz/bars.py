@@ -64,7 +64,9 @@ def bar_chart(
     axes.barh(range(len(names)), values, height=0.68, color=colours)
     edges = [0.0, *values, *(float(value) for value in across.values())]
     low, high = min(edges), max(edges)
-    span = high - low or 1.0
+    if low == high:  # all are 0
+        high = 1.0
+    span = high - low
     axes.set_xlim(low - (0.16 * span if low < 0 else 0), high + (0.16 * span if high > 0 else 0))
     for row, value in enumerate(values):
         side = -1 if value < 0 else 1
