@@ -257,7 +257,8 @@ def text_strip(
     bar.outline.set_edgecolor(FAINT)
     bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(length=2, labelsize=8)
-    bar.ax.text(1.04, 0.5, label, transform=bar.ax.transAxes, size=8.5, va="center_baseline")
+    past_the_arrow = 1.08 if values.max() > top else 1.04
+    bar.ax.text(past_the_arrow, 0.5, label, transform=bar.ax.transAxes, size=8.5, va="center_baseline")
     return Drawing(figure, {"values": values, "line": starts})
 
 
