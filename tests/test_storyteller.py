@@ -36,7 +36,7 @@ def test_its_loss_on_fresh_stories_is_near_the_floor(storyteller):
     assert excess.mean() + 2 * error <= REACHED * floor
 
 
-def test_most_of_what_it_tells_is_a_story_of_storyworld(storyteller):
+def test_some_of_what_it_tells_is_word_for_word_a_story_of_storyworld(storyteller):
     """Its samples are read back by the grammar itself, which forgives no wrong word."""
     from gptlib.generation import generate_many
 
