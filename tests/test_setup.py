@@ -23,6 +23,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COURSE = {
+    "anywidget",
     "ipywidgets",
     "jaxtyping",
     "jupyterlab",
@@ -33,7 +34,17 @@ COURSE = {
     "torch",
     "tqdm",
 }
-TESTS = {"beartype", "hypothesis", "nbval", "playwright", "pytest", "pytest-xdist", "ruff", "transformers"}
+TESTS = {
+    "axe-playwright-python",
+    "beartype",
+    "hypothesis",
+    "nbval",
+    "playwright",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "transformers",
+}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SYSTEMS = (("linux", "Linux", "posix"), ("darwin", "Darwin", "posix"), ("win32", "Windows", "nt"))
 

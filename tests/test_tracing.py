@@ -7,7 +7,16 @@ from torch import nn
 
 from gptlib.attention import KeyValueCache
 from gptlib.gpt import GPT, GPTConfig
-from gptlib.tracing import trace
+from gptlib.tracing import (
+    activation_places,
+    edit,
+    in_turn,
+    record,
+    remove_head,
+    replace_at,
+    scale_head,
+    trace,
+)
 
 CONFIG = GPTConfig(vocab_size=17, context_length=16, n_layers=3, n_heads=2, d_model=16)
 
@@ -136,3 +145,98 @@ def test_what_cannot_be_traced_is_refused():
         pass
     with pytest.raises(RuntimeError, match="nothing was recorded"):
         run.attention  # noqa: B018
+
+
+# --- changing a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position", ["learned", "rotary"])
+def test_a_head_without_its_columns_of_the_projection_is_a_removed_head(tokens, position):
+    """What `remove_head` says must be what taking the head's weights away does."""
+    model = build(position=position, n_kv_heads=1).eval()
+    with edit(model, {"blocks.1.attention.heads": remove_head(1)}):
+        edited = model(tokens)
+    assert (edited - model(tokens)).abs().max() > 1e-4
+    with torch.no_grad():
+        model.blocks[1].attention.output.weight[:, 8:] = 0
+    torch.testing.assert_close(edited, model(tokens))
+
+
+def test_removed_by_its_mean_a_head_says_the_same_everywhere(tokens):
+    model = build().eval()
+    name = "blocks.0.attention.heads"
+    with record(model, [name]) as before:
+        model(tokens)
+    with edit(model, {name: remove_head(0, "mean")}), record(model, [name]) as after:
+        model(tokens)
+    mean = before[name][:, :, 0].mean(dim=1, keepdim=True)
+    torch.testing.assert_close(after[name][:, :, 0], mean.expand(-1, 9, -1))
+    torch.testing.assert_close(after[name][:, :, 1], before[name][:, :, 1])
+
+
+def test_edits_compose_in_turn(tokens):
+    model = build().eval()
+    before = model(tokens)
+    name = "blocks.2.attention.heads"
+    with edit(model, {name: in_turn(scale_head(0, 4), scale_head(0, 0.25))}):
+        torch.testing.assert_close(model(tokens), before)
+    with edit(model, {name: scale_head(0, 0)}):
+        nothing = model(tokens)
+    with edit(model, {name: remove_head(0)}):
+        torch.testing.assert_close(model(tokens), nothing)
+
+
+def test_a_patched_position_changes_nothing_before_it(tokens):
+    model = build().eval()
+    before = model(tokens)
+    with edit(model, {"blocks.1.residual_pre": replace_at(4, torch.ones(16))}):
+        after = model(tokens)
+    torch.testing.assert_close(after[:, :4], before[:, :4])
+    assert ((after - before)[:, 4:].abs().amax(dim=(0, 2)) > 1e-4).all()
+
+
+def test_a_run_patched_with_its_own_activations_is_the_same_run(tokens):
+    model = build().eval()
+    names = list(activation_places(model))
+    with record(model, names) as kept:
+        before = model(tokens)
+    assert list(kept) == names
+    for name in names:
+        with edit(model, {name: lambda x, name=name: kept[name].clone()}):
+            torch.testing.assert_close(model(tokens), before, atol=1e-5, rtol=1e-5)
+
+
+def test_edited_weights_are_what_trace_records(tokens):
+    model = build().eval()
+
+    def only_itself(weights):
+        return torch.eye(weights.shape[-1]).expand_as(weights).clone()
+
+    with edit(model, {"blocks.1.attention.weights": only_itself}), trace(model) as run:
+        model(tokens)
+    assert torch.equal(run.attention[1, 0, 0], torch.eye(9))
+    assert not torch.equal(run.attention[0, 0, 0], torch.eye(9))
+
+
+def test_edits_are_gone_after_an_error(tokens):
+    model = build().eval()
+    before = model(tokens)
+
+    def fail(x):
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"), edit(model, {"blocks.0.residual_pre": fail}):
+        model(tokens)
+    assert torch.equal(model(tokens), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_what_cannot_be_edited_is_refused():
+    with pytest.raises(ValueError, match=r"'blocks\.9\.residual_pre', which this model does not have"):  # noqa: SIM117
+        with edit(build(), {"blocks.9.residual_pre": remove_head(0)}):
+            pass
+    with pytest.raises(TypeError, match=r"needs to be a gptlib\.GPT"):
+        activation_places(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='"zero" or "mean"'):
+        remove_head(0, "some")

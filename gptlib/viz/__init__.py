@@ -1,5 +1,11 @@
-"""Figures of what a GPT does: `figures` for pictures that stand still."""
+"""Figures of what a GPT does: `figures` for pictures that stand still, and explorers that answer."""
 
-from gptlib.viz import figures
+from typing import Any
 
-__all__ = ["figures"]
+from gptlib.viz import explorers, figures
+
+__all__ = ["figures", *explorers.__all__]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(explorers, name)

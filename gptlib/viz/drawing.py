@@ -96,6 +96,13 @@ class Drawing:
         data = buffer.getvalue()
         return _with_fewer_colours(data) if len(data) > LARGE_PNG else data
 
+    def svg(self) -> str:
+        """The figure as an SVG picture, cropped to what is drawn; the same text each time."""
+        buffer = io.StringIO()
+        with style(), matplotlib.rc_context({"svg.hashsalt": "gptlib"}):
+            self.figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        return buffer.getvalue()
+
     def save(self, path: Any) -> None:
         """Write the PNG to `path`, whole or not at all. Raises FileNotFoundError if its folder is missing."""
         data = self.png()

@@ -16,7 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nbformat
 from playwright.sync_api import Page, sync_playwright
+
+from notebooks.execute import KERNELSPEC
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = {"127.0.0.1", "localhost", "::1"}
@@ -126,6 +129,24 @@ def browser_page(chromium: str, width: int = 1500, height: int = 1200) -> Iterat
         finally:
             context.close()
             browser.close()
+
+
+@contextmanager
+def notebook_page(
+    chromium: str, folder: Path, code: list[str], width: int = 1200, height: int = 900
+) -> Iterator[tuple[Page, list[str]]]:
+    """A JupyterLab with a notebook of these cells, run; and a list that fills with its calls elsewhere."""
+    (folder / "notebooks").mkdir()
+    cells = [nbformat.v4.new_code_cell(cell) for cell in code]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC})
+    nbformat.write(notebook, folder / "notebooks" / "tried.ipynb")
+    with (
+        jupyterlab(folder, folder / "scratch") as address,
+        browser_page(chromium, width, height) as (page, beyond),
+    ):
+        open_notebook(page, address.replace("/lab/tree", "/doc/tree"), "notebooks/tried.ipynb")
+        run_all(page)
+        yield page, beyond
 
 
 def open_notebook(page: Page, address: str, path: str) -> None:

@@ -9,7 +9,6 @@ import pytest
 from driver import (
     browser_page,
     errors,
-    find_chromium,
     image_widths,
     jupyterlab,
     open_notebook,
@@ -21,18 +20,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 from notebooks.execute import KERNELSPEC
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    path = find_chromium()
-    if path is None and os.environ.get("CI"):
-        pytest.fail("no Chromium is installed, and in CI its absence is a failure: apt-get install chromium")
-    if path is None:
-        pytest.skip(
-            "no Chromium is installed, so nothing was tried in a browser (Debian: apt-get install chromium)"
-        )
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,184 @@
+"""What the attention explorer asks of a model: ours, one of transformers, or attention without a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gptlib.gpt import GPT
+from gptlib.tracing import Place, activation_places, edit_places, record_places, trace
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run over one text."""
+
+    weights: Float[Tensor, "layer head query key"]
+    value_norms: Float[Tensor, "layer head key"]  # |v W_O| of each head's value, Kobayashi et al. 2020
+    logits: Float[Tensor, "seq vocab"]
+    activations: dict[str, Tensor]  # every head's output, and the residual stream as it enters each block
+
+
+def adapt(model: Any) -> ModelAdapter:
+    """The adapter for this model. Raises TypeError for one that none fits."""
+    if isinstance(model, GPT):
+        return GPTAdapter(model)
+    if isinstance(model, nn.Module) and hasattr(model, "config") and hasattr(model, "get_input_embeddings"):
+        return TransformersAdapter(model)
+    raise TypeError(
+        f"model is a {type(model).__name__}; it needs to be a gptlib.GPT, or a causal model of transformers"
+    )
+
+
+class ModelAdapter:
+    """What both kinds of model share: a recorded run, with edits."""
+
+    context_length: int
+
+    def __init__(self, model: nn.Module, places: dict[str, Place], n_layers: int, n_heads: int) -> None:
+        self.model, self.places = model, places
+        self.n_layers, self.n_heads = n_layers, n_heads
+
+    def read(self, tokens: list[int], edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Reading:
+        """Run the model over the tokens, as it is in use: without dropout, and left in the mode it was in."""
+        device = next(self.model.parameters()).device
+        layers = range(self.n_layers)
+        names = [f"blocks.{n}.{part}" for n in layers for part in ("residual_pre", "attention.heads")]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                torch.no_grad(),
+                edit_places(self.places, edits),
+                record_places(self.places, names) as kept,
+            ):
+                weights, logits = self.run(torch.tensor([tokens], device=device))
+            with torch.no_grad():
+                norms = [self.value_norms(n, kept[f"blocks.{n}.residual_pre"][0]) for n in layers]
+        finally:
+            self.model.train(was_training)
+        activations = {name: x[0] for name, x in kept.items()}
+        return Reading(weights[:, 0].float(), torch.stack(norms).float(), logits[0].float(), activations)
+
+    def run(
+        self, tokens: Int[Tensor, "1 seq"]
+    ) -> tuple[Float[Tensor, "layer 1 head query key"], Float[Tensor, "1 seq vocab"]]:
+        raise NotImplementedError
+
+    def value_norms(self, layer: int, residual: Float[Tensor, "seq d_model"]) -> Float[Tensor, "head key"]:
+        raise NotImplementedError
+
+
+def norms_after_projection(
+    values: Float[Tensor, "seq kv_head d_head"], projection: Float[Tensor, "d_model width"], n_heads: int
+) -> Float[Tensor, "head seq"]:
+    """How long each head's value is once it is written into the residual stream."""
+    values = values.repeat_interleave(n_heads // values.shape[1], dim=1)
+    by_head = projection.unflatten(1, (n_heads, -1))  # (d_model, width) -> (d_model, head, d_head)
+    return torch.einsum("shd,mhd->hsm", values, by_head).norm(dim=-1)
+
+
+class GPTAdapter(ModelAdapter):
+    """A `gptlib.GPT`."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__(model, activation_places(model), model.config.n_layers, model.config.n_heads)
+        self.context_length = model.config.context_length
+
+    def run(
+        self, tokens: Int[Tensor, "1 seq"]
+    ) -> tuple[Float[Tensor, "layer 1 head query key"], Float[Tensor, "1 seq vocab"]]:
+        with trace(self.model) as run:
+            logits = self.model(tokens)
+        return run.attention, logits
+
+    def value_norms(self, layer: int, residual: Float[Tensor, "seq d_model"]) -> Float[Tensor, "head key"]:
+        block = self.model.blocks[layer]
+        attention = block.attention
+        values = attention.qkv(block.attention_norm(residual)).split(attention.widths, dim=-1)[2]
+        values = values.unflatten(-1, (-1, attention.config.d_head))
+        return norms_after_projection(values, attention.output.weight, self.n_heads)
+
+
+class TransformersAdapter(ModelAdapter):
+    """A causal model of transformers in GPT-2's layout, or Llama's (Llama, Mistral, Qwen and their like)."""
+
+    def __init__(self, model: Any) -> None:
+        core = getattr(model, "transformer", None) or getattr(model, "model", None)
+        blocks = getattr(core, "h", None) or getattr(core, "layers", None)
+        if not blocks or not (hasattr(blocks[0], "attn") or hasattr(blocks[0], "self_attn")):
+            raise TypeError(
+                f"model is a {type(model).__name__}; of transformers' models those in the layout of GPT-2 "
+                "(transformer.h, attn) or Llama (model.layers, self_attn) can be explored"
+            )
+        self.blocks = list(blocks)
+        n_heads = model.config.num_attention_heads
+        places: dict[str, Place] = {}
+        for layer, block in enumerate(self.blocks):
+            places[f"blocks.{layer}.residual_pre"] = Place(block, "input")
+            places[f"blocks.{layer}.attention.heads"] = Place(self._projection(block), "input", n_heads)
+        super().__init__(model, places, len(self.blocks), n_heads)
+        self.context_length = model.config.max_position_embeddings
+
+    @staticmethod
+    def _projection(block: Any) -> nn.Module:
+        return block.attn.c_proj if hasattr(block, "attn") else block.self_attn.o_proj
+
+    def run(
+        self, tokens: Int[Tensor, "1 seq"]
+    ) -> tuple[Float[Tensor, "layer 1 head query key"], Float[Tensor, "1 seq vocab"]]:
+        config = self.model.config
+        chosen = config._attn_implementation
+        with ExitStack() as back:  # only the explicit implementation gives its weights away
+            back.callback(setattr, config, "_attn_implementation", chosen)
+            config._attn_implementation = "eager"
+            output = self.model(tokens, output_attentions=True, use_cache=False)
+        return torch.stack(output.attentions), output.logits
+
+    def value_norms(self, layer: int, residual: Float[Tensor, "seq d_model"]) -> Float[Tensor, "head key"]:
+        block = self.blocks[layer]
+        if hasattr(block, "attn"):
+            x = block.attn.c_attn(block.ln_1(residual)[None])[0]
+            values, projection = x.chunk(3, dim=-1)[2], block.attn.c_proj.weight.T
+        else:
+            values = block.self_attn.v_proj(block.input_layernorm(residual))
+            projection = block.self_attn.o_proj.weight
+        d_head = projection.shape[1] // self.n_heads
+        return norms_after_projection(values.unflatten(-1, (-1, d_head)), projection, self.n_heads)
+
+
+class GivenAttention:
+    """The adapter of attention that came without a model: it reads what it was given, and nothing else."""
+
+    def __init__(self, weights: Float[Tensor, "layer head query key"], words: Sequence[str]) -> None:
+        if weights.dim() != 4 or weights.shape[-2:] != (len(words), len(words)) or not weights.numel():
+            raise ValueError(
+                f"weights has shape {tuple(weights.shape)}; for {len(words)} tokens it needs "
+                f"(layer, head, {len(words)}, {len(words)})"
+            )
+        sums = weights.tril().sum(dim=-1)
+        if not torch.isfinite(weights).all() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+            layer, head, query = ((sums - 1).abs().nan_to_num(nan=math.inf) > 1e-3).nonzero()[0].tolist()
+            raise ValueError(
+                f"weights at layer {layer}, head {head}, query {query} sum to "
+                f"{sums[layer, head, query]:.4f} over the "
+                "query and what is before it; each row needs to sum to 1 there"
+            )
+        self.n_layers, self.n_heads, self.context_length, _ = weights.shape
+        self.weights, self.words = weights, list(words)
+        numbers = {word: at for at, word in enumerate(dict.fromkeys(words))}
+        self.tokens = [numbers[word] for word in words]
+
+    def read(self, tokens: list[int], edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Reading:
+        """The weights as they were given."""
+        if edits:
+            raise ValueError("changes needs a model that can be run again; this attention came without one")
+        norms = torch.ones(self.n_layers, self.n_heads, len(tokens))
+        return Reading(self.weights, norms, torch.zeros(len(tokens), 0), {})

@@ -1,0 +1,123 @@
+"""What a reader does to a model: heads removed and scaled, activations patched from one text into another.
+
+A change is a dict, so that a page can make it:
+{"do": "zero" | "mean", "layer": l, "head": h}           remove a head
+{"do": "scale", "layer": l, "head": h, "by": x}          multiply its output
+{"do": "patch", "layer": l, "head": h, "source": i, "target": j}
+    its output at A's token i goes to B's token j; with head None, the residual stream that enters the layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from gptlib.tracing import remove_head, replace_at, scale_head
+
+NEEDED = {"zero": (), "mean": (), "scale": ("by",), "patch": ("source", "target")}
+
+
+def check_change(change: Any, n_layers: int, n_heads: int) -> None:
+    """Raise ValueError unless this is a change that a model of this shape can take."""
+    if not isinstance(change, dict) or change.get("do") not in NEEDED:
+        raise ValueError(f'changes holds {change!r}; "do" needs to be one of {", ".join(NEEDED)}')
+    missing = [name for name in ("layer", "head", *NEEDED[change["do"]]) if name not in change]
+    if missing:
+        raise ValueError(f"changes holds {change!r}, which lacks {missing[0]!r}")
+    layer, head = change["layer"], change["head"]
+    residual = change["do"] == "patch" and head is None
+    if not _within(layer, n_layers) or not (residual or _within(head, n_heads)):
+        raise ValueError(
+            f"changes names layer {layer} head {head}; the model has {n_layers} layers of {n_heads} heads"
+        )
+    if change["do"] == "scale" and (
+        isinstance(change["by"], bool) or not isinstance(change["by"], int | float)
+    ):
+        raise ValueError(f'changes scales by {change["by"]!r}; "by" needs to be a number')
+
+
+def _within(value: Any, count: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
+
+
+def edit_of(
+    change: Mapping[str, Any], activations: Mapping[str, Tensor] | None, n_tokens: int
+) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The name of the activation that a change touches, and what it does to it, in a text of n_tokens.
+
+    activations: what A computed, (seq, …) each, for a patch. Raises ValueError when a patch names no token.
+    """
+    head, name = change["head"], place_of(change)
+    if change["do"] == "scale":
+        return name, scale_head(head, change["by"])
+    if change["do"] != "patch":
+        return name, remove_head(head, change["do"])
+    value = activations[name]
+    for text, position, length in (("A", change["source"], len(value)), ("B", change["target"], n_tokens)):
+        if not _within(position, length):
+            raise ValueError(
+                f"changes patches token {position} of text {text}, which has {length}; undo that change first"
+            )
+    value = value[change["source"]]
+    return name, replace_at(change["target"], value if head is None else value[head], head)
+
+
+def place_of(change: Mapping[str, Any]) -> str:
+    """The name of the activation that a change touches."""
+    part = "residual_pre" if change["head"] is None else "attention.heads"
+    return f"blocks.{change['layer']}.{part}"
+
+
+def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: bool) -> str:
+    """Python that repeats the changes, on a `gptlib.GPT` (ours) or a model of transformers."""
+    patches = [change for change in changes if change["do"] == "patch"]
+    calls: dict[str, list[str]] = {}
+    sources: list[str] = []
+    for change in changes:
+        head, name = change["head"], place_of(change)
+        if change["do"] == "scale":
+            call = f"scale_head({head}, {change['by']:g})"
+        elif change["do"] == "patch":
+            sources.append(name)
+            at = f"[0, {change['source']}]" if head is None else f"[0, {change['source']}, {head}]"
+            whose = "" if head is None else f", head={head}"
+            call = f"replace_at({change['target']}, kept[{name!r}]{at}{whose})"
+        else:
+            call = f"remove_head({head}, {change['do']!r})"
+        calls.setdefault(name, []).append(call)
+
+    def entries(keep: Callable[[str], bool]) -> str:
+        chosen = {name: [call for call in made if keep(call)] for name, made in calls.items()}
+        lines = [
+            f"    {name!r}: {made[0] if len(made) == 1 else 'in_turn(' + ', '.join(made) + ')'},\n"
+            for name, made in chosen.items()
+            if made
+        ]
+        return "{\n" + "".join(lines) + "}" if lines else "{}"
+
+    used = {call.split("(")[0] for made in calls.values() for call in made}
+    used |= {"in_turn"} if any(len(made) > 1 for made in calls.values()) else set()
+    if ours:
+        encode, edit, record = "[tokenizer.end_of_text, *tokenizer.encode({})]", "edit(model", "record(model"
+        lines = ["import torch"]
+    else:
+        encode, edit, record = 'tokenizer({})["input_ids"]', "edit_places(places", "record_places(places"
+        lines = ["import torch", "from gptlib.viz.explorers.adapters import adapt"]
+    used |= {edit.split("(")[0]} | ({record.split("(")[0]} if patches else set())
+    lines += [f"from gptlib.tracing import {', '.join(sorted(used))}", ""]
+    lines += [] if ours else ["places = adapt(model).places"]
+    if patches:
+        on_both = entries(lambda call: not call.startswith("replace_at"))
+        lines += [
+            f"tokens_a = torch.tensor([{encode.format(repr(text))}])",
+            f"tokens = torch.tensor([{encode.format(repr(text_b or text))}])",
+            f"on_both = {on_both}",
+            f"with torch.no_grad(), {edit}, on_both), {record}, {sorted(set(sources))!r}) as kept:",
+            "    model(tokens_a)",
+        ]
+    else:
+        lines.append(f"tokens = torch.tensor([{encode.format(repr(text))}])")
+    lines += [f"changes = {entries(lambda call: True)}", f"with torch.no_grad(), {edit}, changes):"]
+    return "\n".join([*lines, "    logits = model(tokens)"])

@@ -1,0 +1,213 @@
+"""What every explorer shares: state that asks, answers that reach the page whole, and files to send.
+
+An explorer's state is its traits. A trait tagged `asks="answer"` changes what the page draws: the explorer
+computes its answer anew. One tagged `asks="details"` changes what is said about a part of it, which is cheap.
+The page sends one question at a time, numbered by `asked`; `answered` says which one the answer is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import numpy as np
+from matplotlib.colors import Colormap
+from traitlets import Bool, Dict, Int, TraitError, Unicode
+
+from gptlib.files import write_atomically
+from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
+
+FOLDER = Path(__file__).parent
+COLOURS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
+GROUPS = ("answer", "details")
+
+
+class Explorer(anywidget.AnyWidget):
+    """A live picture in a notebook, which asks Python for what it cannot work out itself.
+
+    A subclass names its title and its page code (`script = "bpe.js"`), declares the traits that are its
+    state, and says in `compute_answer` (and `compute_details`) what the page draws. Its `__init__` ends with
+    `self.start()`. What goes wrong after a change on the page becomes a sentence there, and the last good
+    answer stays; after a change in Python it is raised, and the change is undone.
+    """
+
+    title: ClassVar[str]
+    script: ClassVar[str]
+
+    asked = Int(0, help="how many questions the page has asked").tag(sync=True)
+    answered = Int(0, help="the question that the answer is for").tag(sync=True)
+    answer = Dict(help="what the page draws").tag(sync=True)
+    details = Dict(help="what the page says about the part that is chosen").tag(sync=True)
+    problem = Unicode(help="a sentence for the page about what went wrong, or nothing").tag(sync=True)
+    live = Bool(True, help="whether there is a kernel that answers").tag(sync=True)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "script" in cls.__dict__:  # ipywidgets derives a class of its own from each explorer
+            cls._esm = page_code(cls.script)
+            cls._css = page_style(cls.script)
+
+    def start(self) -> None:
+        """Compute the first answer, and from now on a new one after each change of the state."""
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._from_page = self._undoing = False
+        self.update()
+        names = [name for group in GROUPS for name in self.trait_names(asks=group)]
+        self.observe(self._changed_in_python, names)
+
+    def compute_answer(self) -> dict[str, Any]:
+        """What the page draws, made of numbers, texts, lists, dicts and bytes."""
+        raise NotImplementedError
+
+    def compute_details(self) -> dict[str, Any]:
+        """What the page says about the part that is chosen."""
+        return {}
+
+    def figure(self) -> Drawing:
+        """A still picture of what the explorer shows."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Compute everything anew: for what traits do not show, such as a model that was trained on."""
+        self._seen.clear()
+        self.update()
+
+    def update(self) -> None:
+        """Compute what the state asks for and does not have yet, and send it in one message."""
+        news: dict[str, dict[str, Any]] = {}
+        for group in GROUPS:
+            state = {name: getattr(self, name) for name in self.trait_names(asks=group)}
+            if news or self._seen.get(group) != state:
+                news[group] = self.compute_answer() if group == "answer" else self.compute_details()
+                # compute_answer may have moved what is chosen to where there is something to choose
+                self._seen[group] = {name: getattr(self, name) for name in state}
+        with self.hold_sync():
+            for group, value in news.items():
+                self.set_trait(group, value)
+            self.problem = ""
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take a change from the page. This never raises: there would be nobody to catch it."""
+        asked = sync_data.get("asked", self.asked)
+        self._from_page = True
+        try:
+            super().set_state(sync_data)
+            self.update()
+        except Exception as error:  # whatever it is: the page must hear of it, and the kernel go on
+            self.problem = sentence(error)
+        finally:
+            self._from_page = False
+            self.asked = self.answered = asked
+
+    def _changed_in_python(self, change: Any) -> None:
+        if self._from_page or self._undoing:
+            return
+        try:
+            self.update()
+        except Exception:
+            self._undoing = True
+            try:
+                self.set_trait(change.name, change.old)
+            finally:
+                self._undoing = False
+            raise
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and a picture of it for where there is no kernel: a code host, a printed notebook."""
+        bundle, metadata = self.figure()._repr_mimebundle_()
+        widget = super()._repr_mimebundle_(**options)
+        widget = widget[0] if isinstance(widget, tuple) else widget
+        return {**bundle, **(widget or {}), "text/plain": repr(self)}, metadata
+
+    def to_png(self, path: str | Path | None = None) -> bytes:
+        """What the explorer shows as the bytes of a PNG file, also written to `path` if one is given."""
+        return _written(self.figure().png(), path)
+
+    def to_svg(self, path: str | Path | None = None) -> str:
+        """What the explorer shows as an SVG picture, also written to `path` if one is given."""
+        return _written(self.figure().svg().encode(), path).decode()
+
+    def to_html(self, path: str | Path) -> None:
+        """Write one file that any browser opens without a network, and that still answers to all that needs
+        no kernel. Raises FileNotFoundError if the folder is missing.
+        """
+        template = (FOLDER / "standalone.html").read_text(encoding="utf-8")
+        parts = {
+            "TITLE": self.title,
+            "STYLE": self._css,
+            "STATE": base64.b64encode(gzip.compress(packed(self.page_state()), mtime=0)).decode(),
+            "SCRIPT": self._esm.replace("export default", "const explorer ="),
+        }
+        for name, text in parts.items():
+            template = template.replace(f"%{name}%", text)
+        _written(template.encode(), path)
+
+    def page_state(self) -> dict[str, Any]:
+        """All that the page knows, as it is in a file: without a kernel."""
+        inherited = set(anywidget.AnyWidget.class_trait_names(sync=True)) | {"_esm", "_css", "_anywidget_id"}
+        return {name: getattr(self, name) for name in self.keys if name not in inherited} | {"live": False}
+
+
+@functools.cache
+def page_code(script: str) -> str:
+    """An explorer's module: the colours and what all explorers share, then its own code."""
+    colours = json.dumps({name: colour_table(colour_map) for name, colour_map in COLOURS.items()})
+    files = [(FOLDER / name).read_text(encoding="utf-8") for name in ("shared.js", script)]
+    return "\n".join([f"const COLOURS = {colours};", *files])
+
+
+@functools.cache
+def page_style(script: str) -> str:
+    """What all explorers share, then the explorer's own style if it has one."""
+    own = (FOLDER / script).with_suffix(".css")
+    files = [FOLDER / "shared.css", *([own] if own.exists() else [])]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def colour_table(colour_map: Colormap) -> str:
+    """256 colours as base64 of red, green, blue bytes."""
+    rgb = (colour_map(np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+    return base64.b64encode(rgb.tobytes()).decode()
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """The state as one block: the length of a JSON text in four bytes, the JSON, then all the bytes in it.
+
+    In the JSON a bytes value stands as {"bytes": [start, stop]}, counted from the end of the JSON.
+    """
+    blocks: list[bytes] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if isinstance(value, bytes):
+            start = sum(map(len, blocks))
+            blocks.append(value)
+            return {"bytes": [start, start + len(value)]}
+        return value
+
+    text = json.dumps(plain(state), ensure_ascii=False, allow_nan=False).encode()
+    return b"".join([len(text).to_bytes(4, "little"), text, *blocks])
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for a reader of the page."""
+    known = isinstance(error, ValueError | TypeError | LookupError | TraitError)
+    text = str(error.args[0]) if known and error.args else f"{type(error).__name__}: {error}"
+    return text[:1].upper() + text[1:]
+
+
+def _written(content: bytes, path: str | Path | None) -> bytes:
+    if path is not None:
+        write_atomically(path, lambda file: file.write(content))
+    return content

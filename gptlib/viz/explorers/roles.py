@@ -1,0 +1,71 @@
+"""What heads are known to do, each as a score: the share of attention that goes where the role says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+ROLES = {
+    "previous token": "the token before",
+    "first token": "the very first token",
+    "same token": "earlier copies of the token",
+    "induction": "what followed earlier copies of the token (Olsson et al. 2022)",
+    "finds the name": "earlier mentions of the name that comes next",
+}
+SENTENCE_ENDS = (".", "!", "?", '"', "”", "“", ":", "\n")
+
+
+def names_in(words: Sequence[str]) -> set[str]:
+    """The words that are capitalised somewhere inside a sentence, which in English are names."""
+    return {
+        word.strip()
+        for before, word in zip(words, words[1:], strict=False)
+        if word.strip().istitle()
+        and word.strip().isalpha()
+        and not before.rstrip(" ").endswith(SENTENCE_ENDS)
+    }
+
+
+def role_targets(tokens: Sequence[int], words: Sequence[str]) -> dict[str, Bool[Tensor, "query key"]]:
+    """For each role, the keys that it says each query looks at; a query without any does not count.
+
+    words: the text of each token, which tells the names.
+    """
+    n = len(tokens)
+    ids = torch.tensor(tokens)
+    before = torch.ones(n, n, dtype=torch.bool).tril(-1)
+    same = (ids[:, None] == ids[None, :]) & before
+    first = torch.zeros_like(before)
+    first[1:, 0] = True
+    # The key after an earlier copy: shift the copies by one. The query itself is such a key in "aa".
+    induction = torch.zeros_like(before)
+    induction[:, 1:] = same[:, :-1]
+    coming = torch.zeros_like(before)
+    coming[:-1] = ids[1:, None] == ids[None, :]
+    names = names_in(words[1:])  # the first word of a text is capitalised, whatever it is
+    is_name = torch.tensor([word.strip() in names for word in words])
+    return {
+        "previous token": torch.eye(n, dtype=torch.bool).roll(-1, dims=1).tril(-1),
+        "first token": first,
+        "same token": same,
+        "induction": induction,
+        "finds the name": coming & is_name[None, :] & before,
+    }
+
+
+def role_scores(
+    weights: Float[Tensor, "layer head query key"], tokens: Sequence[int], words: Sequence[str]
+) -> dict[str, Float[Tensor, "layer head"] | None]:
+    """For each role and head, the share of attention on the role's keys: the mean over queries that have any.
+
+    None for a role that this text gives no occasion for.
+    """
+    scores: dict[str, Tensor | None] = {}
+    for role, targets in role_targets(tokens, words).items():
+        queries = targets.any(dim=1)
+        on_target = (weights * targets.to(weights)).sum(dim=-1)
+        scores[role] = on_target[..., queries].mean(dim=-1) if queries.any() else None
+    return scores

@@ -1,0 +1,344 @@
+"""The attention explorer: what it computes is what the model computes, with and without changes."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from gptlib import GPT, GPTConfig, Tokenizer, trace
+from gptlib.viz.explorers.adapters import adapt
+from gptlib.viz.explorers.attention import AttentionExplorer
+from gptlib.viz.explorers.coding import code, code_signed, pack, thumbnails
+from gptlib.viz.explorers.roles import names_in, role_scores
+
+TEXT = "Nora met Leo. Then Nora saw Leo"
+CONFIG = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 48}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(["Nora met Leo. Then Nora saw Leo and Mia saw them both."], vocab_size=280)
+
+
+@pytest.fixture
+def model(tokenizer):
+    torch.manual_seed(0)
+    return sharper(GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **CONFIG)))
+
+
+def sharper(model):
+    """A fresh model attends almost evenly; larger weights make its heads differ."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(6)
+    return model.eval()
+
+
+class Letters:
+    """A tokenizer as transformers' are called."""
+
+    def __call__(self, text):
+        return {"input_ids": [ord(letter) for letter in text]}
+
+    def decode(self, tokens):
+        return "".join(map(chr, tokens))
+
+
+def hugging_face(kind):
+    torch.manual_seed(0)
+    if kind == "gpt2":
+        config = GPT2Config(vocab_size=128, n_layer=2, n_head=4, n_embd=32, n_positions=48)
+        return sharper(GPT2LMHeadModel(config))
+    config = LlamaConfig(
+        vocab_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_size=32,
+        intermediate_size=64, max_position_embeddings=48,
+    )  # fmt: skip
+    return sharper(LlamaForCausalLM(config))
+
+
+def ask(explorer, **changes):
+    explorer.set_state({**changes, "asked": explorer.asked + 1})
+    return explorer.problem
+
+
+def decoded(explorer):
+    """The weights that the page draws, unpacked: (layer, head, query, key)."""
+    answer = explorer.answer
+    n = answer["size"]
+    weights = np.zeros((answer["layers"], answer["heads"], n, n), dtype=np.float32)
+    query, key = np.tril_indices(n)
+    cells = np.frombuffer(answer["cells"], dtype=np.uint8).reshape(answer["layers"], answer["heads"], -1)
+    weights[..., query, key] = answer["largest"] * (cells / 255) ** 2
+    return weights
+
+
+def hooks(model):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def test_it_draws_the_attention_of_the_model(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    tokens = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(TEXT)]])
+    with torch.no_grad(), trace(model) as run:
+        logits = model(tokens)
+    torch.testing.assert_close(explorer.weights, run.attention[:, 0])
+    torch.testing.assert_close(explorer.logits, logits[0])
+    # A step of the square-root code near w is 2 sqrt(w) / 255 wide.
+    np.testing.assert_allclose(decoded(explorer), explorer.weights.numpy(), atol=1 / 255)
+    np.testing.assert_allclose(explorer.weights.sum(dim=-1), 1, atol=1e-5)
+
+
+def test_the_row_in_focus_is_exact(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, layer=1, head=2)
+    explorer.query = 5
+    row = np.frombuffer(explorer.details["row"], dtype=np.float32)
+    np.testing.assert_array_equal(row, explorer.weights[1, 2, 5, :6].numpy())
+    assert explorer.details["place"] == [1, 2, 5]
+
+
+@pytest.mark.parametrize("how", ["zero", "mean"])
+def test_a_removed_head_changes_the_prediction_as_its_code_does(model, tokenizer, how):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, layer=1, head=2)
+    whole = explorer.logits
+    assert ask(explorer, changes=[{"do": how, "layer": 0, "head": 1}]) == ""
+    assert (explorer.logits - whole).abs().max() > 1e-3
+    assert repeated(explorer, model, tokenizer) < 1e-5
+    bars = explorer.details["next"]
+    after, before = explorer.logits[-1].softmax(-1), whole[-1].softmax(-1)
+    assert bars[0]["p"] == pytest.approx(float(after.max()), abs=1e-6)
+    assert all((before - bar["was"]).abs().min() < 1e-5 for bar in bars)
+    ask(explorer, changes=[])
+    assert torch.equal(explorer.logits, whole) and explorer.code == ""
+    assert hooks(model) == 0
+
+
+def repeated(explorer, model, tokenizer, side="_a"):
+    """How far the logits of the explorer's code are from its own."""
+    scope = {"model": model, "tokenizer": tokenizer}
+    exec(explorer.code, scope)
+    return float((scope["logits"][0] - getattr(explorer, side).after.logits).abs().max())
+
+
+def test_patching_moves_b_towards_a(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT.replace("Nora", "Mia"))
+    last_a, last_b = len(explorer._a.tokens) - 1, len(explorer._b.tokens) - 1
+    before = explorer._b.after.logits[-1]
+    patch = {"do": "patch", "layer": 1, "head": None, "source": last_a, "target": last_b}
+    head = {"do": "patch", "layer": 1, "head": 2, "source": 3, "target": 2}
+    assert ask(explorer, changes=[head, {"do": "scale", "layer": 0, "head": 3, "by": 2}, patch]) == ""
+    assert repeated(explorer, model, tokenizer, "_b") < 1e-5
+    target = explorer._a.after.logits[-1]
+    assert (explorer._b.after.logits[-1] - target).norm() < (before - target).norm()
+    assert ask(explorer, text_b="Leo", changes=[{**patch, "target": 40}]).startswith(
+        "Changes patches token 40"
+    )
+
+
+def test_a_whole_residual_stream_patched_in_makes_b_predict_what_a_does(model, tokenizer):
+    """With all of A's stream where B's enters the first layer, nothing of B is left."""
+    explorer = AttentionExplorer(model, tokenizer, TEXT, text_b="Nora met Leo. Then Leo saw Nora")
+    n = min(len(explorer._a.tokens), len(explorer._b.tokens))
+    assert len(explorer._a.tokens) == len(explorer._b.tokens)
+    explorer.changes = [
+        {"do": "patch", "layer": 0, "head": None, "source": at, "target": at} for at in range(n)
+    ]
+    torch.testing.assert_close(explorer._b.after.logits, explorer._a.after.logits)
+
+
+def test_the_difference_of_two_checkpoints(model, tokenizer):
+    torch.manual_seed(1)
+    other = sharper(GPT(model.config))
+    explorer = AttentionExplorer(model, tokenizer, TEXT, model_b=other)
+    explorer.view = "difference"
+    difference = explorer._a.after.weights - explorer._b.after.weights
+    cells = np.frombuffer(explorer.answer["cells"], dtype=np.uint8).astype(int)
+    largest = explorer.answer["largest"]
+    assert largest == pytest.approx(float(difference.abs().max()))
+    share = (cells - 128) / 127
+    n = explorer.answer["size"]
+    query, key = np.tril_indices(n)
+    exact = difference[..., query, key].flatten().numpy()
+    np.testing.assert_allclose(largest * share * np.abs(share), exact, atol=largest / 100)
+    with pytest.raises(ValueError, match="same shape"):
+        AttentionExplorer(
+            model, tokenizer, TEXT, model_b=GPT(GPTConfig(vocab_size=280, **{**CONFIG, "n_layers": 1}))
+        )
+
+
+def test_value_weighted_attention_is_the_length_of_what_is_moved(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, layer=1, head=3)
+    explorer.view = "values"
+    block = model.blocks[1]
+    x = explorer._a.after.activations["blocks.1.residual_pre"]
+    values = block.attention.qkv(block.attention_norm(x)).detach()[:, 64:].unflatten(-1, (4, 8))[:, 3]
+    moved = values @ block.attention.output.weight.detach()[:, 24:32].T
+    expected = explorer.weights[1, 3] * moved.norm(dim=-1)
+    torch.testing.assert_close(explorer._shown[1, 3], expected)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_models_of_transformers(kind):
+    theirs = hugging_face(kind)
+    chosen = theirs.config._attn_implementation
+    theirs(torch.tensor([[65]]), output_attentions=True)  # transformers keeps hooks of its own from then on
+    before = hooks(theirs)
+    explorer = AttentionExplorer(theirs, Letters(), TEXT, text_b=TEXT[::-1])
+    tokens = torch.tensor([[ord(letter) for letter in TEXT]])
+    with torch.no_grad():
+        logits = theirs(tokens).logits
+    torch.testing.assert_close(explorer.logits, logits[0], atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(explorer.weights.sum(dim=-1), 1, atol=1e-5)
+    patch = {"do": "patch", "layer": 1, "head": 1, "source": 4, "target": 5}
+    explorer.changes = [{"do": "mean", "layer": 0, "head": 1}, patch]
+    assert repeated(explorer, theirs, Letters(), "_b") < 1e-4
+    explorer.view = "values"
+    assert torch.isfinite(explorer._shown).all() and float(explorer._shown.max()) > 0
+    assert hooks(theirs) == before and theirs.config._attn_implementation == chosen
+
+
+def test_value_norms_of_transformers_are_those_of_the_same_gpt(model):
+    """GPT-2's layout in both libraries: the same weights give the same lengths."""
+    theirs = hugging_face("gpt2")
+    ours = GPT(GPTConfig(vocab_size=128, **CONFIG))
+    renamed = theirs.state_dict()
+    with torch.no_grad():
+        ours.token_embedding.weight.copy_(renamed["transformer.wte.weight"])
+        ours.position.embedding.weight.copy_(renamed["transformer.wpe.weight"])
+        for n, block in enumerate(ours.blocks):
+            part = f"transformer.h.{n}."
+            for name, module, turned in (
+                ("ln_1", block.attention_norm, False), ("attn.c_attn", block.attention.qkv, True),
+                ("attn.c_proj", block.attention.output, True), ("ln_2", block.mlp_norm, False),
+                ("mlp.c_fc", block.mlp.up, True), ("mlp.c_proj", block.mlp.down, True),
+            ):  # fmt: skip
+                weight = renamed[f"{part}{name}.weight"]
+                module.weight.copy_(weight.T if turned else weight)
+                module.bias.copy_(renamed[f"{part}{name}.bias"])
+    tokens = [ord(letter) for letter in TEXT]
+    mine, other = adapt(ours.eval()).read(tokens, {}), adapt(theirs).read(tokens, {})
+    torch.testing.assert_close(mine.weights, other.weights, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(mine.value_norms, other.value_norms, atol=1e-4, rtol=1e-3)
+
+
+def test_attention_that_came_from_elsewhere():
+    weights = np.tril(np.ones((2, 3, 4, 4)))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    words = ["a", "b", "a", "<img src=x onerror=alert(1)>"]
+    explorer = AttentionExplorer.from_array(weights, words)
+    np.testing.assert_allclose(decoded(explorer), weights, atol=1 / 255)
+    assert explorer.details["next"] == [] and not explorer.answer["editable"]
+    with pytest.raises(ValueError, match="came without a model"):
+        explorer.text = "another"
+    with pytest.raises(ValueError, match="came without one"):
+        explorer.changes = [{"do": "zero", "layer": 0, "head": 0}]
+    with pytest.raises(ValueError, match=r"layer 1, head 2, query 3 sum to 0\.5"):
+        weights[1, 2, 3] /= 2
+        AttentionExplorer.from_array(weights, words)
+    with pytest.raises(ValueError, match=r"for 3 tokens it needs \(layer, head, 3, 3\)"):
+        AttentionExplorer.from_array(weights, words[:3])
+
+
+def test_above_128_tokens_the_chosen_head_is_whole_and_the_others_small(tokenizer):
+    torch.manual_seed(0)
+    model = sharper(GPT(GPTConfig(vocab_size=280, **{**CONFIG, "context_length": 400})))
+    explorer = AttentionExplorer(model, tokenizer, "Nora met Leo. " * 40, layer=1, head=3)
+    n = explorer.answer["size"]
+    assert n > 128 and not explorer.answer["whole"]
+    assert len(explorer.answer["cells"]) == 8 * 64 * 65 // 2
+    assert len(explorer.details["cells"]) == n * (n + 1) // 2
+    ask(explorer, head=0)
+    np.testing.assert_array_equal(
+        np.frombuffer(explorer.details["cells"], dtype=np.uint8),
+        np.frombuffer(pack(code(explorer.weights[1, 0], explorer.answer["largest"])), dtype=np.uint8),
+    )
+
+
+def test_a_small_picture_keeps_the_strongest_cell_of_each_block():
+    x = torch.zeros(1, 1, 200, 200)
+    x[0, 0, 150, 70] = 1
+    small = thumbnails(code(x, 1.0), 0)
+    assert small.shape == (1, 1, 64, 64) and small.max() == 255 and (small > 0).sum() == 1
+    x[0, 0, 151, 71] = -1
+    signed = thumbnails(code_signed(x, 1.0), 128)
+    assert set(signed.unique().tolist()) <= {1, 128, 255}
+
+
+def test_bad_input_is_refused_in_words_and_the_last_picture_stays(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    cells = explorer.answer["cells"]
+    assert ask(explorer, text="") == "Text is empty; type a few words"
+    assert "the model reads at most 48" in ask(explorer, text=TEXT * 20)
+    assert "0 to 1 would do" in ask(explorer, text=TEXT, layer=7)
+    assert "lacks 'by'" in ask(explorer, layer=0, changes=[{"do": "scale", "layer": 0, "head": 0}])
+    assert "2 layers of 4 heads" in ask(explorer, changes=[{"do": "zero", "layer": 0, "head": 9}])
+    assert '"do" needs to be one of' in ask(explorer, changes=[{"do": "paint"}])
+    assert explorer.answer["cells"] == cells and hooks(model) == 0
+    assert ask(explorer, changes=[]) == ""
+    with pytest.raises(TypeError, match=r"needs to be a gptlib\.GPT"):
+        AttentionExplorer(torch.nn.Linear(2, 2), tokenizer, TEXT)
+
+
+def test_a_tokenizer_of_another_model(tokenizer):
+    small = GPT(GPTConfig(vocab_size=257, **CONFIG))
+    with pytest.raises(IndexError, match="was the text encoded with this model's tokenizer"):
+        AttentionExplorer(small, tokenizer, TEXT)
+
+
+def test_weights_that_are_not_numbers(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    cells = explorer.answer["cells"]
+    with torch.no_grad():
+        model.blocks[1].attention.qkv.weight[0, 0] = float("nan")
+    assert "not finite (NaN" in ask(explorer, text=TEXT + ".")
+    assert explorer.answer["cells"] == cells
+
+
+def test_a_model_that_was_trained_on_is_read_anew(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    before = explorer.logits
+    with torch.no_grad():
+        model.blocks[0].attention.qkv.weight.mul_(0.5)
+    explorer.refresh()
+    assert (explorer.logits - before).abs().max() > 1e-3
+    model.train()
+    ask(explorer, text="Leo")
+    assert model.training  # left as it was found
+
+
+def test_roles_on_attention_made_for_them():
+    tokens = [0, 1, 2, 3, 1, 2, 3]
+    words = ["(start)", "so", " Nora", " saw", "so", " Nora", " saw"]
+    weights = torch.zeros(1, 4, 7, 7)
+    weights[0, 0] = torch.eye(7).roll(-1, dims=1)  # previous
+    weights[0, 1, :, 0] = 1  # first
+    for query in (4, 5, 6):
+        weights[0, 2, query, query - 3] = 1  # same
+        weights[0, 3, query, query - 2] = 1  # induction
+    scores = role_scores(weights, tokens, words)
+    best = {role: int(score.argmax()) for role, score in scores.items() if role != "finds the name"}
+    assert best == {"previous token": 0, "first token": 1, "same token": 2, "induction": 3}
+    for role, head in best.items():
+        assert scores[role][0, head] == 1, role
+    # Before the second Nora (query 4), an eye on the first Nora (key 2) is the only occasion.
+    assert scores["finds the name"][0].tolist() == [0, 0, 0, 1]
+    assert names_in(words) == {"Nora"}
+    assert role_scores(weights[..., :2, :2], tokens[:2], words[:2])["induction"] is None
+
+
+def test_repr_is_short_and_stable(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, layer=1)
+    assert repr(explorer) == "AttentionExplorer('Nora met Leo. Then Nora saw L…', layer 1 head 0, 0 changes)"
+    assert explorer.to_png() == AttentionExplorer(model, tokenizer, TEXT, layer=1).to_png()
+
+
+def test_the_file_of_a_large_model_is_small(tmp_path, tokenizer):
+    torch.manual_seed(0)
+    config = {"n_layers": 12, "n_heads": 12, "d_model": 96, "context_length": 128}
+    model = sharper(GPT(GPTConfig(vocab_size=280, **config)))
+    text = "Nora met Leo. Then Mia saw them both. " * 20
+    tokens = tokenizer.encode(text)[:127]
+    explorer = AttentionExplorer(model, tokenizer, tokenizer.decode(tokens))
+    assert explorer.answer["size"] == 128 and len(explorer.answer["cells"]) == 144 * 128 * 129 // 2
+    explorer.to_html(tmp_path / "large.html")
+    assert (tmp_path / "large.html").stat().st_size <= 1_000_000

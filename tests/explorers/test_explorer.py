@@ -1,0 +1,158 @@
+"""What all explorers share: asking and answering, what goes wrong, and the files."""
+
+import base64
+import gzip
+import json
+import re
+
+import pytest
+from traitlets import Int, Unicode
+
+from gptlib.viz import figures
+from gptlib.viz.explorers.explorer import COLOURS, FOLDER, Explorer, colour_table, packed
+
+
+class Shouter(Explorer):
+    """The smallest explorer: it shouts."""
+
+    title = "Shouter"
+    script = "attention.js"
+
+    text = Unicode("hi").tag(sync=True, asks="answer")
+    size = Int(1).tag(sync=True, asks="details")
+
+    def __init__(self, **state):
+        super().__init__(**state)
+        self.computed = []
+        self.start()
+
+    def compute_answer(self):
+        if "!" in self.text:
+            raise ValueError("text holds '!'; leave it out")
+        if "?" in self.text:
+            raise ZeroDivisionError("a fault of ours")
+        self.computed.append("answer")
+        return {"loud": self.text.upper(), "data": bytes(range(len(self.text)))}
+
+    def compute_details(self):
+        self.computed.append("details")
+        return {"long": self.text * self.size}
+
+    def figure(self):
+        return figures.bar_chart(["a", "b"], [1, 2], title=self.text)
+
+
+def ask(explorer, **changes):
+    """What the page does."""
+    explorer.set_state({**changes, "asked": explorer.asked + 1})
+
+
+def test_a_change_on_the_page_is_answered_once():
+    explorer = Shouter()
+    explorer.computed.clear()
+    ask(explorer, text="low", size=2)
+    assert explorer.computed == ["answer", "details"]
+    assert explorer.answer["loud"] == "LOW" and explorer.details["long"] == "lowlow"
+    assert explorer.answered == explorer.asked == 1 and explorer.problem == ""
+
+
+def test_details_alone_leave_the_answer():
+    explorer = Shouter()
+    explorer.computed.clear()
+    ask(explorer, size=3)
+    assert explorer.computed == ["details"] and explorer.details["long"] == "hihihi"
+    ask(explorer, size=3)
+    assert explorer.computed == ["details"] and explorer.answered == 2  # nothing new, and yet an answer
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("low!", "Text holds '!'; leave it out"), ("low?", "ZeroDivisionError: a fault of ours")],
+)
+def test_what_goes_wrong_on_the_page_becomes_a_sentence_and_the_last_answer_stays(text, problem):
+    explorer = Shouter()
+    ask(explorer, text=text)
+    assert explorer.problem == problem
+    assert explorer.answer["loud"] == "HI" and explorer.answered == 1
+    ask(explorer, text="low")
+    assert explorer.problem == "" and explorer.answer["loud"] == "LOW"
+
+
+def test_a_value_of_the_wrong_kind_from_the_page_is_refused():
+    explorer = Shouter()
+    ask(explorer, size="many")
+    assert "size" in explorer.problem and explorer.size == 1 and explorer.answered == 1
+
+
+def test_what_goes_wrong_in_python_is_raised_and_undone():
+    explorer = Shouter()
+    with pytest.raises(ValueError, match="leave it out"):
+        explorer.text = "low!"
+    assert explorer.text == "hi" and explorer.answer["loud"] == "HI"
+    explorer.text = "low"
+    assert explorer.answer["loud"] == "LOW"
+
+
+def test_refresh_computes_anew():
+    explorer = Shouter()
+    explorer.computed.clear()
+    explorer.refresh()
+    assert explorer.computed == ["answer", "details"]
+
+
+def test_output_holds_the_widget_and_its_picture():
+    bundle, metadata = Shouter()._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"] == "Shouter()"
+    assert metadata["image/png"]["width"] > 100
+
+
+def test_pictures_are_written_and_the_same_each_time(tmp_path):
+    explorer = Shouter()
+    assert explorer.to_png(tmp_path / "a.png") == (tmp_path / "a.png").read_bytes() == Shouter().to_png()
+    assert explorer.to_svg(tmp_path / "a.svg") == (tmp_path / "a.svg").read_text() == Shouter().to_svg()
+    assert explorer.to_svg().lstrip().startswith("<?xml")
+
+
+def unpacked(block: bytes) -> dict:
+    length = int.from_bytes(block[:4], "little")
+
+    def plain(value):
+        start_stop = value.get("bytes") if len(value) == 1 else None
+        return block[4 + length + start_stop[0] : 4 + length + start_stop[1]] if start_stop else value
+
+    return json.loads(block[4 : 4 + length], object_hook=plain)
+
+
+def test_packed_gives_back_what_it_took():
+    state = {"a": [1, {"b": b"\x00\xff"}], "c": b"", "d": "ü</script>"}
+    assert unpacked(packed(state)) == state
+    with pytest.raises(ValueError, match="JSON"):
+        packed({"a": float("nan")})
+
+
+def test_html_holds_the_state_and_asks_for_nothing(tmp_path):
+    explorer = Shouter(text="</script><b>")
+    explorer.to_html(tmp_path / "shouter.html")
+    page = (tmp_path / "shouter.html").read_text(encoding="utf-8")
+    state = re.search(r'id="state">([^<]*)<', page)[1]
+    assert unpacked(gzip.decompress(base64.b64decode(state)))["answer"]["loud"] == "</SCRIPT><B>"
+    assert "<b>" not in page and "%SCRIPT%" not in page
+    assert not re.search(r"(src|href)=|@import|https?://(?!www\.w3\.org/2000/svg)", page)
+    with pytest.raises(FileNotFoundError):
+        explorer.to_html(tmp_path / "no" / "shouter.html")
+
+
+def test_colours_are_those_of_the_figures():
+    table = base64.b64decode(colour_table(COLOURS["attention"]))
+    assert len(table) == 768 and tuple(table[:3]) == (0, 34, 78)  # cividis begins in dark blue
+
+
+def test_page_code_is_small_and_plain():
+    scripts = sorted(FOLDER.glob("*.js"))
+    assert sum(script.stat().st_size for script in scripts) < 60_000
+    for script in scripts:
+        code = script.read_text(encoding="utf-8")
+        assert "innerHTML" not in code and "</script" not in code and "import " not in code.split("\n", 1)[1]
+        assert code.count("export default") == (script.name != "shared.js")
