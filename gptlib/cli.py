@@ -122,6 +122,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--warmup-steps", type=int, help="steps of rising learning rate (default: a twentieth, at most 200)"
     )
+    run.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     run.add_argument("--weight-decay", type=float, default=0.1)
     run.add_argument("--beta2", type=float, default=0.95, help="AdamW's second beta (default: 0.95)")
     run.add_argument("--clip", type=float, default=1.0, help="bound on the gradient's norm (default: 1)")
@@ -183,6 +184,7 @@ def run_train(options: argparse.Namespace) -> int:
         learning_rate=settings["learning_rate"],
         min_learning_rate=settings["min_learning_rate"],
         warmup_steps=settings["warmup_steps"],
+        optimizer=settings["optimizer"],
         weight_decay=settings["weight_decay"],
         betas=(0.9, settings["beta2"]),
         clip=settings["clip"],

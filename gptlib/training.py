@@ -27,6 +27,7 @@ from tqdm import tqdm
 from gptlib.corpora import TokenFile
 from gptlib.files import write_atomically
 from gptlib.gpt import GPT, GPTConfig
+from gptlib.optimizers import OPTIMIZERS, make_optimizer
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 CHECKPOINT_FORMAT = "gptlib checkpoint 1"
@@ -43,7 +44,8 @@ class TrainConfig:
     context_length        tokens in each sequence (None: the model's)
     learning_rate         the highest; it rises to it over warmup_steps (None: a twentieth of the run, at most
                           200), then falls along a cosine to min_learning_rate (None: a tenth)
-    weight_decay, betas   AdamW's; only matrices decay
+    optimizer             "adamw", or "muon": Muon for the matrices inside the blocks, AdamW for the rest
+    weight_decay, betas   only matrices decay; betas are AdamW's
     clip                  bound on the norm of the gradient (None: no bound)
     eval_every            steps between validation losses, each on eval_batches batches (None: all data)
     checkpoint_every      steps between checkpoints, in folder; with a folder the last step leaves one too
@@ -63,6 +65,7 @@ class TrainConfig:
     learning_rate: float | int = 1e-3
     min_learning_rate: float | int | None = None
     warmup_steps: int | None = None
+    optimizer: str = "adamw"
     weight_decay: float | int = 0.1
     betas: tuple[float | int, float | int] = (0.9, 0.95)
     clip: float | int | None = 1.0
@@ -99,6 +102,8 @@ class TrainConfig:
             raise ValueError(
                 f"warmup_steps must be between 0 and steps ({self.steps}), got {self.warmup_steps!r}"
             )
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay!r}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -160,7 +165,9 @@ def train(
     context_length = _context_length(model, config)
     if config.folder is not None:
         Path(config.folder).mkdir(parents=True, exist_ok=True)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(
+        model, config.optimizer, config.learning_rate, config.weight_decay, config.betas
+    )
     generator = torch.Generator().manual_seed(config.seed)
     done = 0
     last_checkpoint: tuple[Path, int] | None = None
@@ -267,7 +274,7 @@ def loss_of(
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
-# ---------------------------------------------------------------------------------------- the schedule, AdamW
+# ---------------------------------------------------------------------------------------- the schedule
 
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:
@@ -285,28 +292,6 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
         return config.learning_rate * (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, config.steps - 1 - warmup))
     return low + (config.learning_rate - low) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, Any]]:
-    """The parameters in two groups for AdamW: matrices, which decay, and vectors, which do not.
-
-    Decay keeps the weights of products small, so that no single input decides. A bias or the gain of a norm
-    is one number for each feature, with no sum of products to keep small.
-    """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim >= 2],
-            "weight_decay": weight_decay,
-        },
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over `decay_groups`, in its fused form: one pass over memory updates every parameter."""
-    groups = [group for group in decay_groups(model, config.weight_decay) if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 # ------------------------------------------------------------------------------------------------- evaluation

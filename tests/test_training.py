@@ -11,15 +11,14 @@ from torch.nn import functional as F
 from gptlib import training
 from gptlib.corpora import TokenFile
 from gptlib.gpt import GPT, GPTConfig
+from gptlib.optimizers import make_optimizer
 from gptlib.training import (
     LossNotFinite,
     TrainConfig,
-    decay_groups,
     evaluate,
     learning_rate_at,
     load_checkpoint,
     load_model,
-    make_optimizer,
     pick_device,
     save_checkpoint,
     save_model,
@@ -128,16 +127,6 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
         learning_rate_at(-1, config)
 
 
-def test_matrices_decay_and_vectors_do_not():
-    model = a_model()
-    decaying, others = decay_groups(model, 0.1)
-    assert decaying["weight_decay"] == 0.1 and others["weight_decay"] == 0.0
-    assert all(parameter.ndim >= 2 for parameter in decaying["params"])
-    assert all(parameter.ndim == 1 for parameter in others["params"])
-    # Tied weights are one parameter, which must not be decayed twice.
-    assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
-
-
 def test_bar_is_shown_only_when_asked_for(capsys):
     data = some_tokens()
     list(train(a_model(), data, None, TrainConfig(steps=2, batch_size=2)))
@@ -240,7 +229,7 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
 
 def test_a_cut_off_or_foreign_file_is_refused_by_name(tmp_path):
     model, path = a_model(), tmp_path / "checkpoint.safetensors"
-    optimizer = make_optimizer(model, TrainConfig(steps=1))
+    optimizer = make_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
     save_checkpoint(path, model, optimizer, 0, torch.Generator())
     whole = path.read_bytes()
     for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
@@ -258,13 +247,14 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from torch import nn
-from gptlib.training import TrainConfig, load_checkpoint, make_optimizer, save_checkpoint
+from gptlib.optimizers import make_optimizer
+from gptlib.training import load_checkpoint, save_checkpoint
 
 folder = Path(sys.argv[1])
 path = folder / "checkpoint.safetensors"
 torch.set_num_threads(1)
 model = nn.Linear(1000, 500)
-optimizer = make_optimizer(model, TrainConfig(steps=1))
+optimizer = make_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
 random.seed(0)
 last, partial = 0, 0
 
@@ -349,8 +339,8 @@ def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(tmp_path, 
     model, config = a_model(), TrainConfig(steps=4, batch_size=2, folder=tmp_path, checkpoint_every=1)
     make = training.make_optimizer
 
-    def spoiling(model, config):
-        optimizer = make(model, config)
+    def spoiling(model, *settings):
+        optimizer = make(model, *settings)
         optimizer.register_step_post_hook(lambda *_: spoil(model))
         return optimizer
 

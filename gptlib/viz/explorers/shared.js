@@ -55,7 +55,8 @@ const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 // listens does so with `stage.signal` or through `stage.on`, so that `stage.close` ends all of it.
 function open(model, host, name) {
   const closing = new AbortController();
-  const root = make("div", { className: `gptlib ${name}` });
+  // JupyterLab leaves keys alone inside an element that says so.
+  const root = make("div", { className: `gptlib ${name}`, "data-lm-suppress-shortcuts": "true" });
   const problem = make("p", { className: "problem", role: "alert" });
   const live = make("p", { className: "unseen", "aria-live": "polite" });
   root.append(problem, live);
@@ -103,6 +104,8 @@ function open(model, host, name) {
     listen: (target, type, call, options = {}) => target.addEventListener(type, call, { signal: closing.signal, ...options }),
     // Tell a screen reader.
     announce(text) { live.textContent = text; },
+    // Say what went wrong on the page itself.
+    say,
     close() { clearTimeout(patience); closing.abort(); root.remove(); },
   };
   stage.on("answered", () => {

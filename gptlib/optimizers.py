@@ -1,0 +1,121 @@
+"""What turns gradients into updates: AdamW, or Muon for the matrices inside the blocks (notebook 09)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, Any]]:
+    """The parameters in two groups for AdamW: matrices, which decay, and vectors, which do not.
+
+    Decay keeps the weights of products small, so that no single input decides. A bias or the gain of a norm
+    is one number for each feature, with no sum of products to keep small.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim >= 2],
+            "weight_decay": weight_decay,
+        },
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+OPTIMIZERS = ("adamw", "muon")
+
+
+def make_optimizer(
+    model: nn.Module,
+    name: str,
+    learning_rate: float | int,
+    weight_decay: float | int,
+    betas: tuple[float | int, float | int],
+) -> torch.optim.Optimizer:
+    """The optimizer of this name ("adamw" or "muon") over the model's parameters.
+
+    AdamW is the fused one: one pass over memory updates every parameter.
+    Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
+    Raises ValueError for another name, and for Muon on a model without blocks.
+    """
+    if name == "adamw":
+        groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+    if name == "muon":
+        return MuonAndAdamW(model, learning_rate, weight_decay, betas)
+    raise ValueError(f"name is {name!r}; it needs to be one of {', '.join(OPTIMIZERS)}")
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Two optimizers as one: Muon for the matrices inside `model.blocks`, AdamW for everything else.
+
+    Muon makes each update of a matrix equally large in every direction, so that what is rare in the data is
+    learned too, not only what dominates the gradient. Embeddings are looked up, not multiplied, and stay with
+    AdamW. Muon's updates are scaled to the size of AdamW's, so that one learning rate does for both.
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the scale is that of
+    Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float | int,
+        weight_decay: float | int,
+        betas: tuple[float | int, float | int],
+    ) -> None:
+        blocks = getattr(model, "blocks", None)
+        if blocks is None:
+            raise ValueError(
+                f"model is a {type(model).__name__} without blocks; Muon is for the matrices inside them, "
+                "and AdamW would do here"
+            )
+        matrices = [parameter for parameter in blocks.parameters() if parameter.ndim == 2]
+        inside = set(map(id, matrices))
+        others = [
+            group | {"params": [parameter for parameter in group["params"] if id(parameter) not in inside]}
+            for group in decay_groups(model, weight_decay)
+        ]
+        others = [group for group in others if group["params"]]
+        self.parts = [
+            torch.optim.Muon(
+                matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(others, lr=learning_rate, betas=betas, fused=True),
+        ]
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        self.share()
+
+    def share(self) -> None:
+        """Let this optimizer's groups and state be those of its parts, the same objects."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        self.state = {}  # by parameter; a part knows its own
+        for part in self.parts:
+            self.state.update({parameter: state for parameter, state in part.state.items() if state})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """Update every parameter that has a gradient."""
+        for part in self.parts:
+            part.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What both optimizers remember, numbered by parameter as in any optimizer of torch."""
+        self.share()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        first = 0
+        for part in self.parts:
+            count = sum(len(group["params"]) for group in part.param_groups)
+            own = {
+                index - first: state
+                for index, state in state_dict["state"].items()
+                if first <= index < first + count
+            }
+            part.load_state_dict({"state": own, "param_groups": part.state_dict()["param_groups"]})
+            first += count
+        self.share()

@@ -1,0 +1,231 @@
+"""AttentionSteps on a page: it shows gptlib's numbers, by mouse and keyboard, with a kernel and without."""
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from driver import browser_page, errors, notebook_page
+
+from gptlib.viz.explorers.steps import AttentionSteps
+
+WORDS = ["Mia", "lost", "her", "red", "kite"]
+ROWS = """() => [...document.querySelectorAll('.steps table')].map(table => [...table.rows].map(
+    row => [...row.querySelectorAll('td')].map(cell => [...cell.querySelectorAll('input, small')].map(
+        part => part.value ?? part.textContent).join(' ') || cell.textContent)))"""
+
+
+def made(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return AttentionSteps(*torch.randn(3, 5, 4, generator=generator), WORDS)
+
+
+def text(x, digits=2):
+    written = f"{x:.{digits}f}"
+    return written.lstrip("-") if float(written) == 0 else written.replace("-", "−")
+
+
+def expected(explorer):
+    """What the three tables show, worked out here by torch and gptlib from the explorer's state."""
+    query, d_k = explorer.query, explorer.d_k
+    q, k, v = (torch.tensor(rows, dtype=torch.float64) for rows in (explorer.q, explorer.k, explorer.v))
+    allowed, weights, output = explorer.mask[query], explorer.weights[query], explorer.output[query]
+    products = q[query, :d_k] * k[:, :d_k]
+    dots = products.sum(dim=-1)
+    scaled = dots / d_k**0.5
+    exps = ((scaled - scaled[allowed].max()) / explorer.temperature).exp() * torch.tensor(allowed)
+    compare = [[""] * 0, [text(x) for x in q[query]]] + [
+        [f"{text(x)} {text(products[row, i])}" if i < d_k else f"{text(x)} " for i, x in enumerate(k[row])]
+        for row in range(len(k))
+    ]
+    weigh = [
+        [
+            text(dots[row]),
+            text(scaled[row]),
+            "✓" if allowed[row] else "−∞",
+            text(exps[row], 3),
+            text(weights[row], 3),
+        ]
+        for row in range(len(k))
+    ]
+    mix = [[f"{text(x)} {text(weights[row] * x)}" for x in v[row]] for row in range(len(k))]
+    sums = ["", "", "", text(exps.sum(), 3), text(weights.sum(), 3)]
+    return [compare, [[], *weigh, sums], [[], *mix, [text(x) for x in output]]]
+
+
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """A page with an exported explorer, without a network, and that explorer."""
+    explorer = made()
+    explorer.to_html(tmp_path / "steps.html")
+    with browser_page(chromium, 1100, 800) as (page, beyond):
+        failures = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto(f"file://{tmp_path}/steps.html")
+        page.wait_for_selector(".steps table")
+        yield page, explorer
+        assert failures == [] and beyond == []
+
+
+def cell(page, name):
+    return page.get_by_label(name, exact=True)
+
+
+def edit(page, name, typed):
+    cell(page, name).fill(typed)
+    cell(page, name).press("Enter")
+
+
+def moved(page):
+    return page.locator(".steps .moved").count()
+
+
+def test_shown_numbers_are_gptlibs_after_every_kind_of_change(opened):
+    page, explorer = opened
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert moved(page) == 0
+
+    edit(page, "key of her, dimension 1", "−2.345")
+    explorer.k = [[*row[:1], -2.345, *row[2:]] if at == 2 else row for at, row in enumerate(explorer.k)]
+    page.keyboard.press("Escape")
+    cell(page, "value of Mia, dimension 0").focus()
+    page.get_by_role("button", name="Reset").focus()
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert cell(page, "key of her, dimension 1").get_attribute("class") == "moved"
+    assert cell(page, "key of her, dimension 0").get_attribute("class") != "moved"
+
+    page.get_by_role("switch", name="may look at lost").click()
+    explorer.mask = [[*row[:1], False, *row[2:]] if at == 4 else row for at, row in enumerate(explorer.mask)]
+    assert page.evaluate(ROWS) == expected(explorer)
+
+    page.get_by_role("slider", name="d_k").fill("3")
+    page.get_by_role("slider", name="temperature").fill("0.5")
+    explorer.d_k, explorer.temperature = 3, 0.5
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert cell(page, "query, dimension 3").is_disabled()
+
+    page.get_by_role("radio", name="her").click()
+    explorer.query = 2
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert page.get_by_role("switch", name="may look at kite").get_attribute("aria-checked") == "false"
+    edit(page, "query, dimension 0", "30000")
+    assert "e+" in page.evaluate(ROWS)[1][1][0]
+
+
+def test_by_keyboard_alone(opened):
+    page, explorer = opened
+    first = page.evaluate(ROWS)
+    cell(page, "query, dimension 0").focus()
+    for key in ("ArrowDown", "ArrowRight", "Alt+ArrowUp", "Alt+ArrowUp"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.ariaLabel") == "key of Mia, dimension 1"
+    page.keyboard.press("Control+End")  # moves the caret or nothing, never the numbers
+    explorer.k = [[explorer.k[0][0], explorer.k[0][1] + 0.2, *explorer.k[0][2:]], *explorer.k[1:]]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.ariaLabel") == "may look at Mia"
+    assert page.evaluate(ROWS) == expected(explorer)
+    page.keyboard.press("Control+z")  # both nudges are one step
+    assert page.evaluate(ROWS) == first
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.keyboard.press("PageDown")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.ariaLabel") == "value of Mia, dimension 0"
+    page.keyboard.type("12")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.type("5")
+    page.keyboard.press("ArrowDown")
+    mask = [row[:] for row in explorer.mask]
+    mask[4][1] = mask[4][4] = False
+    explorer.set_state({"k": explorer.at_first["k"], "mask": mask, "asked": 1})
+    explorer.v = [[152.0, *explorer.v[0][1:]], *explorer.v[1:]]
+    page.get_by_role("button", name="Reset").focus()
+    assert page.evaluate(ROWS) == expected(explorer)
+    page.keyboard.press("Enter")
+    assert page.evaluate(ROWS) == first
+    for _ in range(4):
+        page.keyboard.press("Control+z")
+    assert page.evaluate(ROWS) == first
+    assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_what_is_no_number_is_refused_and_nothing_lost(opened):
+    page, explorer = opened
+    before = text(explorer.k[3][2])
+    for typed in ("much", "", "1,5", "1e7", "Infinity"):
+        edit(page, "key of red, dimension 2", typed)
+        sentence = f'"{typed}" is no number from −1000000 to 1000000; key of red, dimension 2 stays {before}.'
+        assert page.get_by_role("alert").inner_text() == sentence
+        page.keyboard.press("Tab")
+        assert page.evaluate(ROWS) == expected(explorer)
+    edit(page, "key of red, dimension 2", "1")
+    assert not page.get_by_role("alert").is_visible()
+
+
+def test_the_last_key_cannot_be_masked(opened):
+    page, explorer = opened
+    page.get_by_role("radio", name="lost").click()
+    page.get_by_role("switch", name="may look at Mia").click()
+    before = page.evaluate(ROWS)
+    page.get_by_role("switch", name="may look at lost").click()
+    assert page.get_by_role("alert").inner_text() == '"lost" needs a key to look at; allow another one first.'
+    assert page.evaluate(ROWS) == before
+
+
+def test_readable_for_all(opened):
+    page, _ = opened
+    page.get_by_role("radio", name="red").click()
+    page.get_by_role("slider", name="d_k").fill("2")
+    for scheme, width in (("light", 1100), ("dark", 1100), ("light", 360), ("dark", 360)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        results = Axe().run(page, context=".gptlib")
+        assert results.violations_count == 0, results.generate_report()
+
+
+def test_hostile_tokens_and_a_whole_head(chromium, tmp_path):
+    token = "<img src=x onerror=document.title='run'>"
+    tensors = torch.randn(3, 12, 64, generator=torch.Generator().manual_seed(1))
+    AttentionSteps(*tensors, [token] * 12).to_html(tmp_path / "steps.html")
+    with browser_page(chromium, 360, 800) as (page, beyond):
+        page.goto(f"file://{tmp_path}/steps.html")
+        page.wait_for_selector(".steps table")
+        assert page.locator(".steps tbody th", has_text="<img").count() == 36
+        assert page.title() != "run" and page.locator("img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_in_jupyterlab_the_kernel_sees_every_change(chromium, tmp_path):
+    code = [
+        "import torch\nfrom gptlib.viz.explorers.steps import AttentionSteps\n"
+        f"tensors = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))\n"
+        f"explorer = AttentionSteps(*tensors, {WORDS})\nexplorer",
+        "from ipywidgets import Label\nsaid = Label()\n"
+        "def say(change):\n"
+        "    said.value = f'{explorer.k[2][1]:.2f} {explorer.mask[4][0]} {explorer.weights[4, 2]:.3f}'\n"
+        "explorer.observe(say, 'answered')\nsaid",
+    ]
+    explorer = made()
+    with notebook_page(chromium, tmp_path, code) as (page, beyond):
+        noise = []
+        page.on("console", lambda message: noise.append(message.text) if message.type == "error" else None)
+        page.wait_for_selector(".steps table")
+        page.get_by_role("switch", name="may look at Mia").click()
+        edit(page, "key of her, dimension 1", "0.75")
+        mask = [row[:] for row in explorer.mask]
+        mask[4][0] = False
+        keys = [[*row[:1], 0.75, *row[2:]] if at == 2 else row for at, row in enumerate(explorer.k)]
+        explorer.set_state({"k": keys, "mask": mask, "asked": 1})
+        page.get_by_text(f"0.75 False {explorer.weights[4, 2]:.3f}").wait_for(timeout=10_000)
+        page.keyboard.press("Control+z")
+        page.keyboard.press("Control+z")
+        page.get_by_text(f"{made().k[2][1]:.2f} True {made().weights[4, 2]:.3f}").wait_for(timeout=10_000)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        page.get_by_text(f"{made().k[2][1]:.2f} False").wait_for(timeout=10_000)
+        assert page.evaluate("document.activeElement.ariaLabel") == "may look at Mia"
+        page.keyboard.press("ArrowDown")  # moves in the table, not to another cell of the notebook
+        assert page.evaluate("document.activeElement.ariaLabel") == "may look at lost"
+        explorer.set_state({"k": made().k, "asked": 2})
+        assert page.evaluate(ROWS) == expected(explorer)
+        assert errors(page) == [] and beyond == [] and noise == []
