@@ -2,6 +2,7 @@
 # make test       every test and every notebook
 # make lint       ruff on code and notebooks
 # make notebooks  execute all notebooks and save them (ONLY="03 04" for some)
+# make bench      how fast the explorers are, in a real browser
 # make doctor     what this machine has, and what is wrong with it
 # make clean      forget the set-up
 
@@ -20,7 +21,7 @@ WARM_UP = $(BIN)/python -c 'import torch, matplotlib.font_manager' && \
 	$(BIN)/python -m jupyter labextension disable --level sys_prefix @jupyterlab/apputils-extension:announcements \
 	>/dev/null 2>&1
 
-.PHONY: lab test lint notebooks doctor clean
+.PHONY: lab test lint notebooks bench doctor clean
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/lab.stamp
@@ -35,6 +36,9 @@ lint: $(VENV)/test.stamp
 
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python notebooks/execute.py $(ONLY)
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/explorers.py
 
 doctor: $(VENV)/lab.stamp
 	$(BIN)/python -m gptlib doctor

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "offline")]
 
 # Before anything imports torch, which reads these once; kernels and programs that tests start inherit them.
-from notebooks.execute import kernel_environment, peak_memory  # noqa: E402
+from notebooks.execute import WIDGET, kernel_environment, peak_memory  # noqa: E402
 
 KERNEL_ENVIRONMENT = kernel_environment()
 HIDDEN_DEVICES = KERNEL_ENVIRONMENT.pop("CUDA_VISIBLE_DEVICES")  # for kernels alone: tests may use them
@@ -45,7 +45,8 @@ SECONDS_FOR_OUTPUT = 60  # nbval's own 5 s between two messages is short for a b
 def pytest_collectstart(collector):
     if isinstance(collector, IPyNbFile):
         # Pictures are left out by nbval itself; HTML is left out where a text says the same.
-        collector.skip_compare += ("stderr", "text/html", "image/svg+xml")
+        # A widget is saved as its picture alone.
+        collector.skip_compare += ("stderr", "text/html", "image/svg+xml", WIDGET)
 
 
 def pytest_itemcollected(item):

@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 NOTEBOOKS = Path(__file__).resolve().parent
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LANGUAGE = {
     "file_extension": ".py",
     "mimetype": "text/x-python",
@@ -46,6 +47,12 @@ def peak_memory(process_id: int | None) -> float | None:
     except OSError:
         return None
     return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def without_widgets(cell: nbformat.NotebookNode) -> None:
+    """Leave of a widget its picture: without a kernel a page could only say that the widget is missing."""
+    for output in cell.get("outputs", []):
+        output.get("data", {}).pop(WIDGET, None)
 
 
 def execute(path: Path, timeout: float = 300) -> float | None:
@@ -80,6 +87,7 @@ def execute(path: Path, timeout: float = 300) -> float | None:
                 raise RuntimeError(
                     f"{path.name}, cell {index} (id {cell.id}):\n{cell.source}\n\n{error}"
                 ) from None
+            without_widgets(cell)
         memory = peak_memory(getattr(client.km.provisioner, "pid", None))
         if os.path.exists(f"{folder}/log"):
             raise RuntimeError(f"{path.name} reached for the network:\n{Path(folder, 'log').read_text()}")

@@ -11,6 +11,11 @@ from typing import Any
 
 HOMES = {
     "AttentionExplorer": "attention",
+    "AttentionSteps": "steps",
+    "BPEExplorer": "bpe",
+    "GenerationExplorer": "generation",
+    "PositionExplorer": "position",
+    "TrainingDashboard": "dashboard",
 }
 __all__ = list(HOMES)
 

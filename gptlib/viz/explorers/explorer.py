@@ -25,6 +25,8 @@ from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
 FOLDER = Path(__file__).parent
 COLOURS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
 GROUPS = ("answer", "details")
+# What gptlib raises says what to do; other errors are faults, and their kind is told too.
+KNOWN = (ValueError, TypeError, LookupError, FloatingPointError, RuntimeError, TraitError)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -32,7 +34,7 @@ class Explorer(anywidget.AnyWidget):
 
     A subclass names its title and its page code (`script = "bpe.js"`), declares the traits that are its
     state, and says in `compute_answer` (and `compute_details`) what the page draws. Its `__init__` ends with
-    `self.start()`. What goes wrong after a change on the page becomes a sentence there, and the last good
+    `self.begin()`. What goes wrong after a change on the page becomes a sentence there, and the last good
     answer stays; after a change in Python it is raised, and the change is undone.
     """
 
@@ -52,13 +54,14 @@ class Explorer(anywidget.AnyWidget):
             cls._esm = page_code(cls.script)
             cls._css = page_style(cls.script)
 
-    def start(self) -> None:
+    def begin(self) -> None:
         """Compute the first answer, and from now on a new one after each change of the state."""
         self._seen: dict[str, dict[str, Any]] = {}
         self._from_page = self._undoing = False
         self.update()
         names = [name for group in GROUPS for name in self.trait_names(asks=group)]
-        self.observe(self._changed_in_python, names)
+        if names:  # to traitlets no names mean all
+            self.observe(self._changed_in_python, names)
 
     def compute_answer(self) -> dict[str, Any]:
         """What the page draws, made of numbers, texts, lists, dicts and bytes."""
@@ -160,8 +163,13 @@ class Explorer(anywidget.AnyWidget):
 def page_code(script: str) -> str:
     """An explorer's module: the colours and what all explorers share, then its own code."""
     colours = json.dumps({name: colour_table(colour_map) for name, colour_map in COLOURS.items()})
-    files = [(FOLDER / name).read_text(encoding="utf-8") for name in ("shared.js", script)]
-    return "\n".join([f"const COLOURS = {colours};", *files])
+    return "\n".join([f"const COLOURS = {colours};", bare("shared.js"), bare(script)])
+
+
+def bare(script: str) -> str:
+    """A file of page code as it is sent: without indentation, empty lines and whole-line comments."""
+    lines = (FOLDER / script).read_text(encoding="utf-8").splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("//"))
 
 
 @functools.cache
@@ -202,7 +210,7 @@ def packed(state: dict[str, Any]) -> bytes:
 
 def sentence(error: Exception) -> str:
     """What went wrong, for a reader of the page."""
-    known = isinstance(error, ValueError | TypeError | LookupError | TraitError)
+    known = isinstance(error, KNOWN)
     text = str(error.args[0]) if known and error.args else f"{type(error).__name__}: {error}"
     return text[:1].upper() + text[1:]
 

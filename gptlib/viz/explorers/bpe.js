@@ -1,0 +1,134 @@
+// Byte-pair merges over a text. Python sends the bytes, and for each the step that joins it to the byte before
+// it. The pieces at any step follow from that, so the page can go to and fro without a kernel.
+
+const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const hex = (byte) => byte.toString(16).padStart(2, "0");
+const counted = (n) => n.toLocaleString("en");
+const span = (textContent, className = "") => make("span", { className, textContent });
+
+// Bytes as text: part of a character as \xNN, white space as a sign, what cannot be seen as \uNNNN.
+function readable(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes[at] < 128 ? 1 : bytes[at] < 224 ? 2 : bytes[at] < 240 ? 3 : 4;
+    try {
+      text += utf8.decode(bytes.subarray(at, at + length)).replace(/[\p{C}\p{Z}]/u, (sign) =>
+        SIGNS[sign] ?? `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`);
+      at += length;
+    } catch {
+      text += `\\x${hex(bytes[at++])}`;
+    }
+  }
+  return text.replace(/^\p{M}/u, "◌$&");
+}
+
+export default {
+  render({ model, el }) {
+    const stage = open(model, el, "bpe");
+    // Keys are for what has the focus here. JupyterLab asks the very element, and would move among its cells.
+    stage.listen(stage.root, "focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
+    let bytes, ids, steps, ranks, tokens, learned, words, last, at = 0, listing = 0;
+
+    const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text" });
+    stage.listen(box, "input", () => stage.ask({ text: box.value }));
+    const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done" });
+    stage.listen(track, "input", () => go(+track.value));
+    const button = (textContent, to) => {
+      const made = make("button", { type: "button", textContent });
+      stage.listen(made, "click", () => go(to()));
+      return made;
+    };
+    const back = [button("First", () => 0), button("Previous", () => at - 1)];
+    const on = [button("Next", () => at + 1), button("Last", () => last)];
+    const merge = make("div", { className: "merge" });
+    const strip = make("div", { className: "pieces", role: "region", tabIndex: 0, dir: "ltr" });
+    const counts = make("div", { className: "counts" });
+    const list = make("ol");
+    stage.root.append(
+      make("h2", { textContent: "Type any text, and see its bytes merge into tokens" }), box,
+      make("p", { className: "soft", hidden: stage.live,
+                  textContent: "There is no kernel here, so the text stays as it is. All its merges are here." }),
+      make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
+      merge, strip, counts, make("h2", { textContent: "Each piece: its text, its id, its bytes" }),
+      make("div", { className: "list", role: "region", tabIndex: 0, "aria-label": "The pieces, one by one" }, list));
+
+    function go(step) {
+      if (step < 0 || step > last || step === at) return;
+      at = step;
+      stage.ask({ step });
+      draw();
+      stage.announce(merge.textContent);
+    }
+
+    // The pieces after `at` merges. Where the last of these joined two parts, `seam` is the start of the second.
+    function pieces() {
+      const found = [];
+      for (let start = 0, k = 1, made = 0, seam = 0; k <= bytes.length; k++) {
+        if (steps[k] && steps[k] <= at) {
+          made = Math.max(made, steps[k]);
+          if (steps[k] === at) seam = k;
+        } else {
+          found.push({ start, seam, stop: k, id: made ? tokens[made - 1] : ids[start] });
+          start = k;
+          made = seam = 0;
+        }
+      }
+      return found;
+    }
+
+    function draw() {
+      const all = pieces(), made = all.filter((piece) => piece.seam);
+      const text = (start, stop) => readable(bytes.subarray(start, stop));
+      set(track, { max: last, value: at, "aria-valuetext": `${at} of ${last} merges done` });
+      for (const one of back) one.setAttribute("aria-disabled", at === 0);
+      for (const one of on) one.setAttribute("aria-disabled", at === last);
+
+      if (made.length) {
+        const { start, seam, stop, id } = made[0];
+        const places = made.length > 1 ? `${counted(made.length)} places` : "1 place";
+        merge.replaceChildren(
+          span(text(start, seam), "token"), " + ", span(text(seam, stop), "token"), " → ",
+          span(text(start, stop), "token made"),
+          span(` merge ${at} of ${last}, in ${places}; rank ${counted(ranks[at - 1])} of ` +
+               `${counted(learned)} merges learned; token ${id}`, "soft"));
+      } else {
+        const why = last ? "Before the first merge: each byte is a piece." : "No merge fits: each byte stays a token.";
+        merge.replaceChildren(span(why, "soft"));
+      }
+
+      strip.setAttribute("aria-label", `The text in ${all.length} pieces`);
+      strip.replaceChildren(...all.flatMap(({ start, seam, stop }) => {
+        const piece = make("span", { className: `piece${seam ? " made" : ""}` }, text(start, seam || stop));
+        if (seam) piece.append(span(text(seam, stop)));
+        piece.style.setProperty("--share", `${Math.min(50, 9 * (stop - start - 1))}%`);
+        if (words.has(start)) piece.classList.add("word");
+        return !words.has(start) ? [piece] : [make(bytes[start - 1] === 10 ? "br" : "wbr"), piece];
+      }));
+      const count = (n, what) => make("span", {}, make("b", { textContent: counted(n) }), ` ${what}`);
+      counts.replaceChildren(count(bytes.length, "bytes"), count(all.length, "pieces now"),
+        count(steps.filter((step) => !step).length, "tokens at the end"), span("Deeper colour: more bytes"));
+
+      clearTimeout(listing);
+      const row = ({ start, seam, stop, id }) => make("li", { className: seam ? "made" : "" },
+        span(text(start, stop), "token"), span(id), make("code", { textContent: [...bytes.subarray(start, stop)].map(hex).join(" ") }));
+      listing = setTimeout(() => list.replaceChildren(...all.map(row)), all.length > 300 ? 150 : 0);
+    }
+
+    stage.on("answer", () => {
+      const answer = model.get("answer"), whole = (view) => new Int32Array(bytesOf(view).slice().buffer);
+      bytes = bytesOf(answer.bytes);
+      ids = whole(answer.ids);
+      steps = whole(answer.steps);
+      ({ ranks, made: tokens, learned } = answer);
+      words = new Set(answer.words);
+      last = ranks.length;
+      if (document.activeElement !== box) box.value = model.get("text");
+    });
+    stage.on("answer step", () => {
+      at = Math.min(model.get("step"), last);
+      draw();
+    });
+    return () => { clearTimeout(listing); stage.close(); };
+  },
+};

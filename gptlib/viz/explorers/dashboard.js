@@ -1,0 +1,140 @@
+// One line of steps for losses, samples and attention: live while a model trains, and to scrub back over.
+
+const across = (share) => ({ left: `${share}%` });
+const down = (share) => ({ top: `${share}%` });
+
+export default {
+  render({ model, el }) {
+    const stage = open(model, el, "dashboard"), view = {};
+    let answer = model.get("answer"), details, state = "";
+    const { n_layers, n_heads, tokens } = answer, size = tokens.length;
+    const change = (changes) => { Object.assign(view, changes); stage.ask(changes); draw(); };
+
+    // The run: what it does now, and its buttons.
+    const word = make("strong"), pace = make("span"), failure = make("p", { className: "problem", role: "alert" });
+    const command = (name) => { go.disabled = halt.disabled = true; stage.ask({ command: name }); };
+    const go = make("button", { onclick: () => command(state === "running" ? "pause" : "start") });
+    const halt = make("button", { onclick: () => command("stop") }, "Stop");
+    const run = make("div", { className: "row run" }, make("p", {}, word, " ", pace), go, halt);
+
+    function drawRun() {
+      if (state && state !== details.state) stage.announce(details.state);
+      ({ state } = details);
+      run.hidden = state === "snapshots";
+      word.textContent = state;
+      pace.textContent = details.pace + (stage.live ? "" : " · a file has no kernel to train with; its snapshots are all here");
+      go.textContent = { running: "Pause", paused: "Go on" }[state] ?? "Start";
+      halt.disabled = !stage.live || !["running", "paused"].includes(state);
+      go.disabled = !stage.live || !["ready", "running", "paused"].includes(state);
+      set(failure, { textContent: details.failure, hidden: !details.failure });
+    }
+
+    // The curves. Python gives their points in percent of a pane, to which the picture is stretched.
+    const lines = {}, readings = {};
+    const key = (name, text) => make("span", { className: `key ${name}` }, `${text} `, readings[name] = make("b"));
+    const pane = (names, ...parts) => make("div", { className: `pane ${names[0]}` }, ...parts,
+      svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+        ...names.map((name) => lines[name] = svg("polyline", { class: name }))));
+    const below = make("div", { className: "hatched below" }), losses = make("div", { "aria-hidden": "true" });
+    const steps = make("div", { className: "steps", "aria-hidden": "true" }), playhead = make("div", { className: "playhead" });
+    const scrub = (event) => {
+      if (!event.buttons) return;
+      plot.setPointerCapture(event.pointerId);
+      const { left, width } = plot.getBoundingClientRect(), x = (100 * (event.clientX - left)) / width;
+      const far = answer.places.map((place) => Math.abs(place - x));
+      show(far.indexOf(Math.min(...far)));
+    };
+    const plot = make("div", { className: "plot", onpointerdown: scrub, onpointermove: scrub },
+      pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm")), steps, playhead);
+    const mark = ([text, at], style) => make("span", { style: style(at) }, text);
+
+    function drawCurves(at) {
+      for (const [name, points] of Object.entries(details.curves)) lines[name].setAttribute("points", points.join(" "));
+      for (const [name, value] of Object.entries(readings)) {
+        value.textContent = answer.readings[at][name];
+        value.parentElement.hidden = !value.textContent;
+      }
+      set(below, { hidden: details.floor === null, style: down(details.floor) });
+      losses.replaceChildren(...details.ticks.map((tick) => mark(tick, down)));
+      steps.replaceChildren(...answer.ticks.map((tick) => mark(tick, across)));
+      set(playhead, { style: across(answer.places[at]) });
+    }
+
+    // The snapshot: what the model writes, and how its heads read the text.
+    const show = (at) => change({ at: at === answer.steps.length - 1 ? -1 : at });
+    const stepAt = (at) => `step ${answer.steps[at].toLocaleString("en")}`;
+    const knob = slider(stage, "snapshot", { min: 0, max: 0, step: 1, value: 0, show: stepAt }, show);
+    const sample = make("blockquote");
+    const writing = make("div", { className: "writing" }, make("h2", {}, "What the model writes then"), sample);
+    const pick = (i) => change({ layer: Math.floor(i / n_heads), head: i % n_heads });
+    const canvas = (more) => make("canvas", { className: "hatched", width: size, height: size, ...more });
+    const thumbs = Array.from({ length: n_layers * n_heads }, (_, i) => make("button", { role: "radio", onclick: () => pick(i),
+      title: `layer ${Math.floor(i / n_heads)}, head ${i % n_heads}` }, canvas()));
+    const heads = make("div", { className: "heads", role: "radiogroup", "aria-label": "layer and head",
+      style: { gridTemplateColumns: `repeat(${n_heads}, 1fr)` } }, ...thumbs);
+    roving(stage, heads, () => thumbs, () => n_heads, pick);
+    const title = make("h2"), reading = make("p", { className: "reading" }), row = make("div", { className: "query" });
+    const large = canvas({ role: "img" });
+    const text = choice(stage, "query: the token that looks", tokens, "", (query) => {
+      change({ query: +query === size - 1 ? -1 : +query });
+      stage.announce(reading.textContent);
+    });
+
+    function drawSnapshot(at) {
+      const chosen = view.layer * n_heads + view.head, query = view.query < 0 ? size - 1 : view.query;
+      const weights = bytesOf(answer.attention), triangle = (size * (size + 1)) / 2;
+      const start = (head) => (at * thumbs.length + head) * triangle;
+      const paint = (canvas, head) => {
+        const picture = new ImageData(size, size);
+        paintTriangle(new Uint32Array(picture.data.buffer), size, 0, 0, weights, start(head), size, tables.attention);
+        canvas.getContext("2d").putImageData(picture, 0, 0);
+      };
+      paint(large, chosen);
+      thumbs.forEach((thumb, i) => {
+        paint(thumb.firstChild, i);
+        set(thumb, { "aria-checked": i === chosen, tabIndex: i === chosen ? 0 : -1 });
+      });
+      const from = start(chosen) + (query * (query + 1)) / 2, seen = [...weights.subarray(from, from + query + 1)];
+      text.show(String(query));
+      [...text.children].forEach((token, i) => {
+        const masked = i > query, share = seen[i] / 255;
+        token.classList.toggle("hatched", masked);
+        set(token, { style: masked ? { background: "", color: "" }
+          : { background: colour("attention", share), color: inkOn("attention", share) } });
+      });
+      const best = seen.map((byte, i) => [tokens[i], (byte / 255) ** 2]).sort((a, b) => b[1] - a[1]).slice(0, 3);
+      title.textContent = `How layer ${view.layer}, head ${view.head} reads a text at ${stepAt(at)}`;
+      reading.textContent = `${tokens[query]} looks most at ${best.map(([token, p]) => `${token} ${percent(p)}`).join(", ")}`;
+      large.setAttribute("aria-label", `${title.textContent}: ${reading.textContent}`);
+      set(row, { style: { top: `${(100 * query) / size}%`, height: `${100 / size}%` } });
+      sample.textContent = answer.samples[at] || "(nothing: it ends the text at once)";
+      writing.hidden = !answer.samples.length;
+      set(knob.querySelector("input"), { max: answer.steps.length - 1, value: at });
+      knob.show(at);
+    }
+
+    stage.root.append(run, failure, make("div", { className: "columns" },
+      make("section", {}, make("h2", {}, "Loss in nats per token, from blind guessing down"),
+        make("p", { className: "keys" }, key("training", "training batches"), key("validation", "validation"),
+          key("floor", "entropy floor")),
+        plot, knob, writing),
+      make("section", {}, title, make("div", { className: "columns" },
+        make("div", { className: "every" }, heads,
+          make("p", { className: "soft" }, "A row for each layer, a column for each head.")),
+        make("div", { className: "pattern" }, make("div", { className: "square" }, large, row),
+          make("p", { className: "soft" }, "A row is a query, a column a key; bright is much attention."))), reading, text)));
+    function draw() {
+      const latest = answer.steps.length - 1, at = view.at < 0 ? latest : Math.min(view.at, latest);
+      drawCurves(at);
+      drawSnapshot(at);
+    }
+    stage.on("answer details at layer head query", () => {
+      for (const name of ["at", "layer", "head", "query"]) view[name] = model.get(name);
+      answer = model.get("answer");
+      details = model.get("details");
+      drawRun();
+      draw();
+    });
+    return () => stage.close();
+  },
+};

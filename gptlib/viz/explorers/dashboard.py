@@ -1,0 +1,557 @@
+"""Watch a model learn: its losses, its texts and its attention along one line of steps, live and afterwards.
+
+`train` is a generator, so a pause is cheap: the thread that trains ends between two steps, nothing is left
+running, and the next thread takes the generator over. The thread draws by setting traits, under a lock that
+all other changes of traits take too. That works while a cell is running, when JupyterLab hands what the page
+sends to yet another thread (a subshell), and in a script, where there is no event loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from statistics import median
+from threading import Event, RLock, Thread, current_thread
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+from traitlets import Enum, Int, TraitError, observe, validate
+
+from gptlib.corpora import TokenFile
+from gptlib.generation import generate
+from gptlib.gpt import GPT
+from gptlib.tokenizer import CharacterTokenizer, Tokenizer
+from gptlib.tracing import trace
+from gptlib.training import Step, TrainConfig, load_checkpoint, train
+from gptlib.viz import figures
+from gptlib.viz.checking import Array
+from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.explorers.explorer import Explorer, sentence
+
+REDRAW_EVERY = 0.2  # seconds
+SNAPSHOTS = 12  # of a run, besides the latest; a short run has fewer
+SHARE_FOR_LOOKS = 0.05  # of the time of training, for looks between those snapshots
+LONGEST_TEXT = 48  # tokens
+LARGEST_ATTENTION = 600_000  # bytes of all snapshots together, so that a file stays below a megabyte
+BINS = 300  # points of a curve
+SAMPLE = {"max_new_tokens": 40, "temperature": 0.8, "seed": 0}
+OVER = ("stopped", "done", "failed")
+REFUSALS = {
+    "running": "training is running already; pause() or stop() ends that",
+    "snapshots": "these are snapshots of a run that is over; TrainingDashboard(model, …) trains one",
+} | dict.fromkeys(OVER, "this run is over; another TrainingDashboard trains the model on")
+
+
+class TrainingDashboard(Explorer):
+    """Train a model from the page, and scrub back through how it came to be.
+
+    Shown are the losses of all steps, and snapshots (attention on a text, a sample) of 12 steps, closer
+    together at the start, and of the latest step. A redraw is one message, at most five a second. Drawing
+    never changes the run: losses and weights are, bit for bit, those of `train` alone. `model` is at any time
+    the model trained so far; pause before you use it.
+
+    Args:
+        model, train_data, validation_data, config, resume: as `train` takes them; it trains in place.
+        tokenizer: the model's; without it there are no samples, and tokens are shown by their numbers.
+        text: what attention is shown on, up to 48 tokens (fewer for a model of many heads); without it, the
+            beginning of the validation data, or else of the training data.
+        prompt: what the samples begin with.
+        floor: the entropy floor in nats per token, drawn under the losses.
+
+    Raises TypeError for a model that is no GPT; ValueError for a tokenizer that is not the model's, and for
+    what `train` refuses.
+    """
+
+    title: ClassVar[str] = "Training dashboard"
+    script: ClassVar[str] = "dashboard.js"
+
+    layer = Int(0, help="of the head whose attention is shown large").tag(sync=True)
+    head = Int(0).tag(sync=True)
+    at = Int(-1, help="which snapshot is shown; -1 is the latest").tag(sync=True)
+    query = Int(-1, help="the token whose row is read out; -1 is the last").tag(sync=True)
+    command = Enum(["", "start", "pause", "stop"], "", help="the button that was pressed").tag(
+        sync=True, asks="details"
+    )
+
+    _thread: Thread | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_data: TokenFile,
+        validation_data: TokenFile | None,
+        config: TrainConfig,
+        resume: str | PathLike[str] | None = None,
+        tokenizer: Tokenizer | CharacterTokenizer | None = None,
+        text: str | None = None,
+        prompt: str = "",
+        floor: float | int | None = None,
+    ) -> None:
+        _check(model, tokenizer)
+        if text is None:
+            opening = (train_data if validation_data is None else validation_data).tokens[:LONGEST_TEXT]
+            tokens = opening.astype(int).tolist()
+        else:
+            tokens = _tokens(text, tokenizer)
+        # The bar of config.progress would be text on stderr; the page shows as much.
+        self._run = train(model, train_data, validation_data, replace(config, progress=False), resume)
+        self.step = 0 if resume is None else load_checkpoint(resume).step
+        # even on a logarithmic scale: early on, most changes a step
+        planned = [0, *(round(config.steps ** (i / (SNAPSHOTS - 2))) for i in range(SNAPSHOTS - 1))]
+        self._prepare(model, tokenizer, tokens, prompt, floor, config.steps, planned)
+        self.state = "ready"
+        self._look(self.step, model)
+        super().begin()
+
+    @classmethod
+    def from_snapshots(
+        cls,
+        snapshots: Iterable[tuple[int, GPT]],
+        tokenizer: Tokenizer | CharacterTokenizer,
+        text: str,
+        log: Mapping[str, Array] | None = None,
+        prompt: str = "",
+        floor: float | int | None = None,
+    ) -> TrainingDashboard:
+        """A run that is over, as `load_snapshots` and `training_log` give it; `floor` and the rest as above.
+
+        Raises ValueError when there are no snapshots, their steps do not rise, or the log lacks a column.
+        """
+        snapshots = list(snapshots)
+        steps = [step for step, _ in snapshots]
+        if not snapshots or any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+            raise ValueError(
+                f"snapshots needs (step, model) pairs, at least one, with steps that rise, got steps {steps}"
+            )
+        for step, model in snapshots:
+            _check(model, tokenizer)
+            if model.config != snapshots[0][1].config:
+                raise ValueError(f"snapshots must be of one model, but step {step}'s has another config")
+        history = [] if log is None else _history(log)
+        dashboard = cls.__new__(cls)
+        dashboard.step = max([steps[-1]] + [step.step for step in history])
+        last = dashboard.step or 1
+        dashboard._prepare(snapshots[-1][1], tokenizer, _tokens(text, tokenizer), prompt, floor, last, steps)
+        dashboard.state = "snapshots"
+        for step in history:
+            dashboard._note(step, 0.0)
+        for step, model in snapshots:
+            dashboard._look(step, model)
+        dashboard.layer, dashboard.head = dashboard._most_decided()
+        super(cls, dashboard).begin()
+        return dashboard
+
+    def _prepare(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer | CharacterTokenizer | None,
+        tokens: list[int],
+        prompt: str,
+        floor: float | int | None,
+        last: int,
+        planned: list[int],
+    ) -> None:
+        if floor is not None and not (math.isfinite(floor) and floor >= 0):
+            raise ValueError(f"floor must be nats per token, 0 or more, got {floor!r}")
+        self._lock, self._resting = RLock(), Event()
+        self._wish = ""
+        self._failure: Exception | None = None
+        self._drawn = self._looked = -math.inf
+        self._spent = self._trained = 0.0
+        self._seconds: deque[float] = deque(maxlen=20)
+        self.model = model
+        self.history: list[Step] = []
+        self._checked: list[Step] = []  # those with a validation loss
+        self.snapshots: list[Snapshot] = []
+        self._tokenizer, self._prompt, self._floor = tokenizer, prompt, floor
+        self._last, self._planned, self._course = last, set(planned), Course(last)
+        self._was_training = model.training
+        config = model.config
+        room = LARGEST_ATTENTION // ((len(planned) + 1) * config.n_layers * config.n_heads)
+        # n tokens have n (n + 1) / 2 weights: the largest n whose triangle has room
+        limit = min(LONGEST_TEXT, config.context_length, max(2, (math.isqrt(8 * room + 1) - 1) // 2))
+        self._tokens = tokens[:limit]
+        pieces = tokenizer.pieces if tokenizer else lambda tokens: [f"#{token}" for token in tokens]
+        self._pieces = pieces(self._tokens)
+        super().__init__()
+
+    # ------------------------------------------------------------------------------------------ to be called
+
+    def start(self) -> None:
+        """Start training, or go on after a pause, and return at once.
+
+        Raises RuntimeError while it is running, and when the run is over.
+        """
+        with self._lock:
+            if self.state in REFUSALS:
+                raise RuntimeError(REFUSALS[self.state])
+            self._wish, self.state = "", "running"
+            # A script that ends without waiting would tear torch down under the thread.
+            atexit.register(self.stop)
+            self._resting.clear()
+            self._thread = Thread(target=self._work, name="gptlib training", daemon=True)
+            self._thread.start()
+
+    def pause(self) -> None:
+        """Pause after the step that is being made, and return then; start() goes on from there."""
+        self._wish_for("pause")
+        self._join()
+
+    def stop(self) -> None:
+        """End the run after the step that is being made, and return then; the model stays as it is."""
+        self._wish_for("stop")
+        self._join()
+
+    def wait(self) -> None:
+        """Return when training is over or paused. Raises what failed in it; an interrupt pauses it."""
+        try:
+            self._join()
+        except KeyboardInterrupt:
+            self.pause()
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Stop training and take the widget off the page."""
+        if self._thread is not None:
+            self.stop()
+        super().close()
+
+    # ------------------------------------------------------------------------------------------- the training
+
+    def _wish_for(self, wish: str) -> None:
+        with self._lock:
+            if self.state == "running":
+                self._wish = wish
+            elif self.state == "paused" and wish == "stop":
+                self._run.close()
+                self.state = "stopped"
+                self._draw()
+
+    def _join(self) -> None:
+        if self._thread is not None and self._thread is not current_thread():
+            # A join that is interrupted takes the thread for ended (CPython 3.12 and before); this does not.
+            self._resting.wait()
+            self._thread.join()
+
+    def _work(self) -> None:
+        """What the thread does: steps, looks and redraws, until no step is left or something is wished."""
+        try:
+            self._draw()
+            state = self._train()
+        except Exception as error:  # whatever it is, wait() raises it
+            self._failure, state = error, "failed"
+        self.model.train(self._was_training)  # in a pause the loop has not switched it back
+        with self._lock:
+            self.state = state
+        try:
+            self._draw()
+        finally:
+            atexit.unregister(self.stop)
+            self._resting.set()
+
+    def _train(self) -> str:
+        """Make steps, and return the state after the last: done, paused or stopped."""
+        while not self._wish:
+            began = time.perf_counter()
+            step = next(self._run, None)
+            if step is None:
+                return "done"
+            self._note(step, time.perf_counter() - began)
+            if step.step in self._planned or self._look_is_due():
+                self._look(step.step, self.model)
+            if time.monotonic() - self._drawn >= REDRAW_EVERY:
+                self._draw()
+        if self.snapshots[-1].step < self.step:
+            self._look(self.step, self.model)
+        if self._wish == "pause":
+            return "paused"
+        self._run.close()
+        return "stopped"
+
+    def _note(self, step: Step, seconds: float) -> None:
+        with self._lock:
+            self.step = step.step
+            self.history.append(step)
+            self._course.add(step)
+            if step.validation_loss is not None:
+                self._checked.append(step)
+            self._trained += seconds
+            self._seconds.append(seconds)
+
+    def _look_is_due(self) -> bool:
+        patient = time.monotonic() - self._looked >= 1
+        return patient and self._spent <= SHARE_FOR_LOOKS * self._trained
+
+    def _look(self, step: int, model: GPT) -> None:
+        """Note how the model reads the text and what it writes, in place of a latest look not planned."""
+        began = time.monotonic()
+        was_training = model.training
+        model.eval()
+        try:
+            with trace(model) as run, torch.no_grad():
+                model(torch.tensor([self._tokens], device=next(model.parameters()).device))
+            sample = generate(model, self._tokenizer, self._prompt, **SAMPLE) if self._tokenizer else ""
+        finally:
+            model.train(was_training)
+        size = len(self._tokens)
+        rows, columns = torch.tril_indices(size, size)
+        weights = run.attention[:, 0].cpu()[:, :, rows, columns]  # (layer, head, triangle)
+        coded = (weights.float().sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
+        with self._lock:
+            if self.snapshots and self.snapshots[-1].step not in self._planned:
+                self.snapshots.pop()
+            self.snapshots.append(Snapshot(step, coded, sample))
+        self._looked = time.monotonic()
+        self._spent += self._looked - began
+
+    # -------------------------------------------------------------------------------------------- the drawing
+
+    def _draw(self) -> None:
+        """Send what is new in one message, once it is time for it."""
+        time.sleep(max(0.0, self._drawn + REDRAW_EVERY - time.monotonic()))
+        with self._lock, self.hold_sync():
+            self.set_trait("details", self.compute_details())
+            if self.answer["steps"][-1] != self.snapshots[-1].step:
+                self.set_trait("answer", self.compute_answer())
+        self._drawn = time.monotonic()
+
+    def compute_answer(self) -> dict[str, Any]:
+        """The snapshots: their steps and places along the run, what is to be read there, the samples, and
+        attention as bytes, 255 √weight, of (snapshot, layer, head, triangle).
+        """
+        with self._lock:
+            steps = [snapshot.step for snapshot in self.snapshots]
+            return {
+                "steps": steps,
+                "places": self._places(steps).tolist(),
+                "ticks": self._step_ticks(),
+                "readings": [self._readings(step) for step in steps],
+                "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
+                "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
+                "n_layers": self.model.config.n_layers,
+                "n_heads": self.model.config.n_heads,
+                "tokens": [readable(piece) for piece in self._pieces],
+            }
+
+    def compute_details(self) -> dict[str, Any]:
+        """The run so far: its state, its pace, and its curves.
+
+        A curve is x, y, x, y, …, in percent of its pane from the left and from the top.
+        """
+        with self._lock:
+            course = self._course.means()
+            checked = np.array([(step.step, step.validation_loss) for step in self._checked]).reshape(-1, 2)
+            guessing = math.log(self.model.config.vocab_size)
+            losses = [guessing, self._floor or 0.0, *course["loss"], *checked[:, 1]]
+            top, bottom = 1.03 * max(losses), min(losses)
+            if self._floor is not None:
+                bottom -= 0.06 * (top - bottom)  # below the floor there is nothing to learn: that is hatched
+            steepest = course["gradient_norm"].max(initial=1e-12)
+
+            def height(loss: Any) -> Any:
+                return 100 * (top - loss) / (top - bottom)
+
+            unit = 2 if top - bottom > 5 else 1
+            ticks = range(math.ceil(bottom / unit), math.floor(top / unit) + 1)
+            return {
+                "state": self.state,
+                "failure": sentence(self._failure) if self._failure else "",
+                "pace": self._pace(),
+                "curves": {
+                    "training": self._curve(course["step"], height(course["loss"])),
+                    "validation": self._curve(checked[:, 0], height(checked[:, 1])),
+                    "norm": self._curve(course["step"], 97 - 94 * course["gradient_norm"] / steepest),
+                },
+                "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
+                "floor": None if self._floor is None else height(self._floor),
+            }
+
+    def _places(self, steps: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Where these steps are along the run, in percent, on a logarithmic axis."""
+        return 100 * np.log1p(steps) / math.log1p(self._last)
+
+    def _curve(self, steps: np.ndarray, heights: np.ndarray) -> list[float]:
+        return np.stack([self._places(steps), heights], axis=-1).round(2).flatten().tolist()
+
+    def _step_ticks(self) -> list[list[Any]]:
+        """The steps that are written below the plot, and their places: both ends, and powers of ten."""
+        powers = [10**i for i in range(len(str(self._last)))]
+        between = [
+            (step, place) for step, place in zip(powers, self._places(powers), strict=True) if 9 < place < 91
+        ]
+        return [["step 0", 0], *([f"{step:,}", place] for step, place in between), [f"{self._last:,}", 100]]
+
+    def _readings(self, step: int) -> dict[str, str]:
+        """The latest values up to this step, by the curve's name; nothing where there is none yet."""
+        course = self._course.means()
+        at = int(np.searchsorted(course["step"], step + 0.5)) - 1
+        checked = [one.validation_loss for one in self._checked if one.step <= step]
+        return {
+            "training": f"{course['loss'][at]:.2f}" if at >= 0 else "",
+            "validation": f"{checked[-1]:.2f}" if checked else "",
+            "floor": "" if self._floor is None else f"{self._floor:.2f}",
+            "norm": f"{course['gradient_norm'][at]:.3g}" if at >= 0 else "",
+        }
+
+    def _pace(self) -> str:
+        """How far the run is and, while it is going, how fast."""
+        words = [f"step {self.step:,} of {self._last:,}"]
+        if self.state == "running" and self.history:
+            tokens = self.history[-1].tokens / self.history[-1].step / median(self._seconds)
+            left = (self._last - self.step) * self._trained / len(self.history)
+            words.append(f"{tokens:,.0f} tokens per second")
+            words.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
+        return " · ".join(words)
+
+    def figure(self) -> Drawing:
+        """The losses of a run; before its first step, and for snapshots, the chosen head's attention."""
+        with self._lock:
+            history, checked = list(self.history), list(self._checked)
+            snapshots = list(self.snapshots)
+        if not history or self.state == "snapshots":
+            return figures.attention_over_training(
+                [(snapshot.step, self._weights(snapshot)[self.layer, self.head]) for snapshot in snapshots],
+                self._pieces,
+                title=f"How layer {self.layer}, head {self.head} comes to read this text",
+                normalised=False,  # bytes add up to nearly 1
+            )
+        curves = {"training batch": ([step.step for step in history], [step.loss for step in history])}
+        if checked:
+            curves["validation"] = (
+                [step.step for step in checked],
+                [step.validation_loss for step in checked],
+            )
+        return figures.loss_curves(
+            curves,
+            floor=self._floor,
+            smooth=max(1, len(history) // 50),
+            log_x=True,
+            title=f"The loss after {self.step:,} of {self._last:,} steps",
+        )
+
+    def _weights(self, snapshot: Snapshot) -> Float[np.ndarray, "layer head query key"]:
+        config, size = self.model.config, len(self._tokens)
+        coded = np.frombuffer(snapshot.attention, np.uint8).reshape(config.n_layers, config.n_heads, -1)
+        weights = np.zeros((config.n_layers, config.n_heads, size, size))
+        rows, columns = np.tril_indices(size)
+        weights[:, :, rows, columns] = (coded / 255) ** 2
+        return weights
+
+    def _most_decided(self) -> tuple[int, int]:
+        """Layer and head that at last have the largest weights in their rows (but on the first token)."""
+        weights = self._weights(self.snapshots[-1])[:, :, 1:, 1:]
+        decided = weights.max(axis=-1).mean(axis=-1) if weights.size else np.zeros(weights.shape[:2])
+        layer, head = np.unravel_index(decided.argmax(), decided.shape)
+        return int(layer), int(head)
+
+    # --------------------------------------------------------------------------------------------- the traits
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        with self._lock:
+            super().set_state(sync_data)
+
+    def notify_change(self, change: Any) -> None:
+        with self._lock:
+            super().notify_change(change)
+
+    @observe("command")
+    def _obey(self, change: Any) -> None:
+        self.command = ""
+        if change.new == "start":
+            self.start()
+        elif change.new:
+            self._wish_for(change.new)  # without waiting: the page is told when it is so
+
+    @validate("layer", "head", "at", "query")
+    def _in_range(self, proposal: Any) -> int:
+        name, value = proposal.trait.name, proposal.value
+        config = self.model.config
+        stop = {
+            "layer": config.n_layers,
+            "head": config.n_heads,
+            "at": len(self.snapshots),
+            "query": len(self._tokens),
+        }[name]
+        first = -1 if name in ("at", "query") else 0
+        if not first <= value < stop:
+            raise TraitError(f"{name} must be from {first} to {stop - 1}, got {value}")
+        return value
+
+    def __repr__(self) -> str:
+        if self.state == "snapshots":
+            last = self.snapshots[-1].step
+            return f"TrainingDashboard({len(self.snapshots)} snapshots up to step {last:,})"
+        return f"TrainingDashboard(step {self.step:,} of {self._last:,}, {self.state})"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How the model read the text after `step` updates, coded as in the answer, and what it wrote."""
+
+    step: int
+    attention: bytes
+    sample: str
+
+
+class Course:
+    """The means of all steps so far in a few hundred bins, even on the logarithm of the step.
+
+    Adding a step takes the same short time however long the run is.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.scale = (BINS - 1) / math.log1p(last)
+        self.counts = np.zeros(BINS)
+        self.sums = np.zeros((3, BINS))
+
+    def add(self, step: Step) -> None:
+        at = min(BINS - 1, int(math.log1p(step.step) * self.scale))
+        self.counts[at] += 1
+        self.sums[:, at] += (step.step, step.loss, step.gradient_norm)
+
+    def means(self) -> dict[str, Float[np.ndarray, " bins"]]:
+        """By name, one number for each bin that has a step."""
+        filled = self.counts > 0
+        means = self.sums[:, filled] / self.counts[filled]
+        return dict(zip(("step", "loss", "gradient_norm"), means, strict=True))
+
+
+def _check(model: Any, tokenizer: Tokenizer | CharacterTokenizer | None) -> None:
+    if not isinstance(model, GPT):
+        raise TypeError(f"model is a {type(model).__name__}; it needs to be a gptlib.GPT")
+    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}; "
+            "they need to be equal"
+        )
+
+
+def _tokens(text: str, tokenizer: Tokenizer | CharacterTokenizer | None) -> list[int]:
+    if tokenizer is None:
+        raise ValueError("text needs a tokenizer to be read with; give tokenizer=…")
+    if not text:
+        raise ValueError("text is empty; it needs at least one token to attend to")
+    return [tokenizer.end_of_text, *tokenizer.encode(text)]
+
+
+def _history(log: Mapping[str, Any]) -> list[Step]:
+    """The steps of a training log; a validation loss of nan was not measured."""
+    names = ("step", "loss", "learning_rate", "gradient_norm", "validation_loss", "tokens")
+    if missing := [name for name in names if name not in log]:
+        raise ValueError(f"log has no {missing[0]!r}; training_log() has {', '.join(names)}")
+    steps = []
+    for row in zip(*(np.asarray(log[name]).tolist() for name in names), strict=True):
+        step, loss, learning_rate, gradient_norm, validation_loss, tokens = row
+        measured = None if math.isnan(validation_loss) else validation_loss
+        steps.append(Step(int(step), loss, learning_rate, gradient_norm, measured, int(tokens)))
+    return steps

@@ -1,0 +1,358 @@
+"""Writing by hand: take the next token yourself, throw the dice, and go back to the roads not taken."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from traitlets import Float as FloatTrait
+from traitlets import Int, List, TraitError, Unicode, validate
+
+from gptlib.attention import KeyValueCache
+from gptlib.generation import Sampling, _draw, _last_logits, next_token_distribution
+from gptlib.gpt import GPT
+from gptlib.tokenizer import CharacterTokenizer, Tokenizer
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.explorers.explorer import Explorer
+
+N_BARS = 12  # tokens with a bar of their own
+N_ROADS = 4  # likeliest tokens kept at each step behind: the one taken, and three roads not taken
+SENTENCE = 20  # tokens after which a sample ends, should its sentence not
+FILE_LOGITS = 640_000  # bytes of logits in a file: as base64 that leaves it below a megabyte
+FILE_NODES = 400  # places of the tree in a file
+
+
+class GenerationExplorer(Explorer):
+    """The next token under temperature, top-k and top-p; a text that grows as you take tokens; and a tree of
+    the roads not taken.
+
+    Args:
+        model: the GPT that writes; tokenizer: the one that it was trained with.
+        prompt: the text to go on from. An empty one begins a new document, as in `gptlib.generate`.
+        temperature, top_k, top_p: as in `gptlib.generate`; None keeps every token.
+
+    The state is in traits, which can be read and set: `prompt`, `path` (the tokens taken after it), `tree`
+    (each road walked to its end, as a list of tokens), `temperature`, `top_k`, `top_p`, and `seed`. The dice
+    of place n are the n-th of the seed, so a text that is sampled throughout is the text that
+    `generate(…, seed=seed)` writes. Surprise is −log p under the model itself, in nats: no temperature.
+
+    Raises TypeError or ValueError, by the argument's name, for what cannot work.
+    """
+
+    title = "Generation: the next token, and the roads not taken"
+    script = "generation.js"
+
+    prompt = Unicode(help="the text to go on from").tag(sync=True, asks="answer")
+    path = List(Int(), help="the tokens taken after the prompt").tag(sync=True, asks="answer")
+    tree = List(List(Int()), help="each road walked, to its end").tag(sync=True, asks="answer")
+    wanted = Int(0, help="how many tokens the page asks to sample").tag(sync=True, asks="answer")
+    temperature = FloatTrait(1.0, help="0 is greedy").tag(sync=True)
+    top_k = Int(None, allow_none=True, help="how many tokens are kept").tag(sync=True)
+    top_p = FloatTrait(None, allow_none=True, help="how much probability is kept").tag(sync=True)
+    seed = Int(0, help="which dice are thrown").tag(sync=True)
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer | CharacterTokenizer,
+        prompt: str = "",
+        temperature: float | int = 1.0,
+        top_k: int | None = None,
+        top_p: float | int | None = None,
+    ) -> None:
+        _check_arguments(model, tokenizer, prompt, temperature, top_k, top_p)
+        self.model, self.tokenizer = model, tokenizer
+        self._shown = {"prompt": prompt, "path": [], "tree": [], "wanted": 0}
+        super().__init__(prompt=prompt, temperature=float(temperature), top_k=top_k, top_p=top_p)
+        self.begin()
+
+    # ------------------------------------------------------------------------------------------ in Python
+
+    @property
+    def text(self) -> str:
+        """The prompt and the tokens taken after it."""
+        return self.prompt + self.tokenizer.decode(self.path)
+
+    def sample(self, max_new_tokens: int = SENTENCE) -> str:
+        """Take tokens by the dice, at most `max_new_tokens` and no further than the end of the sentence.
+
+        Returns the whole text. Raises ValueError when the context is full or the text has ended.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; it needs to be at least 1")
+        self.path = self._sampled(self._start(self.prompt), self.path, max_new_tokens)
+        return self.text
+
+    def figure(self) -> Drawing:
+        """The likeliest next tokens under the present settings, beside the model's own probabilities."""
+        logits = self._latest
+        own = logits.softmax(-1)
+        dice = next_token_distribution(logits, self.temperature, self.top_k, self.top_p)
+        pieces = [""] * len(logits)
+        for token in own.argsort(descending=True, stable=True)[:N_BARS].tolist():
+            pieces[token] = self._piece(token)
+        text = self.text.replace("\n", " ")
+        after = f"“{'…' if len(text) > 40 else ''}{text[-40:]}”" if text else "the beginning of a text"
+        settings = ", ".join(self._settings())
+        return figures.next_token_bars(
+            own,
+            pieces,
+            compare=dice if settings else None,
+            title=f"What {'the dice can choose' if settings else 'the model expects'} after {after}",
+            names=("the model", settings or "the dice"),
+        )
+
+    def page_state(self) -> dict[str, Any]:
+        """All that the page knows, as it is in a file: with every place of the tree that has room in it."""
+        state = super().page_state()
+        nodes: dict[str, dict[str, Any]] = {}
+        start = self._start(self.prompt)
+        room = FILE_LOGITS
+        for road in [self.path, *reversed(self.tree)]:
+            logits = self._logits([*start, *road])[-len(road) - 1 :]  # (step, vocab)
+            totals = logits.logsumexp(-1)
+            for step in range(len(road), -1, -1):
+                size = logits[step].numel() * 4
+                if _key(road[:step]) in nodes or len(nodes) == FILE_NODES:
+                    continue
+                with_logits = size <= room
+                room -= size * with_logits
+                node = self._node(road[:step], logits[step], totals[step], N_BARS, with_logits)
+                nodes[_key(road[:step])] = node
+        return state | {"answer": self.answer | {"nodes": nodes}}
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {setting}" for setting in self._settings())
+        return f"GenerationExplorer({self.text[-40:]!r}, {len(self.path)} tokens taken{settings})"
+
+    def _settings(self) -> list[str]:
+        """What is not as the model has it, in words."""
+        given = {"temperature": self.temperature, "top-k": self.top_k, "top-p": self.top_p}
+        return [f"{name} {value:g}" for name, value in given.items() if value is not None and value != 1.0]
+
+    # -------------------------------------------------------------------------------------------- answers
+
+    def compute_answer(self) -> dict[str, Any]:
+        """The surprise of each token of the prompt; for each step of the path the likeliest tokens; and all
+        logits after the last, unless nothing can follow.
+
+        {"prompt": [{"piece", "nats"}], "path": [token], "vocab": how many tokens there are,
+        "nodes": {path so far, as text: {"tokens", "pieces", "nats", "note", "roads": for each token the
+        place in `tree` of the latest road over it, or None; and for the last "logits": float32, falling}}}
+        """
+        try:
+            return self._answer()
+        except Exception:
+            if self._from_page:  # the page goes on showing the last good answer, so that is the state
+                self._settle(**self._shown)
+            raise
+
+    def _answer(self) -> dict[str, Any]:
+        new = self.prompt != self._shown["prompt"]  # another prompt makes every road another
+        path, tree = ([], []) if new else (self.path, self.tree)
+        start = self._start(self.prompt)
+        if self.wanted:
+            path = self._sampled(start, path, self.wanted)
+        for road in [path, *tree]:
+            self._check_road(start, road)
+        logits = self._logits([*start, *path])  # (seq, vocab)
+        tree = _grown(tree, path)
+
+        totals = logits.logsumexp(-1)  # (seq,)
+        heard = torch.tensor(start[1:], dtype=torch.int64)
+        behind = torch.arange(len(heard))
+        nats = (totals[behind] - logits[behind, heard]).tolist()
+        prompt = [
+            {"piece": self._piece(token), "nats": _rounded(surprise)}
+            for token, surprise in zip(start[1:], nats, strict=True)
+        ]
+        self._settle(path=path, tree=tree, wanted=0)
+        nodes = {
+            _key(path[:step]): self._node(
+                path[:step],
+                logits[len(start) - 1 + step],
+                totals[len(start) - 1 + step],
+                N_BARS if step == len(path) else N_ROADS,
+                with_logits=step == len(path),
+            )
+            for step in range(len(path) + 1)
+        }
+        self._shown = {"prompt": self.prompt, "path": path, "tree": tree, "wanted": 0}
+        self._latest = logits[-1].clone()  # (vocab,)
+        return {"prompt": prompt, "path": path, "vocab": logits.shape[-1], "nodes": nodes}
+
+    def _node(
+        self,
+        path: list[int],
+        logits: Float[Tensor, " vocab"],
+        total: Float[Tensor, ""],
+        n: int,
+        with_logits: bool,
+    ) -> dict[str, Any]:
+        """What the page knows of one place in the tree: its n likeliest tokens, and those taken from here."""
+        if with_logits:  # all, and of equals from the last to the first
+            falling, order = (part.flip(0) for part in logits.sort(stable=True))
+        else:
+            falling, order = logits.topk(min(n, len(logits)))
+        step = len(path)
+        roads = {
+            road[step]: place
+            for place, road in enumerate(self.tree)
+            if len(road) > step and road[:step] == path
+        }
+        tokens = order[:n].tolist()
+        tokens += sorted(roads.keys() - set(tokens), key=lambda token: -logits[token].item())
+        node = {
+            "tokens": tokens,
+            "pieces": [self._piece(token) for token in tokens],
+            "nats": [_rounded(nats) for nats in (total - logits[tokens]).tolist()],
+            "roads": [roads.get(token) for token in tokens],
+            "note": self._note(path),
+        }
+        if with_logits and not node["note"]:
+            node["logits"] = falling.numpy().astype("<f4").tobytes()
+        return node
+
+    def _note(self, path: list[int]) -> str:
+        """Why no token can follow, or nothing."""
+        if path and path[-1] == self.tokenizer.end_of_text:
+            return "The model has ended its text here. Go back to take another road."
+        length = self.model.config.context_length
+        if len(self._start(self.prompt)) + len(path) == length:
+            return f"The context is full: the model reads at most {length} tokens. Go back to change it."
+        return ""
+
+    # --------------------------------------------------------------------------------------------- parts
+
+    def _start(self, prompt: str) -> list[int]:
+        """What the model reads before the path: the end-of-text token, as before a document; the prompt."""
+        return [self.tokenizer.end_of_text, *self.tokenizer.encode(prompt)]
+
+    def _piece(self, token: int) -> str:
+        try:
+            return readable(self.tokenizer.pieces([token])[0])
+        except IndexError:  # some vocabularies have gaps, and a model gives logits to those as well
+            return f"[{token}]"
+
+    def _check_road(self, start: list[int], road: list[int]) -> None:
+        length = self.model.config.context_length
+        if len(start) + len(road) > length:
+            raise ValueError(
+                f"the model reads at most {length} tokens, and this text has {len(start) + len(road)} with "
+                "the end-of-text token before it; a shorter prompt, or a step back, would do"
+            )
+        self.model.check_tokens(torch.tensor([[*start, *road]]))
+        if self.tokenizer.end_of_text in road[:-1]:
+            raise ValueError("path goes on after the end-of-text token, where its text has ended")
+
+    def _logits(self, tokens: list[int]) -> Float[Tensor, "seq vocab"]:
+        """The logits after each token. ValueError unless all are finite."""
+        model = self.model
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                device = next(model.parameters()).device
+                logits = model(torch.tensor([tokens], device=device))[0].float().cpu()
+        finally:
+            model.train(was_training)
+        if not logits.isfinite().all():
+            place = int((~logits.isfinite().all(-1)).nonzero()[0])
+            raise ValueError(
+                f"the model's logits after token {place} ({self._piece(tokens[place])}) are not finite "
+                "numbers; its weights may hold NaN, as after a training run that diverged"
+            )
+        return logits
+
+    def _sampled(self, start: list[int], path: list[int], n: int) -> list[int]:
+        """The path and up to n tokens more, drawn as `gptlib.generate` draws them, to the sentence's end."""
+        if note := self._note(path):
+            raise ValueError(note)
+        config, parameter = self.model.config, next(self.model.parameters())
+        sampling = Sampling(self.temperature, self.top_k, self.top_p)
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in path:  # these dice were thrown, or passed over
+            torch.rand((), generator=generator, dtype=torch.float64)
+        cache = KeyValueCache(config, 1, parameter.device, parameter.dtype)
+        unread, path = [*start, *path], list(path)
+        for _ in range(min(n, config.context_length - len(unread))):
+            logits = _last_logits(self.model, torch.tensor([unread], device=parameter.device), cache).cpu()
+            if not logits.isfinite().all():
+                raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
+            probabilities = next_token_distribution(
+                logits, sampling.temperature, sampling.top_k, sampling.top_p
+            )
+            token = int(_draw(probabilities, [generator])[0])
+            path.append(token)
+            unread = [token]
+            if token == self.tokenizer.end_of_text or _ends_sentence(self._piece(token)):
+                break
+        return path
+
+    def _settle(self, **state: Any) -> None:
+        """Set state that the answer takes into account already, so that it asks for no other."""
+        from_page, self._from_page = getattr(self, "_from_page", False), True
+        try:
+            with self.hold_sync():
+                for name, value in state.items():
+                    self.set_trait(name, value)
+        finally:
+            self._from_page = from_page
+
+    @validate("temperature", "top_k", "top_p")
+    def _check_setting(self, proposal: Any) -> Any:
+        Sampling(**{proposal["trait"].name: proposal["value"]})
+        return proposal["value"]
+
+    @validate("seed")
+    def _check_seed(self, proposal: Any) -> int:
+        if not 0 <= proposal["value"] < 2**63:
+            raise TraitError(f"seed is {proposal['value']}; it needs a whole number from 0 to 2^63 - 1")
+        return proposal["value"]
+
+
+def _check_arguments(
+    model: Any, tokenizer: Any, prompt: Any, temperature: Any, top_k: Any, top_p: Any
+) -> None:
+    if not isinstance(model, GPT):
+        raise TypeError(f"model is a {type(model).__name__}; it needs to be a gptlib.GPT")
+    if not isinstance(tokenizer, Tokenizer | CharacterTokenizer):
+        raise TypeError(
+            f"tokenizer is a {type(tokenizer).__name__}; it needs to be the Tokenizer of the model"
+        )
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
+            "a model writes with the tokenizer that it was trained with"
+        )
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt is a {type(prompt).__name__}; it needs to be a text")
+    for name, value in (("temperature", temperature), ("top_p", top_p)):
+        if (value is None and name == "temperature") or isinstance(value, bool | str):
+            raise TypeError(f"{name} is {value!r}; it needs a number")
+        if value is not None and not isinstance(value, Real):
+            raise TypeError(f"{name} is a {type(value).__name__}; it needs a number")
+    Sampling(temperature, top_k, top_p)
+
+
+def _key(path: list[int]) -> str:
+    return ",".join(map(str, path))
+
+
+def _rounded(nats: float) -> float:
+    return max(0.0, round(nats, 5))
+
+
+def _grown(tree: list[list[int]], path: list[int]) -> list[list[int]]:
+    """The tree with this path on one of its roads; a road that the path goes on from is part of it now."""
+    if not path or any(road[: len(path)] == path for road in tree):
+        return tree
+    return [*(road for road in tree if road != path[: len(road)]), path]
+
+
+def _ends_sentence(piece: str) -> bool:
+    return piece.rstrip("␣↵\"'”’)").endswith((".", "!", "?", "…"))

@@ -1,0 +1,184 @@
+// Positions as pairs of numbers that turn. All of it is arithmetic, so all of it is done here, and checked
+// against gptlib.positions by the tests. Pair i turns by base^(-2i/d_model) radians a position.
+
+const STATE = "kind d_model length base m n";
+const SAYS = {
+  sinusoidal: {
+    left: "Each position has a pattern of its own", right: "How alike two positions are",
+    note: "Rows are positions, columns are pairs of sine and cosine: fast ones on the left, slow ones on the right.",
+    axis: "position n", d_model: "d_model",
+    read: (m, n, value) => `Positions ${m} and ${n} are ${Math.abs(m - n)} apart: cosine ${number(value)}`,
+  },
+  rotary: {
+    left: "Query and key turn, each pair at its own speed", right: "The score of each query with each key",
+    note: "Whole hand: the query at m. Dashed hand: the key at n. The score is the sum of the cosines of all pairs.",
+    axis: "distance m − n", d_model: "d_head",
+    read: (m, n, value, pairs) =>
+      `Query at ${m}, key at ${n}, distance ${number(m - n, 0)}: score ${number(value * pairs)} of at most ${pairs}`,
+  },
+};
+
+function paintGrid(canvas, rows, columns, value) {
+  const image = new ImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
+  for (let row = 0, at = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) pixels[at++] = tables.difference[Math.round(127.5 * (1 + value(row, column)))];
+  set(canvas, { width: columns, height: rows }).getContext("2d").putImageData(image, 0, 0);
+}
+
+// A clock with the query's hand (whole) and the key's hand (dashed) and the angle between them.
+function dial(i, speed, m, n) {
+  const at = (angle, far) => `${far * Math.cos(angle)} ${-far * Math.sin(angle)}`;
+  const apart = Math.atan2(Math.sin((m - n) * speed), Math.cos((m - n) * speed));
+  const degrees = Number(((speed * 180) / Math.PI).toPrecision(3));
+  return make("div", { className: "dial" },
+    svg("svg", { viewBox: "-50 -50 100 100", "aria-hidden": "true" },
+      svg("circle", { r: 46 }),
+      svg("path", { class: "apart", d: `M0 0 L${at(n * speed, 24)} A24 24 0 0 ${apart > 0 ? 0 : 1} ${at(n * speed + apart, 24)} Z` }),
+      svg("path", { class: "key", d: `M0 0 L${at(n * speed, 44)}` }),
+      svg("path", { class: "query", d: `M0 0 L${at(m * speed, 44)}` })),
+    make("b", { textContent: `pair ${i}` }),
+    make("span", { textContent: `${number(m - n, 0)} × ${degrees}°` }),
+    make("span", { textContent: `cos ${number(Math.cos(apart))}` }));
+}
+
+const table = (caption, head, rows) => make("table", {}, make("caption", { textContent: caption }),
+  make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))),
+  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((text) => make("td", { textContent: text }))))));
+
+export default {
+  render({ model, el }) {
+    const stage = open(model, el, "position");
+    // Keys are for what has the focus here. JupyterLab asks the very element, and would move among its cells.
+    stage.listen(stage.root, "focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
+    const now = {};
+    let frame = 0;
+    const read = () => { for (const name of STATE.split(" ")) now[name] = model.get(name); };
+    const draw = () => { frame ||= requestAnimationFrame(paint); };
+    const change = (changes) => { Object.assign(now, changes); stage.ask(changes); draw(); };
+    read();
+
+    // Move one position, and the other with it if they are tied; neither leaves the text.
+    const move = (name, to) => {
+      const other = name === "m" ? "n" : "m", room = now.length - 1, from = now[other] - now[name];
+      if (!tied.checked) return change({ [name]: to });
+      const place = Math.max(0, -from, Math.min(room, room - from, to));
+      change({ [name]: place, [other]: place + from });
+    };
+    const kinds = choice(stage, "Kind of positions", { sinusoidal: "Sinusoidal", rotary: "Rotary" }, now.kind, (kind) => change({ kind }));
+    const sliders = {
+      d_model: slider(stage, "d_model", { min: 2, max: 256, step: 2, value: now.d_model }, (d_model) => change({ d_model })),
+      length: slider(stage, "length", { min: 2, max: 256, step: 1, value: now.length }, (length) =>
+        change({ length, m: Math.min(now.m, length - 1), n: Math.min(now.n, length - 1) })),
+      base: slider(stage, "base", { min: 0, max: 7, step: 0.1, value: Math.log10(now.base), show: () => now.base.toLocaleString("en") },
+        (power) => change({ base: Number((10 ** power).toPrecision(2)) })),
+      m: slider(stage, "position m", { min: 0, max: now.length - 1, step: 1, value: now.m }, (to) => move("m", to)),
+      n: slider(stage, "position n", { min: 0, max: now.length - 1, step: 1, value: now.n }, (to) => move("n", to)),
+    };
+    const tied = make("input", { type: "checkbox" });
+
+    // What is drawn, with marks on it; a press or a drag gives its place, in shares of width and height.
+    const plane = (drawn, className, marks, pressed) => {
+      const box = make("div", { className: `plane ${className}` }, drawn, ...marks);
+      const point = (event) => {
+        if (!event.buttons) return;
+        event.preventDefault();
+        const { left, top, width, height } = box.getBoundingClientRect();
+        const share = (x) => Math.max(0, Math.min(0.9999, x));
+        pressed(share((event.clientX - left) / width), share((event.clientY - top) / height));
+      };
+      stage.listen(box, "pointerdown", (event) => { box.setPointerCapture(event.pointerId); point(event); });
+      stage.listen(box, "pointermove", point);
+      return box;
+    };
+    const mark = (name, way) => make("span", { className: `mark ${way}`, "data-name": name, "aria-hidden": "true" });
+    const place = (share) => Math.floor(share * now.length);
+    const waves = make("canvas", { role: "img" }), grid = make("canvas", { role: "img" });
+    const rows = [mark("m", "across"), mark("n", "across")], cell = [mark("m", "across"), mark("n", "down")];
+    const dials = make("div", { className: "dials", role: "group", "aria-label": "Pairs of query and key" });
+    const wavesBox = plane(waves, "", rows, (x, y) => move("m", place(y)));
+    const line = svg("path", {}), dot = make("span", { className: "dot" });
+    const chart = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "zero", d: "M0 0 H1" }), line);
+    const most = make("span", { className: "most" }), zero = make("span", { className: "zero", textContent: 0 });
+    const curve = make("div", { className: "curve" }, chart, most, zero, dot);
+    const text = (className = "soft") => make("p", { className });
+    const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
+    const [note, across, speeds, ticks] = [text(), text(), text(), text("soft ticks")];
+    const numbers = make("details", {}, make("summary", { textContent: "The numbers" }), 
+      make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
+    stage.listen(numbers, "toggle", draw);
+    stage.root.append(
+      make("div", { className: "row" }, kinds, sliders.d_model, sliders.length, sliders.base),
+      make("div", { className: "row" }, sliders.m, sliders.n, make("label", {}, tied, " move both together")),
+      speeds,
+      make("div", { className: "panels" },
+        make("div", {}, left, wavesBox, dials, note),
+        make("div", {}, right, plane(grid, "", cell, (x, y) => change({ m: place(y), n: place(x) })), across)),
+      said, curve, ticks, numbers);
+
+    function paint() {
+      frame = 0;
+      const { kind, d_model, length, base, m, n } = now, says = SAYS[kind], rotary = kind === "rotary", pairs = d_model / 2;
+      const speed = Array.from({ length: pairs }, (_, i) => base ** ((-2 * i) / d_model));
+      // The mean cosine over all pairs, by distance: of two waves, and of two turned arrows.
+      const alike = Array.from({ length }, (_, distance) => speed.reduce((sum, f) => sum + Math.cos(distance * f), 0) / pairs);
+      const value = alike[Math.abs(m - n)], end = length - 1;
+
+      kinds.show(kind);
+      for (const [name, box] of Object.entries(sliders)) {
+        const input = box.querySelector("input"), to = name === "base" ? Math.log10(base) : now[name];
+        if (name === "m" || name === "n") input.max = end;
+        if (name === "d_model") set(input, { "aria-label": box.firstChild.textContent = says.d_model });
+        box.show(to);
+        input.value = to;
+      }
+      const turns = (f) => Number(((2 * Math.PI) / f).toPrecision(2)).toLocaleString("en");
+      speeds.textContent = `The first pair goes round in ${turns(speed[0])} positions` + (pairs > 1 ? `, the last in ${turns(speed[pairs - 1])}.` : ".");
+      [left.textContent, right.textContent, note.textContent] = [says.left, says.right, says.note];
+      across.textContent = "Rows are m, columns are n; orange is above 0, blue below. Each diagonal holds one number: only the distance counts.";
+      said.textContent = says.read(m, n, value, pairs);
+      stage.announce(said.textContent);
+
+      wavesBox.hidden = rotary;
+      dials.hidden = !rotary;
+      if (rotary) {
+        // Six pairs from the first to the last, more of the fast ones.
+        const many = Math.min(6, pairs);
+        dials.replaceChildren(...Array.from({ length: many }, (_, k) => {
+          const i = Math.max(k, Math.round((pairs - 1) * (k / Math.max(1, many - 1)) ** 1.5));
+          return dial(i, speed[i], m, n);
+        }));
+      } else {
+        paintGrid(waves, length, d_model, (row, column) => Math[column % 2 ? "cos" : "sin"](row * speed[column >> 1]));
+        waves.setAttribute("aria-label", `Waves at ${length} positions, in ${d_model} dimensions`);
+      }
+      paintGrid(grid, length, length, (row, column) => alike[Math.abs(row - column)]);
+      grid.setAttribute("aria-label", `${says.right}: ${length} rows, ${length} columns`);
+      for (const one of [...rows, ...cell]) {
+        const down = one.classList.contains("down"), at = `${(100 * now[one.dataset.name]) / length}%`, size = `${100 / length}%`;
+        Object.assign(one.style, down ? { left: at, width: size } : { top: at, height: size });
+      }
+
+      const from = rotary ? -end : 0, to = end, wide = to - from, here = rotary ? m - n : n;
+      const points = Array.from({ length: wide + 1 }, (_, k) => `${k / wide} ${-alike[Math.abs(rotary ? k - end : m - k)]}`);
+      line.setAttribute("d", `M${points.join("L")}`);
+      const low = Math.min(-0.1, ...alike), high = (x) => `${(100 * (1 - x)) / (1 - low)}%`;
+      chart.setAttribute("viewBox", `0 -1 1 ${1 - low}`);
+      Object.assign(dot.style, { left: `${(100 * (here - from)) / wide}%`, top: high(value) });
+      zero.style.top = high(0);
+      most.textContent = rotary ? pairs : 1;
+      ticks.replaceChildren(...[number(from, 0), says.axis, to].map((textContent) => make("span", { textContent })));
+
+      if (numbers.open) {
+        const angles = (place, f) => [Math.sin(place * f), Math.cos(place * f)].map((x) => number(x, 4));
+        numbers.lastChild.replaceChildren(
+          table("Pairs at m and at n", ["pair", "radians a position", "sin m", "cos m", "sin n", "cos n"],
+            speed.map((f, i) => [i, f.toPrecision(4), ...angles(m, f), ...angles(n, f)])),
+          table(rotary ? "Score by distance" : "Cosine by distance", ["distance", rotary ? "score" : "cosine"],
+            alike.map((x, distance) => [distance, number(rotary ? x * pairs : x, 4)])));
+      }
+    }
+
+    stage.on(STATE, () => { read(); draw(); });
+    return () => { cancelAnimationFrame(frame); stage.close(); };
+  },
+};

@@ -1,0 +1,74 @@
+"""A picture of each explorer, for the README: with GPTLIB_PICTURES=docs/explorers they are kept there."""
+
+import os
+from pathlib import Path
+
+import pytest
+from driver import browser_page
+
+from gptlib import Storyworld, load_pretrained
+from gptlib.pretrained import load_snapshots, training_log
+from gptlib.viz import (
+    AttentionExplorer,
+    AttentionSteps,
+    BPEExplorer,
+    GenerationExplorer,
+    PositionExplorer,
+    TrainingDashboard,
+)
+
+TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo at the harbor. The kite was caught, and"
+
+
+def attention(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT.replace("Nora", "Mia"), layer=2, head=0)
+    explorer.changes = [{"do": "zero", "layer": 3, "head": 1}]
+    return explorer
+
+
+def steps(model, tokenizer):
+    return AttentionSteps.from_model(model, tokenizer, "Nora took a red kite", layer=2, head=0)
+
+
+def generation(model, tokenizer):
+    explorer = GenerationExplorer(model, tokenizer, TEXT, temperature=0.8)
+    explorer.sample(6)
+    return explorer
+
+
+def training(model, tokenizer):
+    story = Storyworld(seed=3, split="validation").story().text
+    text = tokenizer.decode(tokenizer.encode(story)[:40])
+    log = training_log("storyteller")
+    return TrainingDashboard.from_snapshots(load_snapshots("storyteller"), tokenizer, text, log=log)
+
+
+EXPLORERS = {
+    "attention": attention,
+    "steps": steps,
+    "position": lambda model, tokenizer: PositionExplorer(kind="rotary"),
+    "generation": generation,
+    "training": training,
+    "bpe": lambda model, tokenizer: BPEExplorer(tokenizer, "the kite, the kitten and the kitchen 🪁"),
+}
+
+
+@pytest.fixture(scope="module")
+def storyteller():
+    return load_pretrained("storyteller")
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_picture(chromium, storyteller, tmp_path, name):
+    folder = Path(os.environ.get("GPTLIB_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    EXPLORERS[name](*storyteller).to_html(tmp_path / "page.html")
+    with browser_page(chromium, 1100, 800) as (page, beyond):
+        failures = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator(".gptlib canvas, .gptlib button").first.wait_for()
+        page.wait_for_timeout(300)  # transitions end
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        assert failures == [] and beyond == []
+    assert (folder / f"{name}.png").stat().st_size > 20_000
