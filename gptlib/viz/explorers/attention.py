@@ -87,7 +87,7 @@ class AttentionExplorer(Explorer):
                 "compared head by head"
             )
         super().__init__(text=text, text_b=text_b, layer=layer, head=head)
-        self.start()
+        self.begin()
 
     @classmethod
     def from_array(cls, weights: Array, tokens: Sequence[str]) -> AttentionExplorer:

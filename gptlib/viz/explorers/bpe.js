@@ -26,8 +26,6 @@ function readable(bytes) {
 export default {
   render({ model, el }) {
     const stage = open(model, el, "bpe");
-    // Keys are for what has the focus here. JupyterLab asks the very element, and would move among its cells.
-    stage.listen(stage.root, "focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
     let bytes, ids, steps, ranks, tokens, learned, words, last, at = 0, listing = 0;
 
     const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text" });
@@ -41,9 +39,9 @@ export default {
     };
     const back = [button("First", () => 0), button("Previous", () => at - 1)];
     const on = [button("Next", () => at + 1), button("Last", () => last)];
-    const merge = make("div", { className: "merge" });
+    const merge = div("merge");
     const strip = make("div", { className: "pieces", role: "region", tabIndex: 0, dir: "ltr" });
-    const counts = make("div", { className: "counts" });
+    const counts = div("counts");
     const list = make("ol");
     stage.root.append(
       make("h2", { textContent: "Type any text, and see its bytes merge into tokens" }), box,

@@ -15,7 +15,7 @@ export default {
     const command = (name) => { go.disabled = halt.disabled = true; stage.ask({ command: name }); };
     const go = make("button", { onclick: () => command(state === "running" ? "pause" : "start") });
     const halt = make("button", { onclick: () => command("stop") }, "Stop");
-    const run = make("div", { className: "row run" }, make("p", {}, word, " ", pace), go, halt);
+    const run = div("row run", make("p", {}, word, " ", pace), go, halt);
 
     function drawRun() {
       if (state && state !== details.state) stage.announce(details.state);
@@ -32,11 +32,11 @@ export default {
     // The curves. Python gives their points in percent of a pane, to which the picture is stretched.
     const lines = {}, readings = {};
     const key = (name, text) => make("span", { className: `key ${name}` }, `${text} `, readings[name] = make("b"));
-    const pane = (names, ...parts) => make("div", { className: `pane ${names[0]}` }, ...parts,
+    const pane = (names, ...parts) => div(`pane ${names[0]}`, ...parts,
       svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
         ...names.map((name) => lines[name] = svg("polyline", { class: name }))));
-    const below = make("div", { className: "hatched below" }), losses = make("div", { "aria-hidden": "true" });
-    const steps = make("div", { className: "steps", "aria-hidden": "true" }), playhead = make("div", { className: "playhead" });
+    const below = div("hatched below"), losses = make("div", { "aria-hidden": "true" });
+    const steps = make("div", { className: "steps", "aria-hidden": "true" }), playhead = div("playhead");
     const scrub = (event) => {
       if (!event.buttons) return;
       plot.setPointerCapture(event.pointerId);
@@ -65,7 +65,7 @@ export default {
     const stepAt = (at) => `step ${answer.steps[at].toLocaleString("en")}`;
     const knob = slider(stage, "snapshot", { min: 0, max: 0, step: 1, value: 0, show: stepAt }, show);
     const sample = make("blockquote");
-    const writing = make("div", { className: "writing" }, make("h2", {}, "What the model writes then"), sample);
+    const writing = div("writing", make("h2", {}, "What the model writes then"), sample);
     const pick = (i) => change({ layer: Math.floor(i / n_heads), head: i % n_heads });
     const canvas = (more) => make("canvas", { className: "hatched", width: size, height: size, ...more });
     const thumbs = Array.from({ length: n_layers * n_heads }, (_, i) => make("button", { role: "radio", onclick: () => pick(i),
@@ -73,7 +73,7 @@ export default {
     const heads = make("div", { className: "heads", role: "radiogroup", "aria-label": "layer and head",
       style: { gridTemplateColumns: `repeat(${n_heads}, 1fr)` } }, ...thumbs);
     roving(stage, heads, () => thumbs, () => n_heads, pick);
-    const title = make("h2"), reading = make("p", { className: "reading" }), row = make("div", { className: "query" });
+    const title = make("h2"), reading = make("p", { className: "reading" }), row = div("query");
     const large = canvas({ role: "img" });
     const text = choice(stage, "query: the token that looks", tokens, "", (query) => {
       change({ query: +query === size - 1 ? -1 : +query });
@@ -113,15 +113,15 @@ export default {
       knob.show(at);
     }
 
-    stage.root.append(run, failure, make("div", { className: "columns" },
+    stage.root.append(run, failure, div("columns",
       make("section", {}, make("h2", {}, "Loss in nats per token, from blind guessing down"),
         make("p", { className: "keys" }, key("training", "training batches"), key("validation", "validation"),
           key("floor", "entropy floor")),
         plot, knob, writing),
-      make("section", {}, title, make("div", { className: "columns" },
-        make("div", { className: "every" }, heads,
+      make("section", {}, title, div("columns",
+        div("every", heads,
           make("p", { className: "soft" }, "A row for each layer, a column for each head.")),
-        make("div", { className: "pattern" }, make("div", { className: "square" }, large, row),
+        div("pattern", div("square", large, row),
           make("p", { className: "soft" }, "A row is a query, a column a key; bright is much attention."))), reading, text)));
     function draw() {
       const latest = answer.steps.length - 1, at = view.at < 0 ? latest : Math.min(view.at, latest);

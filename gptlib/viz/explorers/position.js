@@ -30,7 +30,7 @@ function dial(i, speed, m, n) {
   const at = (angle, far) => `${far * Math.cos(angle)} ${-far * Math.sin(angle)}`;
   const apart = Math.atan2(Math.sin((m - n) * speed), Math.cos((m - n) * speed));
   const degrees = Number(((speed * 180) / Math.PI).toPrecision(3));
-  return make("div", { className: "dial" },
+  return div("dial",
     svg("svg", { viewBox: "-50 -50 100 100", "aria-hidden": "true" },
       svg("circle", { r: 46 }),
       svg("path", { class: "apart", d: `M0 0 L${at(n * speed, 24)} A24 24 0 0 ${apart > 0 ? 0 : 1} ${at(n * speed + apart, 24)} Z` }),
@@ -48,8 +48,6 @@ const table = (caption, head, rows) => make("table", {}, make("caption", { textC
 export default {
   render({ model, el }) {
     const stage = open(model, el, "position");
-    // Keys are for what has the focus here. JupyterLab asks the very element, and would move among its cells.
-    stage.listen(stage.root, "focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
     const now = {};
     let frame = 0;
     const read = () => { for (const name of STATE.split(" ")) now[name] = model.get(name); };
@@ -78,7 +76,7 @@ export default {
 
     // What is drawn, with marks on it; a press or a drag gives its place, in shares of width and height.
     const plane = (drawn, className, marks, pressed) => {
-      const box = make("div", { className: `plane ${className}` }, drawn, ...marks);
+      const box = div(`plane ${className}`, drawn, ...marks);
       const point = (event) => {
         if (!event.buttons) return;
         event.preventDefault();
@@ -99,7 +97,7 @@ export default {
     const line = svg("path", {}), dot = make("span", { className: "dot" });
     const chart = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "zero", d: "M0 0 H1" }), line);
     const most = make("span", { className: "most" }), zero = make("span", { className: "zero", textContent: 0 });
-    const curve = make("div", { className: "curve" }, chart, most, zero, dot);
+    const curve = div("curve", chart, most, zero, dot);
     const text = (className = "soft") => make("p", { className });
     const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
     const [note, across, speeds, ticks] = [text(), text(), text(), text("soft ticks")];
@@ -107,10 +105,10 @@ export default {
       make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
     stage.listen(numbers, "toggle", draw);
     stage.root.append(
-      make("div", { className: "row" }, kinds, sliders.d_model, sliders.length, sliders.base),
-      make("div", { className: "row" }, sliders.m, sliders.n, make("label", {}, tied, " move both together")),
+      div("row", kinds, sliders.d_model, sliders.length, sliders.base),
+      div("row", sliders.m, sliders.n, make("label", {}, tied, " move both together")),
       speeds,
-      make("div", { className: "panels" },
+      div("panels",
         make("div", {}, left, wavesBox, dials, note),
         make("div", {}, right, plane(grid, "", cell, (x, y) => change({ m: place(y), n: place(x) })), across)),
       said, curve, ticks, numbers);

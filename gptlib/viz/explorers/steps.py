@@ -129,7 +129,7 @@ class AttentionSteps(Explorer):
         self.about = about
         self.shapes = {name: np.shape(getattr(self, name)) for name in ("q", "k", "v", "mask")}
         self.at_first = {name: getattr(self, name) for name in EDITED}
-        self.start()
+        self.begin()
 
     @classmethod
     def from_model(
