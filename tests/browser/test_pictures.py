@@ -67,7 +67,7 @@ def test_picture(chromium, storyteller, tmp_path, name):
         failures = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto((tmp_path / "page.html").as_uri())
-        page.locator(".gptlib canvas, .gptlib button").first.wait_for()
+        page.locator(".gptlib h2").first.wait_for()
         page.wait_for_timeout(300)  # transitions end
         page.screenshot(path=folder / f"{name}.png", full_page=True)
         assert failures == [] and beyond == []
