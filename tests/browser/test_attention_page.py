@@ -130,7 +130,8 @@ def test_a_token_is_shown_and_never_run(chromium, tmp_path):
     with browser_page(chromium) as (page, beyond):
         page.goto((tmp_path / "a.html").as_uri())
         page.locator(".tile").first.wait_for()
-        assert page.locator(".strip").first.locator("button").all_inner_texts() == [readable(word) for word in words]
+        shown = page.locator(".strip").first.locator("button").all_inner_texts()
+        assert shown == [readable(word) for word in words]
         assert page.title() == "Attention explorer" and page.locator("img").count() == 0 and beyond == []
 
 
