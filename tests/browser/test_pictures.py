@@ -8,6 +8,7 @@ from driver import browser_page
 
 from gptlib import Storyworld, load_pretrained
 from gptlib.pretrained import load_snapshots, training_log
+from gptlib.storyworld import entropy_floor
 from gptlib.viz import (
     AttentionExplorer,
     AttentionSteps,
@@ -40,7 +41,8 @@ def training(model, tokenizer):
     story = Storyworld(seed=3, split="validation").story().text
     text = tokenizer.decode(tokenizer.encode(story)[:40])
     log = training_log("storyteller")
-    return TrainingDashboard.from_snapshots(load_snapshots("storyteller"), tokenizer, text, log=log)
+    floor = entropy_floor(300, seed=5, tokenizer=tokenizer).nats_per_token
+    return TrainingDashboard.from_snapshots(load_snapshots("storyteller"), tokenizer, text, log=log, floor=floor)
 
 
 EXPLORERS = {

@@ -241,8 +241,8 @@ class AttentionExplorer(Explorer):
             top[-1] = likeliest
         changed = side.after is not side.before
         return [
-            {"token": self._word(token), "p": round(float(after[token]), 6)}
-            | ({"was": round(float(before[token]), 6)} if changed else {})
+            {"token": self._word(token), "p": float(after[token])}
+            | ({"was": float(before[token])} if changed else {})
             for token in top
         ]
 
