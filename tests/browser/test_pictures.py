@@ -42,7 +42,8 @@ def training(model, tokenizer):
     text = tokenizer.decode(tokenizer.encode(story)[:40])
     log = training_log("storyteller")
     floor = entropy_floor(300, seed=5, tokenizer=tokenizer).nats_per_token
-    return TrainingDashboard.from_snapshots(load_snapshots("storyteller"), tokenizer, text, log=log, floor=floor)
+    snapshots = load_snapshots("storyteller")
+    return TrainingDashboard.from_snapshots(snapshots, tokenizer, text, log=log, floor=floor)
 
 
 EXPLORERS = {
