@@ -1,7 +1,9 @@
-# make lab        set up on the first call, then open the course in JupyterLab
+# make lab        set up on the first call, then open your own copy of the course in JupyterLab
 # make test       every test and every notebook
 # make lint       ruff on code and notebooks
 # make notebooks  execute all notebooks and save them (ONLY="03 04" for some)
+# make slides     a slide show of a notebook, to present offline (NB=03)
+# make glossary   docs/glossary.md anew, from the notebooks
 # make bench      how fast the explorers are, in a real browser
 # make doctor     what this machine has, and what is wrong with it
 # make clean      forget the set-up
@@ -10,6 +12,7 @@ PYTHON ?= python3
 # pytest-xdist's workers; a notebook's cells stay together on one of them
 WORKERS ?= 2
 ONLY ?=
+NB ?= 03
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,11 +24,12 @@ WARM_UP = $(BIN)/python -c 'import torch, matplotlib.font_manager' && \
 	$(BIN)/python -m jupyter labextension disable --level sys_prefix @jupyterlab/apputils-extension:announcements \
 	>/dev/null 2>&1
 
-.PHONY: lab test lint notebooks bench doctor clean
+.PHONY: lab test lint notebooks slides glossary bench doctor clean
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/lab.stamp
-	$(BIN)/python -m jupyterlab notebooks/00_welcome.ipynb \
+	@$(BIN)/python -m gptlib start
+	$(BIN)/python -m jupyterlab work/00_welcome.ipynb \
 		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(VENV)/test.stamp
@@ -36,6 +40,12 @@ lint: $(VENV)/test.stamp
 
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python notebooks/execute.py $(ONLY)
+
+slides: $(VENV)/slides.stamp
+	$(BIN)/python -m gptlib slides $(NB)
+
+glossary: $(VENV)/lab.stamp
+	$(BIN)/python -m gptlib glossary
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/explorers.py
@@ -49,6 +59,10 @@ clean:
 $(VENV)/lab.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
 	$(INSTALL) .
 	@$(WARM_UP)
+	@touch $@
+
+$(VENV)/slides.stamp: pyproject.toml constraints.txt $(VENV)/lab.stamp
+	$(INSTALL) '.[slides]'
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg

@@ -1,7 +1,8 @@
 """`python -m gptlib …`: one verb each for what a person does at a shell.
 
-`train` a model, `generate` text with one, and ask the `doctor` whether this machine has what the course
-needs. A mistake in what was asked for is one line on stderr, and exit status 2.
+`train` a model, `generate` text with one, `start` and `update` your copies of the notebooks, and ask the
+`doctor` whether this machine has what the course needs. A mistake in what was asked for is one line on
+stderr, and exit status 2.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     _add_train(verbs.add_parser("train", help="train a GPT on a corpus, or go on training one"))
     _add_generate(verbs.add_parser("generate", help="let a trained GPT write"))
+    _add_start(verbs.add_parser("start", help="make your own copies of the notebooks, in work/"))
+    _add_update(verbs.add_parser("update", help="bring what the course changed into your copies"))
+    progress = verbs.add_parser("progress", help="say how far you are, and what is due again")
+    progress.set_defaults(run=run_progress)
+    _add_slides(verbs.add_parser("slides", help="make a slide show of a notebook, to present offline"))
+    glossary = verbs.add_parser("glossary", help="write docs/glossary.md anew, from the notebooks")
+    glossary.set_defaults(run=run_glossary)
+    _add_grade(verbs.add_parser("grade", help="grade the notebooks that a class handed in"))
     doctor = verbs.add_parser("doctor", help="say what this machine has, and how to mend what it lacks")
     doctor.set_defaults(run=run_doctor)
     return parser
@@ -586,6 +595,111 @@ def _load(name: str) -> tuple[GPT, Tokenizer | CharacterTokenizer]:
     if not path.exists():
         raise FileNotFoundError(f"--model: there is neither {MODEL_NAME} nor {CHECKPOINT_NAME} in {name!r}")
     return load_model(path)[0], load_tokenizer(folder / TOKENIZER_NAME)
+
+
+# -------------------------------------------------------------------------------------------------- workbooks
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Copy the course's notebooks to work/, for you to write in. What is there is kept."
+    parser.set_defaults(run=run_start)
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all notebooks")
+
+
+def _add_update(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Bring what the course changed into your copies in work/, and keep all that you wrote. A copy that "
+        "is changed goes to work/backups/ first, as it was."
+    )
+    parser.set_defaults(run=run_update)
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all of yours")
+
+
+def run_start(options: argparse.Namespace) -> int:
+    """Make the workbooks that are not there yet."""
+    from gptlib.course import workbooks
+
+    done = workbooks.start(workbooks.course_folder(), options.numbers)
+    for each in done:
+        if options.numbers or each.action != "kept":
+            print(each.sentence)
+    if all(each.action == "kept" for each in done) and not options.numbers:
+        print("Your notebooks are in work/, as you left them.")
+    return 0
+
+
+def run_update(options: argparse.Namespace) -> int:
+    """Say for each workbook what the update did to it."""
+    from gptlib.course import workbooks
+
+    done = workbooks.update(workbooks.course_folder(), options.numbers)
+    for each in done:
+        print(each.sentence)
+    if not done:
+        print("There is nothing in work/ yet: `python -m gptlib start` makes your copies.")
+    if any(each.action in ("updated", "set aside") for each in done):
+        print("If one is open in JupyterLab: File > Reload Notebook from Disk.")
+    return 0
+
+
+def run_progress(options: argparse.Namespace) -> int:
+    """Print the table that `progress()` shows in a notebook."""
+    from gptlib.course import progress
+
+    print(progress())
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------- teaching
+
+
+def _add_slides(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Make a slide show of a notebook: one HTML file that any browser shows, offline."
+    parser.set_defaults(run=run_slides)
+    parser.add_argument("notebook", metavar="NN", help="such as 03, or a notebook's path")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (default: slides/)")
+
+
+def run_slides(options: argparse.Namespace) -> int:
+    """Write the show and say how to present it."""
+    from gptlib.course.slides import write_show
+
+    path = write_show(options.notebook, options.out)
+    print(f"{path}: open it in a browser. Arrow keys move on, s opens the speaker's notes, esc the overview.")
+    return 0
+
+
+def run_glossary(options: argparse.Namespace) -> int:
+    """Write the glossary."""
+    from gptlib.course.glossary import write_glossary
+
+    print(write_glossary())
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------- grading
+
+
+def _add_grade(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Grade a folder or zip of notebooks: grades.csv, a report for each student and one on the class. A run "
+        "that was stopped goes on when called again. docs/teaching/grading.md says how, and how safe it is."
+    )
+    parser.set_defaults(run=run_grade)
+    parser.add_argument("submissions", type=Path, help="what the class handed in: a folder or a zip")
+    parser.add_argument("--out", required=True, type=Path, help="the folder for grades and reports")
+    parser.add_argument("--rubric", type=Path, help="points for each exercise, as JSON (default: its difficulty)")
+    parser.add_argument("--jobs", type=int, default=2, help="answers that run at a time (default: 2)")
+
+
+def run_grade(options: argparse.Namespace) -> int:
+    """Grade, and say where the reports are."""
+    from gptlib.course.grading import grade
+
+    graded = grade(options.submissions, options.out, options.rubric, options.jobs)
+    print(f"{len(graded.rows)} students, {len(graded.exercises)} exercises: {options.out / 'grades.csv'}")
+    print(f"what to talk about in the next lecture: {options.out / 'class.html'}")
+    return 0
 
 
 # ----------------------------------------------------------------------------------------------------- doctor

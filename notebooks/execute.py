@@ -36,6 +36,7 @@ def kernel_environment() -> dict[str, str]:
         **dict.fromkeys(threads, "1"),
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
+        "GPTLIB_PROGRESS": "",
         "PYTHONPATH": os.pathsep.join([guard, *others]),
     }
 

@@ -38,6 +38,7 @@ TESTS = {
     "axe-playwright-python",
     "beartype",
     "hypothesis",
+    "latex2mathml",
     "nbval",
     "playwright",
     "pytest",
@@ -164,8 +165,9 @@ def test_a_changed_file_installs_again(checkout, target, changed):
     assert ("[test]" in commands) == (target == "test")
 
 
-def test_lab_opens_the_first_notebook(checkout):
-    assert "notebooks/00_welcome.ipynb" in make(checkout, "-n", "lab").stdout
+def test_lab_makes_the_readers_copies_and_opens_the_first(checkout):
+    commands = make(checkout, "-n", "lab").stdout
+    assert 0 < commands.index("-m gptlib start") < commands.index("-m jupyterlab work/00_welcome.ipynb")
 
 
 def test_an_old_python_gets_one_clear_line(checkout):

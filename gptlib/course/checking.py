@@ -1,0 +1,94 @@
+"""`check` an answer, and climb a ladder of hints."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptlib.course.exercises import Exercise, exercise
+from gptlib.course.judging import NOT_YET, RIGHT, SECONDS, Outcome, Verdict, judge, outcome
+from gptlib.course.progress import hints_seen, record_check, record_hint
+
+SEED = 0
+SETTINGS = Path(__file__).resolve().parents[2] / "teaching.json"
+RUNGS = ("What it is about", "The shapes", "The line in words", "A solution")
+
+
+def check(name: str, answer: Any) -> Verdict:
+    """What is right with an answer to the exercise `name`, or why it is not right yet.
+
+    The answer is compared with the reference on fresh inputs. Whatever it does is put into the verdict:
+    nothing is raised but KeyboardInterrupt. The verdict is kept in the reader's progress.
+    """
+    try:
+        task = exercise(name)
+    except KeyError as error:
+        return Verdict(str(name), NOT_YET, f"T{error.args[0][1:]}.")
+    if not callable(answer) and answer is not ...:
+        kind = type(answer).__name__
+        return Verdict(
+            name, NOT_YET, f"Give check {task.function} itself, without brackets; it got a {kind}."
+        )
+    verdict = verdict_on(task, answer, SEED)
+    problem = record_check(verdict)
+    return dataclasses.replace(
+        verdict,
+        goes_on_with=answer if verdict.status == RIGHT else task.reference,
+        message=verdict.message + (f"\n{problem}" if problem else ""),
+    )
+
+
+def verdict_on(task: Exercise, answer: Any, seed: int, seconds: float = SECONDS) -> Verdict:
+    """The verdict on an answer, on the inputs that a seed gives; an answer that hangs is not tried again."""
+    inputs = list(task.inputs(torch.Generator().manual_seed(seed)))
+    outcomes: list[Outcome] = []
+    for given in inputs:
+        outcomes.append(outcome(task, answer, given, seconds))
+        if outcomes[-1].late or outcomes[-1].value is ...:
+            break
+    try:
+        return judge(task, inputs, outcomes)
+    except Exception as error:  # by what it returned: an object that cannot be compared or shown
+        problem = f"What it returned cannot be compared: {type(error).__name__}"
+        return Verdict(task.name, NOT_YET, problem)
+
+
+def hint(name: str) -> None:
+    """Print the next hint for an exercise, and those before: four rungs, the last one a solution.
+
+    How far was climbed is kept in the reader's progress. A class can go without the last rung: see
+    `solutions_shown`. Raises KeyError, naming exercises that are near, if there is no exercise of that name.
+    """
+    task = exercise(name)
+    rungs = [*task.hints, *([solution(task)] if solutions_shown() else [])]
+    seen = min(hints_seen(name) + 1, len(rungs))
+    record_hint(name, seen)
+    for number, text in enumerate(rungs[:seen]):
+        indented = textwrap.indent(text, "   ")
+        print(f"{number + 1}. {RUNGS[number]}\n{indented}")
+    if seen < len(rungs):
+        print(f'\n{len(rungs) - seen} more: hint("{name}") again')
+
+
+def solution(task: Exercise) -> str:
+    """The source of a solution, without its docstring's indentation."""
+    return textwrap.dedent(task.source or inspect.getsource(task.reference)).strip()
+
+
+def solutions_shown() -> bool:
+    """Whether the last rung is there: not if the course's `teaching.json` says {"solutions": false}.
+
+    Raises ValueError if that file is there and says neither.
+    """
+    if not SETTINGS.exists():
+        return True
+    try:
+        return bool(json.loads(SETTINGS.read_text(encoding="utf-8"))["solutions"])
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f'{SETTINGS} is to hold {{"solutions": true}} or {{"solutions": false}}') from None

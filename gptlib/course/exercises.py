@@ -1,0 +1,169 @@
+"""What an exercise, a question and a notebook's lesson are, and where to find them by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+
+def call(answer: Callable[..., Any], *inputs: Any) -> Any:
+    """Put an answer to use: call it."""
+    return answer(*inputs)
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A way to get an exercise wrong that has a reason, shown by the wrong answer it leads to.
+
+    An answer shows the misconception when it gives what `answer` gives on every input.
+    """
+
+    name: str
+    because: str
+    answer: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function (or class) that the reader writes and `check` compares with the reference.
+
+    Attributes:
+        name: The topic and the name of what is written, such as "attention.causal_mask".
+        reference: The solution: the library's own function wherever there is one.
+        inputs: From a seeded generator, the inputs to compare on: tuples of arguments, the smallest first.
+        buys: One sentence on what a right answer buys.
+        hints: What it is about, the shapes, and the line in words. The solution is the fourth rung.
+        misconceptions: What is often got wrong, each with its own wrong answer.
+        minutes: How long it takes, about.
+        difficulty: 1, complete a line; 2, write a function; 3, build a part.
+        use: How an answer is put to use on one of the inputs. A class is made and called here.
+        gradients: Whether the gradients with respect to the inputs are compared too.
+        source: What the last hint shows, where the source of `reference` is not the plainest solution.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    inputs: Callable[[torch.Generator], Iterable[tuple[Any, ...]]]
+    buys: str
+    hints: tuple[str, str, str]
+    misconceptions: tuple[Misconception, ...]
+    minutes: int
+    difficulty: int
+    use: Callable[..., Any] = call
+    gradients: bool = False
+    source: str | None = None
+
+    @property
+    def topic(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def function(self) -> str:
+        """The name under which the reader writes the answer."""
+        return self.name.split(".")[1]
+
+    def id_of_cell(self, kind: str) -> str:
+        """The id of the exercise's "answer" or "check" cell in its notebook."""
+        return f"{kind}-{self.topic}-{self.function}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with one right choice; every choice says why it is right or wrong.
+
+    Texts may hold `code` in backticks and $maths$. `right` and each of `wrong` are (choice, why).
+    """
+
+    name: str
+    asks: str
+    right: tuple[str, str]
+    wrong: tuple[tuple[str, str], ...]
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """The choices with their reasons, in an order that is always the same and tells nothing."""
+        return sorted(
+            [self.right, *self.wrong], key=lambda choice: zlib.crc32((self.name + choice[0]).encode())
+        )
+
+    @property
+    def right_place(self) -> int:
+        return self.choices.index(self.right)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a notebook asks of its reader.
+
+    `objectives` names, for each line of "What you will be able to do", the exercises and questions that test
+    it.
+    """
+
+    notebook: str
+    exercises: tuple[Exercise, ...]
+    predictions: tuple[Question, ...]
+    quiz: tuple[Question, ...]
+    objectives: tuple[tuple[str, ...], ...]
+
+    @property
+    def number(self) -> str:
+        return self.notebook[:2]
+
+
+@cache
+def lessons() -> dict[str, Lesson]:
+    """Every notebook's lesson, by the notebook's number ("03"), in the order of the course."""
+    from gptlib.course import lessons as package
+
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    found = [importlib.import_module(f"{package.__name__}.{name}").LESSON for name in names]
+    return {lesson.number: lesson for lesson in found}
+
+
+@cache
+def _exercises() -> dict[str, tuple[Exercise, Lesson]]:
+    return {task.name: (task, lesson) for lesson in lessons().values() for task in lesson.exercises}
+
+
+@cache
+def _questions() -> dict[str, tuple[Question, Lesson]]:
+    return {
+        question.name: (question, lesson)
+        for lesson in lessons().values()
+        for question in (*lesson.predictions, *lesson.quiz)
+    }
+
+
+def exercise(name: str) -> Exercise:
+    """The exercise of this name. KeyError, naming those that are near, if there is none."""
+    return _found(name, _exercises(), "exercise")[0]
+
+
+def question(name: str) -> Question:
+    """The question of this name. KeyError, naming those that are near, if there is none."""
+    return _found(name, _questions(), "question")[0]
+
+
+def lesson_of(name: str) -> Lesson:
+    """The lesson that an exercise or a question belongs to. KeyError if there is no such name."""
+    return _found(name, _exercises() | _questions(), "exercise or question")[1]
+
+
+def lesson(number: str) -> Lesson:
+    """The lesson of the notebook with this number, such as "03". KeyError if there is none."""
+    return _found(number, lessons(), "lesson")
+
+
+def _found(name: Any, known: dict[str, Any], kind: str) -> Any:
+    if isinstance(name, str) and name in known:
+        return known[name]
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)[:3]
+    raise KeyError(f"there is no {kind} {name!r}; there is {', '.join(map(repr, near))}")

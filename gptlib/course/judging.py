@@ -1,0 +1,338 @@
+"""What an answer gives, and what that says of it.
+
+`outcome` puts an answer to use once; it needs no trust in the answer and can run in a process of its own.
+`judge` compares outcomes with the reference's and with those of the known misconceptions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import html
+import inspect
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gptlib.course.exercises import Exercise
+from gptlib.course.limits import TimeLimit, time_limit
+
+SECONDS = 5.0  # for an answer on one input
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+# Tensors with at most this many numbers are shown whole.
+SHOWN_WHOLE = 36
+HOLDERS = (torch.Tensor, np.ndarray, list, tuple, dict)  # inputs in which a change can be seen
+NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an answer gave on one input.
+
+    Attributes:
+        value: What it returned; tensors are detached.
+        problem: The error that it raised instead, or that it took too long.
+        changed: The places of the inputs that it changed.
+        gradients: Of the output with respect to each input that has one; None for an input that it does not
+            depend on. None as a whole where gradients are not asked for.
+        late: Whether it was stopped because its time was up.
+    """
+
+    value: Any = None
+    problem: str | None = None
+    changed: tuple[int, ...] = ()
+    gradients: tuple[torch.Tensor | None, ...] | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of an answer.
+
+    Attributes:
+        exercise: The exercise's name.
+        status: "not attempted", "right" or "not yet".
+        message: The same in full sentences.
+        misconception: The name of the misconception that the answer shows, if it shows one.
+        share: The share of the inputs on which the answer was right.
+        goes_on_with: What the cells below can use: the answer if it is right, else the reference.
+    """
+
+    exercise: str
+    status: str
+    message: str
+    misconception: str | None = None
+    share: float = 0.0
+    goes_on_with: Callable[..., Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.exercise}: {self.status}{self._joint}{self.message}"
+
+    @property
+    def _joint(self) -> str:
+        return ", because " if self.misconception else ". "
+
+    def _repr_html_(self) -> str:
+        color, mark = {RIGHT: ("success", "✓"), NOT_YET: ("warn", "✗")}.get(self.status, ("info", "○"))
+        return (
+            f'<div style="border-left: 4px solid var(--jp-{color}-color1, #888); padding: 4px 12px">'
+            f"<b>{mark} {html.escape(self.exercise)}: {self.status}</b>{self._joint}"
+            f'<span style="white-space: pre-wrap">{html.escape(self.message)}</span></div>'
+        )
+
+
+class _Nowhere(io.TextIOBase):
+    """What is printed here is gone, however much it is."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: float = SECONDS) -> Outcome:
+    """What `answer` gives on one of the exercise's `inputs`. Raises nothing that the answer raises.
+
+    The answer gets copies, what it prints and warns of is dropped, and torch's generator is as it was before.
+    """
+    if answer is ...:
+        return Outcome(...)
+    given = copy.deepcopy(inputs)
+    with_gradient = [value for value in given if exercise.gradients and _is_float(value)]
+    for tensor in with_gradient:
+        tensor.requires_grad_()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(_Nowhere()),
+            torch.random.fork_rng(devices=[]),
+            torch.enable_grad() if exercise.gradients else torch.no_grad(),
+            time_limit(seconds),  # innermost: what the others set back is not interrupted
+        ):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            value = exercise.use(answer, *given)
+            gradients = _gradients(value, with_gradient) if exercise.gradients else None
+            # Within the limits too: what came back may be as odd as what was run.
+            value = _detached(value)
+            changed = tuple(
+                place
+                for place, (was, now) in enumerate(zip(inputs, given, strict=True))
+                if isinstance(was, HOLDERS) and difference(was, now)
+            )
+    except TimeLimit:
+        problem = f"it took longer than {seconds:g} seconds; is there a loop that never ends?"
+        return Outcome(problem=problem, late=True)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Outcome(problem=said(error))
+    return Outcome(value, None, changed, gradients)
+
+
+def said(error: BaseException) -> str:
+    """An error's kind and text on one line."""
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:  # an error of the answer's own, that cannot be shown
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the reference and each misconception, by name, give on the inputs of an exercise."""
+
+    expected: list[Outcome]
+    shown: dict[str, list[Outcome]]
+
+
+def known(exercise: Exercise, inputs: Sequence[tuple[Any, ...]]) -> Known:
+    """Run the reference and the misconceptions once, to judge many answers by."""
+    return Known(
+        [outcome(exercise, exercise.reference, given) for given in inputs],
+        {
+            wrong.name: [outcome(exercise, wrong.answer, given) for given in inputs]
+            for wrong in exercise.misconceptions
+        },
+    )
+
+
+def judge(
+    exercise: Exercise,
+    inputs: Sequence[tuple[Any, ...]],
+    outcomes: Sequence[Outcome],
+    by: Known | None = None,
+) -> Verdict:
+    """What the `outcomes` of an answer on the exercise's `inputs` say of it.
+
+    There may be fewer outcomes than inputs, if the answer did not end on one. `by` spares running the reference
+    and the misconceptions again.
+    """
+    if outcomes and outcomes[0].value is ...:
+        how = f'Write it in the cell above; hint("{exercise.name}") helps.'
+        return Verdict(exercise.name, NOT_ATTEMPTED, how)
+    expected = by.expected if by else [outcome(exercise, exercise.reference, given) for given in inputs]
+    outcomes = [*outcomes, *[Outcome(problem="it gave no answer")] * (len(inputs) - len(outcomes))]
+    right = [_same(one, other) for one, other in zip(expected, outcomes, strict=True)]
+    share = sum(right) / len(inputs)
+    if share == 1:
+        changed = {place for found in outcomes for place in found.changed}
+        names = [name for place, name in enumerate(_names(exercise, len(inputs[0]))) if place in changed]
+        remark = f"\nIt also changes {' and '.join(names)}, which a caller may not expect." if names else ""
+        return Verdict(exercise.name, RIGHT, exercise.buys + remark, share=1.0)
+    for misconception in exercise.misconceptions:
+        shown = (
+            by.shown[misconception.name]
+            if by
+            else (outcome(exercise, misconception.answer, given) for given in inputs)
+        )
+        if all(map(_same, shown, outcomes)):
+            return Verdict(exercise.name, NOT_YET, misconception.because, misconception.name, share)
+    place = right.index(False)
+    message = _smallest_difference(exercise, inputs[place], expected[place], outcomes[place])
+    return Verdict(exercise.name, NOT_YET, message, share=share)
+
+
+def difference(expected: Any, got: Any) -> str | None:
+    """In what `got` differs from `expected`, as a sentence; None if it does not.
+
+    Numbers agree within TOLERANCE; a list may stand for a tuple, and a tensor of one number for a number.
+    """
+    if isinstance(expected, torch.Tensor):
+        return _tensor_difference(expected, got)
+    if isinstance(expected, np.ndarray):
+        return _array_difference(expected, got)
+    if isinstance(expected, bool | str | bytes) or expected is None:
+        got = got.item() if isinstance(expected, bool) and _is_number(got) and hasattr(got, "item") else got
+        if type(got) is type(expected) and got == expected:
+            return None
+    elif isinstance(expected, int | float | np.number):
+        if _is_number(got) and torch.isclose(_number(expected), _number(got), **TOLERANCE, equal_nan=True):
+            return None
+    elif isinstance(expected, Mapping):
+        if isinstance(got, Mapping) and expected.keys() == got.keys():
+            return next(filter(None, (difference(expected[key], got[key]) for key in expected)), None)
+    elif isinstance(expected, list | tuple):
+        if isinstance(got, list | tuple) and len(got) == len(expected):
+            return next(filter(None, map(difference, expected, got)), None)
+    elif expected == got:
+        return None
+    return f"expected {shown(expected)}, got {shown(got)}"
+
+
+def _tensor_difference(expected: torch.Tensor, got: Any) -> str | None:
+    if not isinstance(got, torch.Tensor):
+        return f"expected a tensor of shape {tuple(expected.shape)}, got {shown(got)}"
+    if expected.shape != got.shape:
+        return f"expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}"
+    if expected.dtype != got.dtype:
+        return f"expected the dtype {str(expected.dtype)[6:]}, got {str(got.dtype)[6:]}"
+    near = torch.isclose(expected, got, **TOLERANCE, equal_nan=True)
+    if near.all():
+        return None
+    if expected.numel() <= SHOWN_WHOLE:
+        return f"expected {shown(expected)}, got {shown(got)}"
+    first = tuple((~near).nonzero()[0].tolist())
+    at = ", ".join(map(str, first))
+    return f"at [{at}] expected {shown(expected[first].item())}, got {shown(got[first].item())}"
+
+
+def _array_difference(expected: np.ndarray, got: Any) -> str | None:
+    """As of tensors, but a list may stand for an array, and whole numbers for others."""
+    try:
+        numbers = np.asarray(got, dtype=float)
+    except (TypeError, ValueError):
+        return f"expected an array of shape {expected.shape}, got {shown(got)}"
+    return _tensor_difference(torch.from_numpy(expected.astype(float)), torch.from_numpy(numbers))
+
+
+def shown(value: Any) -> str:
+    """A value as a reader wants to see it: short, and numbers with four digits."""
+    if value is ...:
+        return "..."
+    if isinstance(value, torch.Tensor):
+        if value.numel() <= SHOWN_WHOLE:
+            return f"tensor {shown(value.tolist())}"
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return (
+            f"array {shown(value.tolist())}"
+            if value.size <= SHOWN_WHOLE
+            else f"an array of shape {value.shape}"
+        )
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        return opening + ", ".join(map(shown, value)) + closing
+    text = f"a {value.__name__}" if isinstance(value, type) else repr(value)
+    return text if len(text) <= 200 else text[:200] + " …"
+
+
+def _smallest_difference(exercise: Exercise, inputs: tuple, expected: Outcome, got: Outcome) -> str:
+    named = zip(_names(exercise, len(inputs)), inputs, strict=True)
+    where = "\n".join(f"  {name} = {shown(value)}" for name, value in named)
+    if got.problem is not None:
+        what = got.problem
+    elif (different := difference(expected.value, got.value)) is not None:
+        what = different
+    else:
+        what = (
+            "the numbers are right, but the gradient does not flow back as it should; "
+            "is there an .item(), a .detach() or a no_grad on the way?"
+        )
+    return f"{what[0].upper()}{what[1:]}\nThat was on the smallest input where it differs:\n{where}"
+
+
+def _names(exercise: Exercise, n_inputs: int) -> list[str]:
+    """The names of the inputs: those of `use` after the answer, or those of the reference."""
+    parameters = list(inspect.signature(exercise.use).parameters.values())[1:]
+    if not parameters or parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        parameters = list(inspect.signature(exercise.reference).parameters.values())
+    return [parameter.name for parameter in parameters][:n_inputs]
+
+
+def _same(one: Outcome, other: Outcome) -> bool:
+    """Whether two answers did the same: the same value and gradients, or the same kind of error."""
+    if one.problem is not None or other.problem is not None:
+        kinds = [found.problem and found.problem.split(":")[0] for found in (one, other)]
+        return kinds[0] == kinds[1]
+    return difference(one.value, other.value) is None and difference(one.gradients, other.gradients) is None
+
+
+def _gradients(value: Any, inputs: list[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
+    """Of a fixed random weighting of the output's first tensor, with respect to each of the inputs."""
+    output = value[0] if isinstance(value, tuple | list) and value else value
+    if not isinstance(output, torch.Tensor) or not output.requires_grad:
+        return (None,) * len(inputs)
+    weighting = torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=output.dtype)
+    return torch.autograd.grad(output, inputs, weighting, allow_unused=True)
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(_detached, value))
+    if type(value) is dict:
+        return {key: _detached(item) for key, item in value.items()}
+    return value
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one number, also as a tensor or numpy's."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1
+    return isinstance(value, int | float) or getattr(value, "shape", None) == ()
+
+
+def _number(value: Any) -> torch.Tensor:
+    return torch.tensor(float(value), dtype=torch.float64)

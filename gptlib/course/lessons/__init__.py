@@ -1,0 +1,1 @@
+"""A lesson for each notebook, named as the notebook is: its exercises, predictions, quiz and objectives."""

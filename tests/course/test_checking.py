@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from gptlib.course import check, checking, hint, progress
+from gptlib.course.progress import load
+
+
+@pytest.fixture(autouse=True)
+def _own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTLIB_PROGRESS", str(tmp_path / "progress.json"))
+
+
+def weighted_average(weights, values):
+    return weights @ values
+
+
+def test_a_right_answer_is_right_goes_on_and_is_kept():
+    verdict = check("attention.weighted_average", weighted_average)
+    assert verdict.status == "right"
+    assert verdict.goes_on_with is weighted_average
+    assert load()["exercises"]["attention.weighted_average"]["status"] == "right"
+
+
+def test_below_an_answer_that_is_not_right_the_cells_go_on_with_the_reference():
+    for answer in (lambda weights, values: ..., lambda weights, values: values, lambda: 0):
+        verdict = check("attention.weighted_average", answer)
+        assert verdict.status != "right"
+        assert verdict.goes_on_with is not answer
+        assert check("attention.weighted_average", verdict.goes_on_with).status == "right"
+
+
+def test_a_stub_leaves_no_trace():
+    check("attention.weighted_average", lambda weights, values: ...)
+    assert load()["exercises"] == {}
+
+
+@pytest.mark.parametrize("name", ["attention.weighted_averag", "", "attention"])
+def test_an_unknown_name_is_a_sentence(name):
+    assert "there is no exercise" in check(name, weighted_average).message.lower()
+    with pytest.raises(KeyError, match="there is no exercise"):
+        hint(name)
+
+
+def test_the_value_in_place_of_the_function():
+    assert "weighted_average itself" in check("attention.weighted_average", 3).message
+
+
+def test_hints_climb_to_a_solution_that_is_kept_in_mind(capsys):
+    name = "attention.weighted_average"
+    lengths = []
+    for _ in range(5):
+        hint(name)
+        lengths.append(len(capsys.readouterr().out))
+    assert lengths[0] < lengths[1] < lengths[2] < lengths[3] == lengths[4]
+    hint(name)
+    assert "return weights @ values" in capsys.readouterr().out
+    assert load()["exercises"][name]["hints"] == 4
+    check(name, weighted_average)
+    assert progress().due == [name]
+
+
+def test_a_teacher_can_take_the_last_rung_away(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checking, "SETTINGS", tmp_path / "teaching.json")
+    checking.SETTINGS.write_text('{"solutions": false}')
+    for _ in range(5):
+        hint("attention.weighted_average")
+    out = capsys.readouterr().out
+    assert "return" not in out
+    assert "4." not in out
+    checking.SETTINGS.write_text(json.dumps(["solutions"]))
+    with pytest.raises(ValueError, match=r"teaching\.json is to hold"):
+        hint("attention.weighted_average")

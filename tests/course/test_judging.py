@@ -1,0 +1,225 @@
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptlib.course.checking import verdict_on
+from gptlib.course.exercises import Exercise, Misconception
+from gptlib.course.judging import Outcome, difference, judge, outcome, shown
+
+X = torch.tensor([1.0, 2.0, 4.0])
+
+
+def doubled(x):
+    return x * 2
+
+
+DOUBLED = Exercise(
+    name="tests.doubled",
+    reference=doubled,
+    inputs=lambda generator: [(X,), (torch.randn(2, 3, generator=generator),)],
+    buys="Now it is twice as large.",
+    hints=("a", "b", "c"),
+    misconceptions=(
+        Misconception("squared", "you squared it.", lambda x: x * x),
+        Misconception("raises", "x has no such thing.", lambda x: x[7]),
+    ),
+    minutes=1,
+    difficulty=1,
+    gradients=True,
+)
+
+
+def verdict(answer):
+    return verdict_on(DOUBLED, answer, seed=0)
+
+
+def test_right_in_another_way_is_right():
+    assert verdict(lambda x: x + x).status == "right"
+    assert verdict(torch.nn.Identity()).status == "not yet"
+
+
+def test_a_misconception_is_named_also_one_that_raises():
+    assert verdict(lambda x: x**2).misconception == "squared"
+    assert verdict(lambda x: x[9]).misconception == "raises"  # the same kind of error
+
+
+def test_a_misconception_on_some_inputs_alone_is_not_that_misconception():
+    found = verdict(lambda x: x * x if x.ndim == 1 else x)
+    assert (found.status, found.misconception) == ("not yet", None)
+
+
+def test_else_the_smallest_input_with_what_was_expected_and_got():
+    message = verdict(lambda x: x + 1).message
+    assert message == (
+        "Expected tensor [2, 4, 8], got tensor [2, 3, 5]\n"
+        "That was on the smallest input where it differs:\n  x = tensor [1, 2, 4]"
+    )
+    later = verdict(lambda x: x * 2 if x.ndim == 1 else x)
+    assert "x = tensor [[" in later.message
+    assert later.share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: (x * 2).tolist(), "Expected a tensor of shape (3,), got [2, 4, 8]"),
+        (lambda x: (x * 2)[None], "Expected the shape (3,), got (1, 3)"),
+        (lambda x: (x * 2).double(), "Expected the dtype float32, got float64"),
+        (lambda x: None, "got None"),
+        (lambda x: (x * 2).detach(), "the gradient does not flow back"),
+        (lambda x: torch.tensor((x * 2).tolist()), "the gradient does not flow back"),
+        (lambda x: x * x.detach() * 0 + x.detach() * 2 + x - x.detach(), "the gradient does not flow back"),
+        (lambda: 1, "TypeError"),
+        (lambda x: exit(), "SystemExit"),
+        (lambda x: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda x: recursive(x), "RecursionError"),
+    ],
+)
+def test_what_is_said_of_other_answers(answer, said):
+    assert said in verdict(answer).message
+    assert verdict(answer).status == "not yet"
+
+
+def recursive(x):
+    return recursive(x) + 1
+
+
+def test_a_loop_that_never_ends_is_tried_once():
+    calls = []
+
+    def endless(x):
+        calls.append(1)
+        while True:
+            pass
+
+    found = verdict_on(DOUBLED, endless, seed=0, seconds=0.2)
+    assert "longer than 0.2 seconds" in found.message
+    assert len(calls) == 1
+
+
+def test_what_a_late_answer_set_is_set_back():
+    def endless(x):
+        torch.manual_seed(1)
+        torch.set_grad_enabled(False)
+        while True:
+            pass
+
+    before = torch.random.get_rng_state()
+    verdict_on(DOUBLED, endless, seed=0, seconds=0.2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.is_grad_enabled()
+
+
+def test_it_is_no_matter_what_is_printed_drawn_or_changed(capsys):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+
+    def noisy(x):
+        print("here", x)
+        torch.manual_seed(1)
+        torch.rand(3)
+        output = x * 2
+        with torch.no_grad():
+            x.zero_()
+        return output
+
+    found = verdict(noisy)
+    assert found.status == "right"
+    assert "also changes x" in found.message
+    assert capsys.readouterr().out == ""
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(X, torch.tensor([1.0, 2.0, 4.0]))
+
+
+@pytest.mark.parametrize("answer", [..., lambda x: ...])
+def test_a_stub_is_not_attempted(answer):
+    assert verdict(answer).status == "not attempted"
+
+
+class Spiteful:
+    def __getattribute__(self, name):
+        raise RuntimeError("no")
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_compared_is_not_right_and_raises_nothing():
+    for value in (Spiteful(), X.to_sparse(), X.to(torch.complex64), X.to("meta"), {1: 2}, Spiteful):
+        assert verdict(lambda x, value=value: value).status == "not yet"
+
+
+def test_no_outcome_for_an_input_is_not_right():
+    inputs = list(DOUBLED.inputs(torch.Generator().manual_seed(0)))
+    first = outcome(DOUBLED, doubled, inputs[0])
+    assert judge(DOUBLED, inputs, [first, Outcome(problem="stopped")]).message.startswith("Stopped")
+    assert judge(DOUBLED, inputs, [first]).status == "not yet"
+    assert judge(DOUBLED, inputs, []).status == "not yet"
+
+
+numbers = st.one_of(st.integers(-1000, 1000), st.floats(allow_nan=True, width=32), st.booleans())
+values = st.recursive(
+    st.one_of(numbers, st.none(), st.text(max_size=5), st.binary(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.tuples(inner, inner),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(values)
+def test_nothing_differs_from_itself(value):
+    assert difference(value, value) is None
+    assert isinstance(shown(value), str)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "same"),
+    [
+        (1.0, 1.00001, True),
+        (1.0, 1.01, False),
+        (1.0, torch.tensor(1.0), True),
+        (1, torch.tensor(1), True),
+        (1.0, torch.ones(2), False),
+        (2, 2.5, False),
+        (math.nan, math.nan, True),
+        (-math.inf, -math.inf, True),
+        (math.inf, -math.inf, False),
+        (True, 1.5, False),
+        (True, torch.tensor(True), True),
+        ([1, 2], (1, 2), True),
+        ([1, 2], [1], False),
+        ("a", b"a", False),
+        (None, 0, False),
+        ({"a": 1}, {"a": 2}, False),
+        (torch.tensor([-math.inf, 0.0]), torch.tensor([-math.inf, 0.0]), True),
+        (torch.tensor([True]), torch.tensor([1]), False),
+        (torch.zeros(0), torch.zeros(0), True),
+    ],
+)
+def test_difference(expected, got, same):
+    assert (difference(expected, got) is None) == same
+
+
+def test_a_large_tensor_is_shown_by_the_first_place_that_differs():
+    expected = torch.zeros(10, 10)
+    got = expected.clone()
+    got[3, 4] = 0.5
+    assert difference(expected, got) == "at [3, 4] expected 0, got 0.5"
+
+
+def test_a_verdict_is_text_and_html_with_nothing_run():
+    found = judge(DOUBLED, [(X,)], [Outcome(value="<script>alert(1)</script>")])
+    assert "<script>" in repr(found)
+    assert "<script>" not in found._repr_html_()
+    assert repr(verdict(lambda x: x * x)) == "tests.doubled: not yet, because you squared it."
+
+
+def test_python_s_own_random_numbers_are_no_trouble():
+    assert verdict(lambda x: x * 2 + random.random()).status == "not yet"

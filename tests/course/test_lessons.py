@@ -1,0 +1,132 @@
+"""Every exercise of the course against the answers that readers give, and every notebook against its lesson.
+
+The answers stand in answers_NN.py beside this file: for each exercise at least two right ones that are written
+otherwise than the reference, and for each misconception a wrong one written otherwise than the lesson's own.
+"""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from gptlib.course.checking import solution, verdict_on
+from gptlib.course.exercises import lesson_of, lessons
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+EXERCISES = [task for lesson in lessons().values() for task in lesson.exercises]
+SEEDS = (0, 1, 2)
+
+
+def answers(number):
+    return importlib.import_module(f"answers_{number}")
+
+
+def each(attribute):
+    """(exercise, name, answer) for all that answers_NN.py hold under RIGHT or WRONG."""
+    found = []
+    for task in EXERCISES:
+        held = getattr(answers(lesson_of(task.name).number), attribute).get(task.name, {})
+        items = held.items() if isinstance(held, dict) else enumerate(held)
+        found += [pytest.param(task, name, answer, id=f"{task.name}-{name}") for name, answer in items]
+    return found
+
+
+@pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
+def test_the_reference_is_right_and_each_misconception_is_told_apart(task):
+    for seed in SEEDS:
+        assert verdict_on(task, task.reference, seed).status == "right"
+        for misconception in task.misconceptions:
+            verdict = verdict_on(task, misconception.answer, seed)
+            assert (verdict.status, verdict.misconception) == ("not yet", misconception.name)
+
+
+@pytest.mark.parametrize(("task", "name", "answer"), each("RIGHT"))
+def test_right_answers_that_are_written_otherwise_pass(task, name, answer):
+    assert answer is not task.reference
+    for seed in SEEDS:
+        assert verdict_on(task, answer, seed).status == "right"
+
+
+@pytest.mark.parametrize(("task", "name", "answer"), each("WRONG"))
+def test_wrong_answers_get_the_message_of_their_misconception_and_no_other(task, name, answer):
+    because = {misconception.name: misconception.because for misconception in task.misconceptions}
+    for seed in SEEDS:
+        verdict = verdict_on(task, answer, seed)
+        assert (verdict.status, verdict.misconception, verdict.message) == ("not yet", name, because[name])
+
+
+@pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
+def test_an_exercise_is_whole(task):
+    held = answers(lesson_of(task.name).number)
+    assert len(held.RIGHT[task.name]) >= 2
+    names = [misconception.name for misconception in task.misconceptions]
+    assert list(held.WRONG[task.name]) == names
+    assert 3 <= len(names) <= 6
+    assert len({misconception.because for misconception in task.misconceptions}) == len(names)
+    assert task.difficulty in (1, 2, 3)
+    assert 1 <= task.minutes <= 30
+    assert len(task.hints) == 3
+    assert task.function in solution(task)
+    assert len(list(task.inputs(torch.Generator().manual_seed(0)))) >= 2
+
+
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+def test_a_lesson_is_whole(lesson):
+    n_exercises = len(lesson.exercises)
+    assert 3 <= n_exercises <= 6 or (lesson.number == "00" and n_exercises == 1)
+    levels = [task.difficulty for task in lesson.exercises]
+    assert levels == sorted(levels), "from completing a line to building a part"
+    assert len(lesson.predictions) >= 1
+    assert 5 <= len(lesson.quiz) <= 8
+    for question in (*lesson.predictions, *lesson.quiz):
+        texts = [text for text, _ in question.choices]
+        assert len(set(texts)) == len(texts) >= 3
+        assert all(why for _, why in question.choices)
+    places = {question.right_place for question in lesson.quiz}
+    assert len(places) > 1, "the right choice is not always in the same place"
+
+
+def test_names_are_told_apart():
+    names = [task.name for task in EXERCISES]
+    for lesson in lessons().values():
+        names += [question.name for question in (*lesson.predictions, *lesson.quiz)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_A-Z]+", name) for name in names)
+
+
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+def test_a_notebook_holds_its_lesson(lesson):
+    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    order = list(cells)
+    for task in lesson.exercises:
+        intro, answer, check = (task.id_of_cell(kind) for kind in ("exercise", "answer", "check"))
+        assert order.index(answer) == order.index(intro) + 1 == order.index(check) - 1
+        text = f"### Exercise: [^\n]+\n\n\\*{task.minutes} minutes · difficulty {task.difficulty} of 3\\*\n\n."
+        assert re.match(text, cells[intro].source)
+        assert f'check("{task.name}", {task.function})' in cells[check].source
+        defined = [getattr(node, "name", "") for node in ast.parse(cells[answer].source).body]
+        assert task.function in defined
+        assert "..." in cells[answer].source
+        assert "not attempted" in str(cells[check].outputs)
+    for question in lesson.predictions:
+        cell = cells[f"predict-{question.name.replace('.', '-')}"]
+        assert f'predict("{question.name}", ' in cell.source
+    assert cells[f"quiz-{lesson.number}"].source == f'Quiz("{lesson.number}")'
+    known = {task.id_of_cell("answer") for task in lesson.exercises}
+    assert {name for name in order if name.startswith("answer-")} == known
+
+
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+def test_each_objective_is_tested_by_an_exercise_or_a_question(lesson):
+    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    contract = next(cell.source for cell in notebook.cells if "## What you will be able to do" in cell.source)
+    contract = contract.split("## What you will be able to do")[1].split("\n## ")[0]
+    assert len(lesson.objectives) == len(re.findall(r"(?m)^[-*] ", contract))
+    for names in lesson.objectives:
+        assert names
+        assert {lesson_of(name).number for name in names} == {lesson.number}
