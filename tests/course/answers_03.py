@@ -26,7 +26,10 @@ def entropy_of_what_is_there(weights):
 
 
 RIGHT = {
-    "attention.weighted_average": [weighted_average_by_loop, lambda weights, values: (values.T @ weights.T).T],
+    "attention.weighted_average": [
+        weighted_average_by_loop,
+        lambda weights, values: (values.T @ weights.T).T,
+    ],
     "attention.look_up": [
         lambda query, keys, values: F.softmax(query @ keys.T, dim=0) @ values,
         lambda query, keys, values: (torch.softmax((keys * query).sum(1), 0)[:, None] * values).sum(0),
@@ -44,14 +47,18 @@ RIGHT = {
 WRONG = {
     "attention.weighted_average": {
         "plain_average": lambda weights, values: torch.full_like(weights, 1 / len(values)) @ values,
-        "only_the_largest": lambda weights, values: F.one_hot(weights.argmax(1), len(values)).float() @ values,
+        "only_the_largest": lambda weights, values: (
+            F.one_hot(weights.argmax(1), len(values)).float() @ values
+        ),
         "divided_once_more": lambda weights, values: (weights / weights.shape[1]) @ values,
     },
     "attention.look_up": {
         "no_softmax": lambda query, keys, values: values.T @ (keys @ query),
-        "divided_by_the_sum": lambda query, keys, values: F.normalize(keys @ query, p=1, dim=0) @ values
-        if (keys @ query > 0).all()
-        else ((keys @ query) / torch.sum(keys @ query)) @ values,
+        "divided_by_the_sum": lambda query, keys, values: (
+            F.normalize(keys @ query, p=1, dim=0) @ values
+            if (keys @ query > 0).all()
+            else ((keys @ query) / torch.sum(keys @ query)) @ values
+        ),
         "exact_match": lambda query, keys, values: (1e6 * keys @ query).softmax(0) @ values,
         "keys_returned": lambda query, keys, values: torch.softmax(query @ keys.T, 0) @ keys,
     },

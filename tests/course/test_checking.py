@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from gptlib.course import check, checking, hint, progress
 from gptlib.course.progress import load
@@ -27,7 +28,16 @@ def test_below_an_answer_that_is_not_right_the_cells_go_on_with_the_reference():
         verdict = check("attention.weighted_average", answer)
         assert verdict.status != "right"
         assert verdict.goes_on_with is not answer
-        assert check("attention.weighted_average", verdict.goes_on_with).status == "right"
+        assert verdict.goes_on_with(torch.ones(1, 1), torch.ones(1, 2)).tolist() == [[1, 1]]
+
+
+def test_a_check_that_is_run_again_does_not_take_the_reference_for_the_readers():
+    verdict = check("attention.weighted_average", lambda weights, values: values)
+    again = check("attention.weighted_average", verdict.goes_on_with)
+    assert again.status == "not attempted"
+    assert "run the cell with yours again" in again.message
+    assert load()["exercises"]["attention.weighted_average"]["status"] == "not yet"
+    assert check("attention.weighted_average", again.goes_on_with).status == "not attempted"
 
 
 def test_a_stub_leaves_no_trace():

@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -193,6 +194,13 @@ def test_nothing_differs_from_itself(value):
         (math.inf, -math.inf, False),
         (True, 1.5, False),
         (True, torch.tensor(True), True),
+        (True, True, True),
+        (True, np.bool_(True), True),
+        (2, np.int64(2), True),
+        (2.0, np.float32(2.0), True),
+        (np.array([1.0, 2.0]), [1.0, 2.0], True),
+        (np.array([1.0, 2.0]), np.array([1.0, 2.5]), False),
+        (np.array([1.0, 2.0]), np.array([[1.0, 2.0]]), False),
         ([1, 2], (1, 2), True),
         ([1, 2], [1], False),
         ("a", b"a", False),

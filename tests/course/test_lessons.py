@@ -15,6 +15,7 @@ import torch
 
 from gptlib.course.checking import solution, verdict_on
 from gptlib.course.exercises import lesson_of, lessons
+from gptlib.course.judging import outcome
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EXERCISES = [task for lesson in lessons().values() for task in lesson.exercises]
@@ -42,6 +43,9 @@ def test_the_reference_is_right_and_each_misconception_is_told_apart(task):
         for misconception in task.misconceptions:
             verdict = verdict_on(task, misconception.answer, seed)
             assert (verdict.status, verdict.misconception) == ("not yet", misconception.name)
+            # One that failed on all inputs would be told apart by its error alone.
+            inputs = task.inputs(torch.Generator().manual_seed(seed))
+            assert any(outcome(task, misconception.answer, given).problem is None for given in inputs)
 
 
 @pytest.mark.parametrize(("task", "name", "answer"), each("RIGHT"))
@@ -106,7 +110,9 @@ def test_a_notebook_holds_its_lesson(lesson):
     for task in lesson.exercises:
         intro, answer, check = (task.id_of_cell(kind) for kind in ("exercise", "answer", "check"))
         assert order.index(answer) == order.index(intro) + 1 == order.index(check) - 1
-        text = f"### Exercise: [^\n]+\n\n\\*{task.minutes} minutes · difficulty {task.difficulty} of 3\\*\n\n."
+        text = (
+            f"### Exercise: [^\n]+\n\n\\*{task.minutes} minutes · difficulty {task.difficulty} of 3\\*\n\n."
+        )
         assert re.match(text, cells[intro].source)
         assert f'check("{task.name}", {task.function})' in cells[check].source
         defined = [getattr(node, "name", "") for node in ast.parse(cells[answer].source).body]
