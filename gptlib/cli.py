@@ -692,8 +692,8 @@ def run_nbgrader(options: argparse.Namespace) -> int:
     """Write the notebooks and say what to call next."""
     from gptlib.course.nbgrader import write_course
 
-    for path in write_course(options.folder, options.numbers):
-        print(path)
+    written = write_course(options.folder, options.numbers)
+    print("\n".join(map(str, written)) or "They are there already, and were kept as they are.")
     print(f"In {options.folder}, `nbgrader generate_assignment NAME` makes the students' version of each.")
     return 0
 
@@ -703,13 +703,13 @@ def run_nbgrader(options: argparse.Namespace) -> int:
 
 def _add_grade(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Grade a folder or zip of notebooks: grades.csv, a report for each student and one on the class. A run "
-        "that was stopped goes on when called again. docs/teaching/grading.md says how, and how safe it is."
+        "Grade a folder or zip of notebooks: grades.csv, a report for each student and one on the class. A "
+        "run that was stopped goes on when called again. How, and how safe: docs/teaching/grading.md."
     )
     parser.set_defaults(run=run_grade)
     parser.add_argument("submissions", type=Path, help="what the class handed in: a folder or a zip")
     parser.add_argument("--out", required=True, type=Path, help="the folder for grades and reports")
-    parser.add_argument("--rubric", type=Path, help="points for each exercise, as JSON (default: its difficulty)")
+    parser.add_argument("--rubric", type=Path, help="points, as JSON (default: an exercise's difficulty)")
     parser.add_argument("--jobs", type=int, default=2, help="answers that run at a time (default: 2)")
 
 

@@ -108,6 +108,7 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(_Nowhere()),
+            contextlib.redirect_stderr(_Nowhere()),
             torch.random.fork_rng(devices=[]),
             torch.enable_grad() if exercise.gradients else torch.no_grad(),
             time_limit(seconds),  # innermost: what the others set back is not interrupted
@@ -169,8 +170,8 @@ def judge(
 ) -> Verdict:
     """What the `outcomes` of an answer on the exercise's `inputs` say of it.
 
-    There may be fewer outcomes than inputs, if the answer did not end on one. `by` spares running the reference
-    and the misconceptions again.
+    There may be fewer outcomes than inputs, if the answer did not end on one. `by` spares running the
+    reference and the misconceptions again.
     """
     if outcomes and outcomes[0].value is ...:
         how = f'Write it in the cell above; hint("{exercise.name}") helps.'

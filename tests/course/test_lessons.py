@@ -40,6 +40,8 @@ def each(attribute):
 def test_the_reference_is_right_and_each_misconception_is_told_apart(task):
     for seed in SEEDS:
         assert verdict_on(task, task.reference, seed).status == "right"
+        for given in task.inputs(torch.Generator().manual_seed(seed)):
+            assert outcome(task, task.reference, given).problem is None
         for misconception in task.misconceptions:
             verdict = verdict_on(task, misconception.answer, seed)
             assert (verdict.status, verdict.misconception) == ("not yet", misconception.name)

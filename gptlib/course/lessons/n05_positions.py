@@ -40,17 +40,17 @@ class NamedLayer:
 
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
-    """Layers on four words of two numbers, and an order that is not its own inverse."""
-    places = torch.randn(4, 2, generator=generator)
+    """Layers on four words of four numbers, and an order that is not its own inverse."""
+    places = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
     for name, function in (
         ("attention", lambda x: attention(x, x, x)[0]),
         ("attention with a causal mask", lambda x: attention(x, x, x, mask)[0]),
         ("attention with places added", lambda x: attention(x + places, x + places, x + places)[0]),
-        ("a layer that gives every place the mean of all", lambda x: x.mean(dim=0).expand(4, 2)),
+        ("a layer that gives every place the mean of all", lambda x: x.mean(dim=0).expand(4, 4)),
         ("a layer that gives every place a vector of its own and reads no word", lambda x: places),
     ):
-        x = torch.randn(4, 2, generator=generator)
+        x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])
 
 

@@ -1,0 +1,585 @@
+"""The grader against hostile and broken submissions, a class whose grades are known, and a kill.
+
+All is done with notebook 03. A submission is the course's notebook with other answers in it.
+"""
+
+import ast
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptlib.course import grading
+from gptlib.course.answers import Cell, course_cells, find_answer
+from gptlib.course.checking import solution
+from gptlib.course.exercises import lessons
+from gptlib.course.grading import grade
+from gptlib.course.judging import judge
+from gptlib.course.runner import Limits, Runner
+
+ROOT = Path(__file__).resolve().parents[2]
+COURSE = json.loads((ROOT / "notebooks" / "03_attention.ipynb").read_bytes())
+LIMITS = Limits(seconds=1.0, together=2.5, megabytes=400)
+POINTS = {"weighted_average": 1, "look_up": 1, "scaled_scores": 2, "entropy": 2}
+
+WEIGHTED = "def weighted_average(weights, values):\n    return weights @ values"
+LOOK_UP = "def look_up(query, keys, values):\n    return (keys @ query).softmax(dim=-1) @ values"
+SCORES = "def scaled_scores(queries, keys):\n    return queries @ keys.mT / math.sqrt(keys.shape[-1])"
+ENTROPY = "def entropy(weights):\n    return torch.special.entr(weights).sum(dim=-1)"
+ALL_RIGHT = {"weighted_average": WEIGHTED, "look_up": LOOK_UP, "scaled_scores": SCORES, "entropy": ENTROPY}
+
+
+def code(source, name="added"):
+    return {
+        "cell_type": "code",
+        "id": name,
+        "metadata": {},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
+
+
+def notebook(answers=None, change=None):
+    """The bytes of the course's notebook with these answers, by function; `change` gets its list of cells."""
+    cells = [{**cell, "outputs": []} if "outputs" in cell else dict(cell) for cell in COURSE["cells"]]
+    for cell in cells:
+        function = cell["id"].removeprefix("answer-attention-")
+        if function in (answers or {}):
+            cell["source"] = answers[function]
+    cells = change(cells) if change else cells
+    return json.dumps({**COURSE, "cells": cells}).encode()
+
+
+def place_of(cells, function):
+    return next(k for k, cell in enumerate(cells) if cell["id"] == f"answer-attention-{function}")
+
+
+def run(folder, out, **options):
+    return grade(folder, out, limits=LIMITS, progress=False, **options)
+
+
+def marks(graded):
+    """{student: {function: points}}, without the zeros."""
+    return {
+        row.name: {
+            name.split(".")[1]: points for name in row.answers if (points := graded.points(row, name)) > 0
+        }
+        for row in graded.rows
+    }
+
+
+# ------------------------------------------------------------------------------------------------ the hostile
+
+HARMED = Path(__file__).resolve().parents[2] / "harmed-by-a-submission.txt"
+
+
+def body(text):
+    """An answer to weighted_average with this body."""
+    return "def weighted_average(weights, values):\n" + textwrap.indent(textwrap.dedent(text).strip(), "    ")
+
+
+# name: (the answer to weighted_average, the points that are right for it, what the report says)
+HOSTILE = {
+    "syntax error": ("def weighted_average(weights, values):\n    return weights @", 0, "invalid syntax"),
+    "indentation": (
+        "def weighted_average(weights, values):\nreturn weights @ values",
+        0,
+        "expected an indented",
+    ),
+    "null byte": (WEIGHTED + "\0", 0, "Python cannot read the cell"),
+    "nested too deep": (
+        "def weighted_average(w, v):\n    return " + "-" * 90_000 + "1",
+        0,
+        "cannot read the cell",
+    ),
+    "infinite loop": (body("while True: pass"), 0, "longer than 1 seconds"),
+    "loop at the top level": ("while True: pass\n" + WEIGHTED, 1, ""),
+    "loop in a definition": ("class A:\n    while True: pass\n" + WEIGHTED, 0, "never ends"),
+    "loop that catches all": (
+        body(
+            """
+            while True:
+                try:
+                    while True: pass
+                except BaseException: pass
+            """
+        ),
+        0,
+        "never ends",
+    ),
+    "sleep": (body("import time; time.sleep(100)"), 0, "longer than 1 seconds"),
+    "sys.exit": (body("import sys; sys.exit(0)"), 0, "SystemExit"),
+    "sys.exit in the cell": ("import sys\nx = sys.exit(0)\n" + WEIGHTED, 1, ""),
+    "os._exit": (body("import os; os._exit(0)"), 0, "ended Python instead of returning"),
+    "kills itself": (body("import os; os.kill(os.getpid(), 9)"), 0, "SIGKILL"),
+    "kills its parent": (body("import os; os.kill(os.getppid(), 9)"), 0, "os.kill of another process"),
+    "kills its group": (body("import os; os.killpg(0, 9)"), 0, "os.killpg"),
+    "segmentation fault": (
+        body("import sys; sys.setrecursionlimit(10**9)\nf = lambda x: f(x) + [f(x)]\nreturn f(1)"),
+        0,
+        "",
+    ),
+    "fork bomb": (body("import os\nwhile True: os.fork()"), 0, "os.fork"),
+    "fork bomb, caught": (
+        body("import os\nwhile True:\n    try: os.fork()\n    except BaseException: pass"),
+        0,
+        "longer than",
+    ),
+    "subprocess": (body(f"import subprocess; subprocess.run(['touch', '{HARMED}'])"), 0, "subprocess.Popen"),
+    "os.system": (body(f"import os; os.system('touch {HARMED}')"), 0, "os.system"),
+    "memory bomb": (body("x = []\nwhile True: x.append(bytearray(2**28))"), 0, "needs more than the 400 MB"),
+    "memory bomb of torch": (
+        body("return torch.ones(2**29) @ torch.ones(2**29)"),
+        0,
+        "needs more than the 400 MB",
+    ),
+    "threads": (
+        body(
+            """
+            import threading, time
+            threads = [threading.Thread(target=time.sleep, args=(1000,)) for _ in range(20)]
+            for thread in threads:
+                try: thread.start()
+                except RuntimeError: pass
+            return weights @ values
+            """
+        ),
+        1,
+        "",
+    ),
+    "deletes files": (body(f"import os; os.remove('{ROOT}/README.md')"), 0, "os.remove"),
+    "deletes all": (body(f"import shutil; shutil.rmtree('{ROOT}')"), 0, "shutil.rmtree"),
+    "writes outside": (body(f"open('{HARMED}', 'w').write('x')"), 0, "writing to"),
+    "writes outside by ..": (body(f"import os; open(os.path.relpath('{HARMED}'), 'w')"), 0, "writing to"),
+    "writes outside by torch": (body(f"torch.save(weights, '{HARMED}')"), 0, "denied"),
+    "writes outside by pathlib": (body(f"import pathlib; pathlib.Path('{HARMED}').touch()"), 0, "writing to"),
+    "links": (body("import os; os.symlink('/', 'root')"), 0, "os.symlink"),
+    "makes folders": (body(f"import os; os.makedirs('{HARMED}/x')"), 0, "os.mkdir"),
+    "writes in its own folder": (body("open('x', 'w').write('x')\nreturn weights @ values"), 1, ""),
+    "a large file": (
+        body("open('x', 'wb').write(bytes(2**25))\nreturn weights @ values"),
+        0,
+        "File too large",
+    ),
+    "many files": (body("for k in range(10**6): open(str(k), 'w')"), 0, "more than 100 files"),
+    "network": (body("import socket; socket.create_connection(('127.0.0.1', PORT))"), 0, "socket."),
+    "network, caught": (
+        body(
+            """
+            import urllib.request
+            try: urllib.request.urlopen('http://127.0.0.1:PORT/')
+            except Exception: pass
+            return weights @ values
+            """
+        ),
+        1,
+        "",
+    ),
+    "prints a lot": (body("for _ in range(1000): print('x' * 10**6)\nreturn weights @ values"), 1, ""),
+    "prints to the descriptor": (
+        body("import os\nfor _ in range(500): os.write(1, b'x' * 10**6)\nreturn weights @ values"),
+        1,
+        "",
+    ),
+    "returns 64 MB": (body("return torch.zeros(2**24)"), 0, "64 MB; at most 32 MB"),
+    "returns a huge view": (body("return torch.zeros(1).expand(2**40)"), 0, "needs more than the 400 MB"),
+    "returns a nested list": (body("x = []\nfor _ in range(10**5): x = [x]\nreturn x"), 0, ""),
+    "returns itself": (body("x = []\nx.append(x)\nreturn x"), 0, "RecursionError"),
+    "patches gptlib": (
+        body("import gptlib\ngptlib.attention = lambda *x: 0\nreturn values"),
+        0,
+        "Expected",
+    ),
+    "patches torch": (
+        body(
+            """
+            torch.isclose = lambda *a, **k: torch.tensor(True)
+            torch.testing.assert_close = lambda *a, **k: None
+            torch.Tensor.__eq__ = lambda *a: True
+            return values * 0
+            """
+        ),
+        0,
+        "xpected",
+    ),
+    "patches check": (
+        body("import gptlib.course.judging as j\nj.difference = lambda *a: None"),
+        0,
+        "import of gptlib.course",
+    ),
+    "patches json": (body("import json; json.dumps = lambda *a: '[]'\nreturn values"), 0, "is none"),
+    "forges an outcome": (
+        body("import os; os.write(3, b'o' + (4).to_bytes(8, 'big') + b'true'); os._exit(0)"),
+        0,
+        "is none",
+    ),
+    "claims to be done": (body("import os; os.write(3, b'd' + bytes(8)); os._exit(0)"), 0, ""),
+    "reads the course": (
+        body(f"return open('{ROOT}/gptlib/course/lessons/n03_attention.py').read()"),
+        0,
+        "reading",
+    ),
+    "reads the library": (
+        body("import sys; return open(sys.modules['gptlib.attention'].__file__).read()"),
+        0,
+        "reading",
+    ),
+    "reads the tests": (body(f"return open('{ROOT}/tests/course/answers_03.py').read()"), 0, "reading"),
+    "reads by inspect": (
+        body("import inspect, gptlib; return inspect.getsource(gptlib.attention)"),
+        0,
+        "source code",
+    ),
+    "reads a secret": (body("return open('/etc/passwd').read()"), 0, "reading /etc/passwd"),
+    "reads the environment": (body("import os; return dict(os.environ)"), 0, "xpected"),
+    "looks into frames": (
+        body("import sys; return sys._getframe(1).f_globals"),
+        0,
+        "looking into the frames",
+    ),
+    "looks into a traceback": (
+        body("try: 1 / 0\nexcept Exception as e: return e.__traceback__.tb_frame.f_back.f_back"),
+        0,
+        "looking into the frames",
+    ),
+    "asks the collector": (body("import gc; return gc.get_objects()"), 0, "gc.get_objects"),
+    "ctypes": (body("import ctypes; ctypes.CDLL(None).system(b'true')"), 0, "ctypes"),
+    "the lesson's own": (
+        "from gptlib.course.lessons.n03_attention import weighted_average",
+        0,
+        "",
+    ),
+    "an evil class": (
+        body(
+            """
+            class Evil(torch.Tensor):
+                __class__ = torch.Tensor
+                def __eq__(self, other): return True
+                def __reduce__(self): import os; return os.system, ('true',)
+                def __deepcopy__(self, memo): return self
+                def __repr__(self): raise SystemExit
+                @classmethod
+                def __torch_function__(cls, *a, **k): return torch.tensor(True)
+            return torch.Tensor._make_subclass(Evil, values)
+            """
+        ),
+        0,
+        "xpected",
+    ),
+    "an evil object": (
+        body(
+            """
+            class Evil:
+                __class__ = torch.Tensor
+                shape = values.shape
+                def __eq__(self, other): return True
+                def __getattr__(self, name): return lambda *a, **k: True
+                def __repr__(self): raise SystemExit
+                def __reduce__(self): import os; return os.system, ('true',)
+            return Evil()
+            """
+        ),
+        0,
+        "",
+    ),
+    "an error of its own": (
+        body("class E(BaseException):\n    def __str__(self): raise SystemExit\nraise E"),
+        0,
+        "E",
+    ),
+    "raises KeyboardInterrupt": (body("raise KeyboardInterrupt"), 0, "KeyboardInterrupt"),
+    "recursion": (body("return weighted_average(weights, values)"), 0, "RecursionError"),
+    "changes its inputs": (body("weights.mul_(0.5)\nreturn 2 * weights @ values"), 1, "also changes weights"),
+    "HTML": (
+        "# <script>alert(1)</script>\n" + body("raise ValueError('<script>alert(2)</script>')"),
+        0,
+        "ValueError",
+    ),
+    "a number": ("weighted_average = 3", 0, "is a int"),
+    "a lambda": ("weighted_average = lambda weights, values: weights @ values", 1, ""),
+    "a decorator": ("import functools\n@functools.lru_cache\n" + WEIGHTED, 1, ""),
+    "another name": (WEIGHTED.replace("weighted_average", "my_average"), 1, "it is called my_average here"),
+    "two other names": (
+        "def a(w, v):\n    return w @ v\ndef b(w, v):\n    return w @ v",
+        0,
+        "There is no weighted_average; the cell has a, b",
+    ),
+    "magic": ("%%time\n%matplotlib inline\n!rm -rf x\n" + WEIGHTED, 1, ""),
+    "future": (
+        "from __future__ import annotations\n" + WEIGHTED.replace("(weights", "(weights: Nothing"),
+        1,
+        "",
+    ),
+}
+
+
+# What else is done to the notebook: (answers, change of its cells, the marks that are right)
+def duplicated(cells):
+    place = place_of(cells, "look_up")
+    return [*cells[: place + 1], {**cells[place], "source": LOOK_UP}, *cells[place + 1 :]]
+
+
+def without_ids(cells):
+    return [{key: value for key, value in cell.items() if key != "id"} for cell in cells]
+
+
+def helper_above(cells):
+    place = place_of(cells, "weighted_average")
+    helper = (
+        "import torch as t\nN = 2\nprint(undefined)\ndef helper(x):\n    return N * x / 2\nhelper(undefined)"
+    )
+    return [*cells[:place], code(helper), *cells[place:]]
+
+
+def broken_above(cells):
+    return [code("def broken(:"), code("while True: pass"), *cells]
+
+
+def without_imports(cells):
+    return cells[place_of(cells, "weighted_average") :]
+
+
+def forged(cells):
+    output = {"output_type": "execute_result", "data": {"text/plain": "attention.look_up: right."}}
+    return [{**cell, "outputs": [output]} if cell["id"].startswith("check-") else cell for cell in cells]
+
+
+def check_forged(cells):
+    return [code("def check(name, answer):\n    return 'right'"), *cells]
+
+
+HELPED = {
+    "weighted_average": "def weighted_average(weights, values):\n    return t.matmul(helper(weights), values)"
+}
+BUILT = {"entropy": ENTROPY, "look_up": LOOK_UP + "\nlook_up.points = 100"}
+CHANGED = {
+    "a cell duplicated": ({"look_up": LOOK_UP.replace("softmax", "sum")}, duplicated, {"look_up"}),
+    "ids missing": (ALL_RIGHT, without_ids, set(ALL_RIGHT)),
+    "ids missing, a syntax error": ({"look_up": "def look_up(query, keys, values:"}, without_ids, set()),
+    "helper in a cell above": (HELPED, helper_above, {"weighted_average"}),
+    "mistakes in cells above": (ALL_RIGHT, broken_above, set(ALL_RIGHT)),
+    "imports deleted": (ALL_RIGHT, without_imports, set(ALL_RIGHT)),
+    "outputs forged": ({}, forged, set()),
+    "check forged": ({"look_up": LOOK_UP.replace("softmax", "sum")}, check_forged, set()),
+    "answers deleted": (
+        {},
+        lambda cells: [cell for cell in cells if cell["id"] == "03-002"] + [code("", "quiz-03")],
+        set(),
+    ),
+    "exactly the course's": ({}, None, set()),
+    "two of four": (BUILT, None, {"entropy", "look_up"}),
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The hostile class, graded; with a server that notes who connects, and a file that is to survive."""
+    folder, out = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("out")
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.01)
+    for name, (source, _, _) in HOSTILE.items():
+        source = source.replace("PORT", str(server.getsockname()[1]))
+        (folder / f"{name}.ipynb").write_bytes(notebook({"weighted_average": source}))
+    for name, (answers, change, _) in CHANGED.items():
+        (folder / f"{name}.ipynb").write_bytes(notebook(answers, change))
+    before = processes()
+    graded = run(folder, out)
+    with pytest.raises(TimeoutError):
+        server.accept()
+    server.close()
+    return graded, out, before
+
+
+def processes():
+    return {int(path.name) for path in Path("/proc").glob("[0-9]*")} if Path("/proc").exists() else set()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_answer_gets_its_marks(hostile, name):
+    graded, out, _ = hostile
+    _, expected, says = HOSTILE[name]
+    row = next(row for row in graded.rows if row.name == name)
+    answer = row.answers["attention.weighted_average"]
+    assert (graded.points(row, answer.exercise), marks(graded)[name].keys() - {"weighted_average"}) == (
+        expected,
+        set(),
+    ), answer
+    assert says in answer.message + " ".join(answer.remarks)
+    assert {other.status for other in row.answers.values() if other is not answer} == {"not attempted"}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_notebook_gets_its_marks(hostile, name):
+    graded, _, _ = hostile
+    expected = {function: POINTS[function] for function in CHANGED[name][2]}
+    row = next(row for row in graded.rows if row.name == name)
+    assert marks(graded)[name] == expected, row.answers
+
+
+def test_the_machine_is_unharmed(hostile):
+    assert not HARMED.exists()
+    assert (ROOT / "README.md").stat().st_size > 1000
+    left = [
+        pid
+        for pid in processes() - hostile[2]
+        if b"gptlib.course.runner"
+        in (Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b"")
+    ]
+    assert left == []
+
+
+def test_reports_hold_no_markup_of_a_students(hostile):
+    graded, out, _ = hostile
+    pages = [page.read_text("utf-8") for page in out.rglob("*.html")]
+    assert len(pages) == len(graded.rows) + 1
+    assert all("<script" not in page and "http" not in page.split("<body>")[0] for page in pages)
+    assert any("&lt;script&gt;alert(2)" in page for page in pages)
+
+
+# ---------------------------------------------------------------------------------------------------- a class
+
+
+def test_a_class_gets_the_grades_that_are_known(tmp_path):
+    from benchmarks.grading import make_class
+
+    folder, out = tmp_path / "handed in", tmp_path / "out"
+    folder.mkdir()
+    expected = make_class(folder, 10, seed=1)
+    graded = run(folder, out, jobs=1)
+    for row in graded.rows:
+        got = {
+            name.split(".")[1]: (graded.points(row, name), answer.misconception)
+            for name, answer in row.answers.items()
+        }
+        assert got == expected[row.name]
+    rows = list(csv.DictReader(io.StringIO((out / "grades.csv").read_text("utf-8-sig"))))
+    assert {row["student"]: float(row["total"]) for row in rows} == {
+        name: sum(points for points, _ in answers.values()) for name, answers in expected.items()
+    }
+    page = (out / "class.html").read_text("utf-8")
+    shown = [why for answers in expected.values() for _, why in answers.values() if why]
+    assert all(f"({why})" in page for why in shown)
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
+    folder, out = tmp_path / "handed in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(5):
+        slow = body(f"import time; time.sleep(0.3)\nreturn weights @ values * {number % 2}")
+        (folder / f"student {number}.ipynb").write_bytes(notebook({"weighted_average": slow}))
+    command = [sys.executable, "-m", "gptlib", "grade", str(folder), "--out", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 60
+    while len(list(out.glob("results/student*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("results/student*")}
+    assert 2 <= len(kept) < 5 and not (out / "grades.csv").exists()
+    graded = grade(folder, out, jobs=1, progress=False)
+    assert {name: (out / "results" / name).stat().st_mtime_ns for name in kept} == kept
+    assert [graded.total(row) for row in graded.rows] == [0, 1, 0, 1, 0]
+
+    def run_again(*_):
+        raise AssertionError("nothing is new")
+
+    monkeypatch.setattr(grading._Grader, "_graded", run_again)
+    again = grade(folder, out, progress=False)
+    assert [graded.total(row) for row in again.rows] == [0, 1, 0, 1, 0]
+    (tmp_path / "rubric.json").write_text('{"attention.weighted_average": {"points": 5}}')
+    priced = grade(folder, out, tmp_path / "rubric.json", progress=False)
+    assert [priced.total(row) for row in priced.rows] == [0, 5, 0, 5, 0]
+
+
+LONG_ENTROPY = body("# as I see it, 0 counts as 0, and so the logarithm of it is left out\nreturn 0").replace(
+    "weighted_average(weights, values)", "entropy(weights)"
+)
+LONG_LOOK_UP = body("# every key gets a score, and the scores of all keys become weights\nreturn 0").replace(
+    "weighted_average(weights, values)", "look_up(query, keys, values)"
+)
+
+
+def test_what_is_identical_and_what_is_broken_is_said(tmp_path):
+    folder, out = tmp_path / "handed in", tmp_path / "out"
+    folder.mkdir()
+    same = notebook({"entropy": LONG_ENTROPY, "look_up": LONG_LOOK_UP})
+    short = notebook({"weighted_average": WEIGHTED, "look_up": LOOK_UP})
+    files = {
+        "Ada.ipynb": same,
+        "Bob/03_attention.ipynb": same.replace(b"The question", b"the question"),
+        "Cy/work/03_attention.ipynb": short,
+        "Dee/03_attention.ipynb": short + b"\n",
+        "Eve/03_attention.ipynb": notebook(),
+        "Eve/.ipynb_checkpoints/03_attention-checkpoint.ipynb": same,
+        "Flo.ipynb": notebook(),
+        "=cmd|' ‮calc'!A1.ipynb": b"",
+        "broken.ipynb": same[:-50],
+        "words.ipynb": b"I have lost my notebook",
+        "list.ipynb": b"[1, 2]",
+        "deep.ipynb": b'{"cells": ' + b"[" * 100_000,
+        "odd.ipynb": json.dumps({"cells": [1, {}, {"cell_type": "code", "source": 5, "id": {}}]}).encode(),
+        "empty folder/x/.hidden": b"",
+    }
+    for name, contents in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(contents)
+    graded = run(folder, out, jobs=1)
+    rows = {row.name: row for row in graded.rows}
+    remarks = {name: " ".join(row.remarks) for name, row in rows.items()}
+    assert "the same answers as Bob" in remarks["Ada"] and "the same answers as Ada" in remarks["Bob"]
+    assert remarks["Cy"] == remarks["Dee"] == remarks["Eve"] == remarks["Flo"] == ""
+    assert graded.total(rows["Cy"]) == graded.total(rows["Dee"]) == 2
+    assert "the file is empty" in remarks["=cmd|' �calc'!A1"]
+    assert "damaged" in remarks["broken"] and "damaged" in remarks["deep"]
+    assert "no notebook" in remarks["words"] and "no notebook" in remarks["list"]
+    assert "cannot be told" in remarks["odd"]
+    assert "empty" in remarks["empty folder"]
+    assert len(rows) == 13
+    table = (out / "grades.csv").read_text("utf-8-sig")
+    assert "\"'=cmd|" in table and '\n"=' not in table
+
+
+def test_what_cannot_be_graded_is_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder or zip"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="is empty"):
+        run(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(ValueError, match="jobs must be at least 1"):
+        run(tmp_path / "empty", tmp_path / "out", jobs=0)
+
+
+def test_a_hint_that_shows_a_solution_gets_full_marks():
+    """Of every lesson: what its exercises use and get as inputs works in the process where answers run."""
+    imports = (
+        "from __future__ import annotations\nimport math\nimport torch\nimport torch.nn.functional as F\n"
+    )
+    imports += "from torch import nn\n"
+    with Runner(Limits(seconds=20.0, together=60.0)) as runner:
+        for each in lessons().values():
+            course = course_cells(each.notebook)
+            for task in each.exercises:
+                source = imports + solution(task)
+                cells = [
+                    Cell(cell.id, source, tuple(ast.parse(source).body))
+                    if cell.id == task.id_of_cell("answer")
+                    else cell
+                    for cell in course
+                ]
+                ran = runner.run(find_answer(task, cells, course), 1234)
+                inputs = list(task.inputs(torch.Generator().manual_seed(1234)))
+                if ran.problem or any("NameError" in str(got.problem) for got in ran.outcomes):
+                    continue  # the library's own source, which names what stands beside it
+                assert judge(task, inputs, ran.outcomes).status == "right", task.name
+                assert ran.refused == ()
