@@ -24,6 +24,10 @@ WARM_UP = $(BIN)/python -c 'import torch, matplotlib.font_manager' && \
 	$(BIN)/python -m jupyter labextension disable --level sys_prefix @jupyterlab/apputils-extension:announcements \
 	>/dev/null 2>&1
 
+# JupyterLab as readers have it: without the menus and buttons of what only a test needs.
+HIDE = $(BIN)/python -m jupyter labextension disable --level sys_prefix \
+	@jupyter/nbgrader @jupyter-notebook/lab-extension >/dev/null 2>&1
+
 .PHONY: lab test lint notebooks slides glossary bench doctor clean
 .DELETE_ON_ERROR:
 
@@ -66,8 +70,9 @@ $(VENV)/slides.stamp: pyproject.toml constraints.txt $(VENV)/lab.stamp
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(INSTALL) '.[test]'
+	$(INSTALL) '.[test,nbgrader]'
 	@$(WARM_UP)
+	@$(HIDE)
 	@touch $(VENV)/lab.stamp $@
 
 $(VENV)/pyvenv.cfg:

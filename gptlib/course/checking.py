@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -80,8 +81,22 @@ def hint(name: str) -> None:
 
 
 def solution(task: Exercise) -> str:
-    """The source of a solution, without its docstring's indentation."""
-    return textwrap.dedent(task.source or inspect.getsource(task.reference)).strip()
+    """The source of a solution as a reader would write it: without annotations, so that it runs when pasted."""
+    return _without_annotations(textwrap.dedent(task.source or inspect.getsource(task.reference)).strip())
+
+
+def _without_annotations(source: str) -> str:
+    lines = source.splitlines()
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    for node in sorted(functions, key=lambda node: node.lineno, reverse=True):  # lines above stay in place
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
+        indent = lines[node.lineno - 1][: node.col_offset]
+        body = node.body[0].lineno - 1
+        if body > node.lineno - 1:  # not a function on one line
+            lines[node.lineno - 1 : body] = [f"{indent}def {node.name}({ast.unparse(node.args)}):"]
+    return "\n".join(lines)
 
 
 def solutions_shown() -> bool:

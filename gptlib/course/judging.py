@@ -201,7 +201,7 @@ def judge(
 def difference(expected: Any, got: Any) -> str | None:
     """In what `got` differs from `expected`, as a sentence; None if it does not.
 
-    Numbers agree within TOLERANCE; a list may stand for a tuple, and a tensor of one number for a number.
+    Whole numbers agree exactly and others within TOLERANCE; a list may stand for a tuple, and a tensor of one number for a number.
     """
     if isinstance(expected, torch.Tensor):
         return _tensor_difference(expected, got)
@@ -211,7 +211,10 @@ def difference(expected: Any, got: Any) -> str | None:
         got = got.item() if isinstance(expected, bool) and _is_number(got) and hasattr(got, "item") else got
         if type(got) is type(expected) and got == expected:
             return None
-    elif isinstance(expected, int | float | np.number):
+    elif isinstance(expected, int | np.integer):
+        if _is_number(got) and got == expected:
+            return None
+    elif isinstance(expected, float | np.floating):
         if _is_number(got) and torch.isclose(_number(expected), _number(got), **TOLERANCE, equal_nan=True):
             return None
     elif isinstance(expected, Mapping):
@@ -232,7 +235,8 @@ def _tensor_difference(expected: torch.Tensor, got: Any) -> str | None:
         return f"expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}"
     if expected.dtype != got.dtype:
         return f"expected the dtype {str(expected.dtype)[6:]}, got {str(got.dtype)[6:]}"
-    near = torch.isclose(expected, got, **TOLERANCE, equal_nan=True)
+    exact = not expected.is_floating_point()
+    near = expected == got if exact else torch.isclose(expected, got, **TOLERANCE, equal_nan=True)
     if near.all():
         return None
     if expected.numel() <= SHOWN_WHOLE:

@@ -5,6 +5,7 @@ otherwise than the reference, and for each misconception a wrong one written oth
 """
 
 import ast
+import contextlib
 import importlib
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ from gptlib.course.judging import outcome
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EXERCISES = [task for lesson in lessons().values() for task in lesson.exercises]
 SEEDS = (0, 1, 2)
+NAMING = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
 
 def answers(number):
@@ -127,6 +129,29 @@ def test_a_notebook_holds_its_lesson(lesson):
     assert cells[f"quiz-{lesson.number}"].source == f'Quiz("{lesson.number}")'
     known = {task.id_of_cell("answer") for task in lesson.exercises}
     assert {name for name in order if name.startswith("answer-")} == known
+
+
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+def test_the_solution_that_is_shown_is_right_where_it_is_pasted(lesson):
+    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    tasks = {task.id_of_cell("answer"): task for task in lesson.exercises}
+    names = {}
+    for cell in notebook.cells:
+        if cell.id in tasks:
+            task = tasks.pop(cell.id)
+            exec(solution(task), names)
+            assert repr(verdict_on(task, names[task.function], seed=3)).startswith(f"{task.name}: right")
+        elif cell.cell_type == "code":
+            define(cell.source, names)
+    assert not tasks
+
+
+def define(source, names):
+    """Runs of a cell its imports and functions, and leaves out a function whose defaults need the rest."""
+    for node in ast.parse(source).body:
+        if isinstance(node, NAMING):
+            with contextlib.suppress(NameError):
+                exec(compile(ast.Module([node], type_ignores=[]), "cell", "exec"), names)
 
 
 @pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)

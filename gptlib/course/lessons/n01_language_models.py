@@ -30,7 +30,7 @@ def mean_surprise(table: Float[np.ndarray, "this next"], rows: Sequence[Sequence
 
 def bits_per_byte(loss: float, n_judged: int, texts: Sequence[str]) -> float:
     n_bytes = sum(len(text.encode()) for text in texts)
-    return loss * n_judged / n_bytes / math.log(2)
+    return loss * n_judged / n_bytes / np.log(2)
 
 
 def with_cache(

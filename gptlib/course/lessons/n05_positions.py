@@ -94,6 +94,22 @@ def rotate_halves(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, 
     return torch.cat([first * cosines - second * sines, first * sines + second * cosines], dim=-1)
 
 
+SINUSOIDAL_SOURCE = """\
+def sinusoidal_positions(length, d_model):
+    frequencies = 10000.0 ** (-torch.arange(0, d_model, 2) / d_model)  # (d_model/2,)
+    angles = torch.arange(length)[:, None] * frequencies  # (length, d_model/2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (length, d_model)
+"""
+
+ROTATE_SOURCE = """\
+def rotate(x, positions, base=10000.0):
+    d = x.shape[-1]
+    angles = positions[:, None] * base ** (-torch.arange(0, d, 2) / d)  # (seq, d/2)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = [even * angles.cos() - odd * angles.sin(), even * angles.sin() + odd * angles.cos()]
+    return torch.stack(turned, dim=-1).flatten(-2)  # (…, seq, d/2, 2) -> (…, seq, d)
+"""
+
 IS_EQUIVARIANT = Exercise(
     name="positions.is_equivariant",
     reference=is_equivariant,
@@ -174,6 +190,7 @@ ADD_PLACES = Exercise(
 SINUSOIDAL_POSITIONS = Exercise(
     name="positions.sinusoidal_positions",
     reference=sinusoidal_positions,
+    source=SINUSOIDAL_SOURCE,
     inputs=lengths_and_widths,
     buys="A table without a last row: you can ask it for any place.",
     hints=(
@@ -208,7 +225,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "half_the_exponent",
-            "the exponent is −i/d_model, without the 2. Then the slowest clock runs at about 1/100, and far places come round again.",
+            "the exponent is −i/d_model, without the 2. Then every clock after the first runs too fast, and far places come round again.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model).sqrt()),
         ),
         Misconception(
@@ -224,6 +241,7 @@ SINUSOIDAL_POSITIONS = Exercise(
 ROTATE = Exercise(
     name="positions.rotate",
     reference=rotate,
+    source=ROTATE_SOURCE,
     inputs=vectors_at_positions,
     buys="That is how Llama, Qwen and many other models are told their places, and you wrote it.",
     hints=(

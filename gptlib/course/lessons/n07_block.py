@@ -235,9 +235,15 @@ LAYER_NORM = Exercise(
     gradients=True,
 )
 
+GELU_SOURCE = """\
+def gelu(x):
+    return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+"""
+
 GELU = Exercise(
     name="block.gelu",
     reference=gelu,
+    source=GELU_SOURCE,
     inputs=numbers,
     buys="This is the bend in every MLP of GPT-2, to the last digit.",
     hints=(

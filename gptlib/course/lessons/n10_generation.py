@@ -111,6 +111,22 @@ def write_from_one_token(model: nn.Module, cache: KeyValueCache | None, tokens: 
     return tokens
 
 
+TOP_K_SOURCE = """\
+def keep_top_k(logits, k):
+    lowest = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]  # (…, 1)
+    return logits.masked_fill(logits < lowest, float("-inf"))
+"""
+
+TOP_P_SOURCE = """\
+def keep_top_p(logits, p):
+    ascending, order = logits.sort(dim=-1)
+    below = ascending.softmax(dim=-1).cumsum(dim=-1)  # what a token and the less likely ones add up to
+    ruled_out = below <= 1 - p
+    ruled_out[..., -1] = False  # the likeliest always stays
+    ruled_out = torch.zeros_like(ruled_out).scatter(-1, order, ruled_out)  # back in the order of the vocabulary
+    return logits.masked_fill(ruled_out, float("-inf"))
+"""
+
 AT_TEMPERATURE = Exercise(
     name="generation.at_temperature",
     reference=at_temperature,
@@ -155,6 +171,7 @@ AT_TEMPERATURE = Exercise(
 KEEP_TOP_K = Exercise(
     name="generation.keep_top_k",
     reference=keep_top_k,
+    source=TOP_K_SOURCE,
     inputs=logits_and_k,
     buys="The tail is gone, for a whole batch of texts at once.",
     hints=(
@@ -196,6 +213,7 @@ KEEP_TOP_K = Exercise(
 KEEP_TOP_P = Exercise(
     name="generation.keep_top_p",
     reference=keep_top_p,
+    source=TOP_P_SOURCE,
     inputs=logits_and_p,
     buys="As many tokens stay as the place allows: one where all is clear, dozens before a name.",
     hints=(
