@@ -255,6 +255,15 @@ def test_notebook(path):
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_readme_gives_the_minutes_of_the_notebook(path):
+    first_cells = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells[:12])
+    minutes = re.search(r"\*\*Time:\*\* (\d+) minutes to read.*?, (\d+) minutes? to run", first_cells).groups()
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if f"notebooks/{path.name})" in line)
+    assert [part.strip() for part in row.split("|")[3:5]] == list(minutes)
+
+
 def test_notebooks_are_numbered_without_a_gap():
     numbers = [path.name[:2] for path in NOTEBOOKS]
     assert numbers == [f"{number:02}" for number in range(len(numbers))]
