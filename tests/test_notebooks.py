@@ -13,13 +13,13 @@ A notebook's second-level headings, in this order and with no others between the
     ## Recap                          a list of five; the paper with its section (§ or "Section 3"; 00 none);
                                       the next question (with the word "next")
 
-Exercises that `check` answers to stand in the sections; tests/course/test_lessons.py holds them to their lesson.
+Exercises that `check` answers to stand in the sections; tests/course/test_lessons.py holds them to it.
 
-Code: at most 25 lines a cell and 40 cells beside those of exercises and the quiz; no Output widget, interact, clear_output or display updates, which
-nbval cannot replay; no shell and no magics. Saved as `make notebooks` leaves it: every cell run, in order,
-with no error and no warning; no widget state, no timings, nothing that depends on the machine. A cell whose
-output is not compared (the tag nbval-ignore-output) asserts what it shows. No cell is skipped. Prose does
-without the words in WORDS; nothing is shown from elsewhere.
+Code: at most 25 lines a cell and 40 cells beside those of exercises and the quiz; no Output widget, interact,
+clear_output or display updates, which nbval cannot replay; no shell and no magics. Saved as `make notebooks`
+leaves it: every cell run, in order, with no error and no warning; no widget state, no timings, nothing that
+depends on the machine. A cell whose output is not compared (the tag nbval-ignore-output) asserts what it
+shows. No cell is skipped. Prose does without the words in WORDS; nothing is shown from elsewhere.
 """
 
 import ast
@@ -258,7 +258,9 @@ def test_notebook(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_readme_gives_the_minutes_of_the_notebook(path):
     first_cells = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells[:12])
-    minutes = re.search(r"\*\*Time:\*\* (\d+) minutes to read.*?, (\d+) minutes? to run", first_cells).groups()
+    minutes = re.search(
+        r"\*\*Time:\*\* (\d+) minutes to read.*?, (\d+) minutes? to run", first_cells
+    ).groups()
     readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
     row = next(line for line in readme.splitlines() if f"notebooks/{path.name})" in line)
     assert [part.strip() for part in row.split("|")[3:5]] == list(minutes)
