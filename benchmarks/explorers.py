@@ -1,6 +1,7 @@
-"""How fast the attention explorer is, in a real Chromium, beside BertViz if that is installed: `make bench`.
+"""How fast the explorers are, in a real Chromium, beside BertViz if that is installed: `make bench`.
 
-Each line gives the median and the 95th percentile, and the mark that the explorer is held to.
+Each line gives the median and the 95th percentile, and the mark that the explorers are held to. It takes five
+minutes, two of which are a reader's two minutes of use.
 """
 
 import importlib.util
@@ -18,25 +19,44 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 from driver import browser_page, find_chromium, notebook_page  # noqa: E402
 
 from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load_pretrained  # noqa: E402
-from gptlib.viz import AttentionExplorer  # noqa: E402
+from gptlib.viz import AttentionExplorer, GenerationExplorer  # noqa: E402
 from gptlib.viz.explorers.explorer import packed  # noqa: E402
 
 LARGE = GPTConfig(vocab_size=2048, context_length=128, n_layers=12, n_heads=12, d_model=192)
-# Milliseconds that an act takes: its own share, and until the next frame is out.
-UNTIL_PAINTED = """async (act) => {
-    const started = performance.now();
-    act();
-    const handled = performance.now() - started;
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    return [handled, performance.now() - started];
-}"""
+IN_PAGE = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+USE = 120  # seconds
+COMPARED = 20  # of the first and of the last things that were done in them
+# A widget that sends a number and gets it back: what every question to the kernel takes, however small.
+ECHO = '''import anywidget, traitlets
+
+class Echo(anywidget.AnyWidget):
+    _esm = """export default { render({ model }) {
+        window.roundTrip = () => new Promise((done) => {
+            const heard = () => { model.off("change:back", heard); done(); };
+            model.on("change:back", heard);
+            model.set("there", model.get("there") + 1);
+            model.save_changes();
+        });
+    } };"""
+    there = traitlets.Int(0).tag(sync=True)
+    back = traitlets.Int(0).tag(sync=True)
+
+    @traitlets.observe("there")
+    def send_back(self, change):
+        self.back = change.new
+
+Echo()'''
 
 
 def line(what: str, milliseconds: list[float], mark: float | None = None) -> None:
     milliseconds = sorted(milliseconds)
     high = milliseconds[min(len(milliseconds) - 1, int(0.95 * len(milliseconds)))]
-    held = "" if mark is None else f"   at most {mark:.0f}: {'yes' if high <= mark else 'NO'}"
-    print(f"{what:64}{statistics.median(milliseconds):8.1f}{high:8.1f} ms{held}", flush=True)
+    print(f"{what:64}{statistics.median(milliseconds):8.1f}{high:8.1f} ms{held(high, mark)}", flush=True)
+
+
+def held(value: float, mark: float | None) -> str:
+    """Whether the value is within its mark, in words."""
+    return "" if mark is None else f"   at most {mark:g}: {'yes' if value <= mark else 'NO'}"
 
 
 def text_of(tokenizer: Tokenizer, n_tokens: int) -> str:
@@ -48,7 +68,7 @@ def text_of(tokenizer: Tokenizer, n_tokens: int) -> str:
 
 
 def given_away(path: Path) -> str:
-    """The address of an exported page that leaves its model, element and module where this can use them."""
+    """The address of an exported page that leaves its model and its module where page.js can use them."""
     page = path.read_text(encoding="utf-8")
     last = "explorer.render({ model, el"
     assert page.count(last) == 1
@@ -64,103 +84,81 @@ def large_model(chromium: str, folder: Path) -> None:
     started = time.perf_counter()
     explorer = AttentionExplorer(model, tokenizer, text)
     taken = 1000 * (time.perf_counter() - started)
-    answer = packed({"answer": explorer.answer, "details": explorer.details})
+    answer = len(packed({"answer": explorer.answer, "details": explorer.details})) / 1e6
     print(f"12 layers x 12 heads x {explorer.answer['size']} tokens, random weights")
     print(f"{'computed in Python':64}{taken:8.1f} ms")
-    print(f"{'data':64}{len(answer) / 1e6:8.2f} MB   at most 2.4: {'yes' if len(answer) <= 2.4e6 else 'NO'}")
+    print(f"{'data':64}{answer:8.2f} MB{held(answer, 2.4)}")
     explorer.to_html(folder / "large.html")
     size = (folder / "large.html").stat().st_size / 1e6
-    print(f"{'exported file':64}{size:8.2f} MB   at most 1: {'yes' if size <= 1 else 'NO'}")
+    print(f"{'exported file':64}{size:8.2f} MB{held(size, 1)}")
     with browser_page(chromium, 1200, 1000) as (page, _):
         page.goto(given_away(folder / "large.html"))
         page.locator(".tile").first.wait_for()
-        paints = page.evaluate(
-            f"""async () => {{
-                const measure = {UNTIL_PAINTED}, times = [];
-                for (let n = 0; n < 11; n++) {{
-                    const el = document.createElement("div");
-                    document.querySelector("main").prepend(el);
-                    let close;
-                    const paint = () => {{ close = bench.explorer.render({{ model: bench.model, el }}); }};
-                    times.push((await measure(paint))[1]);
-                    close();
-                    el.remove();
-                }}
-                return times.slice(1);
-            }}"""
-        )
-        line("first paint, data there", paints, 100)
-        hovers, selects = page.evaluate(
-            f"""async () => {{
-                const measure = {UNTIL_PAINTED}, hovers = [], selects = [];
-                const matrix = document.querySelector(".matrix"), box = matrix.getBoundingClientRect();
-                for (let n = 0; n < 100; n++) {{
-                    const clientX = box.left + 5, clientY = box.top + box.height * (0.1 + 0.008 * n);
-                    const move = new PointerEvent("pointermove", {{ clientX, clientY, bubbles: true }});
-                    hovers.push((await measure(() => matrix.dispatchEvent(move)))[0]);
-                }}
-                const tiles = [...document.querySelectorAll(".tile")];
-                for (let n = 0; n < 100; n++)
-                    selects.push((await measure(() => tiles[(7 * n) % tiles.length].click()))[0]);
-                return [hovers, selects];
-            }}"""
-        )
-        line("hover: script's share of a frame", hovers, 16)
-        line("select a head: script's share of a frame", selects, 16)
-        heap = """async (updates) => {
-            const tiles = [...document.querySelectorAll(".tile")];
-            for (let n = 0; n < updates; n++) {
-                bench.model.set("answer", { ...bench.model.get("answer") });
-                tiles[(7 * n) % tiles.length].click();
-                await new Promise((done) => setTimeout(done));
-            }
-        }"""
+        page.evaluate(IN_PAGE)
+        line("an empty frame", page.evaluate("timed.emptyFrames()"))
+        line("first paint, data there", page.evaluate("timed.firstPaints()"), 100)
+        line("hover: script's share of a frame", page.evaluate("timed.hovers()"), 16)
+        line("select a head: script's share of a frame", page.evaluate("timed.selects()"), 16)
         session = page.context.new_cdp_session(page)
 
-        def held() -> float:
+        def memory() -> float:
             session.send("HeapProfiler.collectGarbage")
             return session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
 
-        page.evaluate(heap, 50)
-        before = held()
-        page.evaluate(heap, 1000)
-        print(f"{'memory of the page, before and after 1,000 updates':64}{before:8.1f}{held():8.1f} MB")
+        page.evaluate("timed.updates(50)")
+        before = memory()
+        page.evaluate("timed.updates(1000)")
+        print(f"{'memory of the page, before and after 1,000 updates':64}{before:8.1f}{memory():8.1f} MB")
 
 
-def live(chromium: str, folder: Path) -> None:
+def live_attention(chromium: str, folder: Path) -> None:
     _, tokenizer = load_pretrained("storyteller")
-    text = text_of(tokenizer, 128)
+    text = text_of(tokenizer, 120)
     code = f"""from gptlib import load_pretrained
 from gptlib.viz import AttentionExplorer
+start = "function render({{ model, el }}) {{"
+assert AttentionExplorer._esm.count(start) == 1
+AttentionExplorer._esm = AttentionExplorer._esm.replace(start, start + " window.bench = {{ model }};")
 AttentionExplorer(*load_pretrained("storyteller"), {text!r})"""
-    print("storyteller in JupyterLab, 128 tokens")
-    with notebook_page(chromium, folder, [code]) as (page, _):
+    print("storyteller in JupyterLab, 120 tokens")
+    with notebook_page(chromium, folder, [ECHO, code]) as (page, _):
         page.locator(".attention .tile").first.wait_for(timeout=30_000)
-        times = page.evaluate(
-            """async () => {
-                const tiles = [...document.querySelectorAll(".tile")], times = [];
-                const says = document.querySelector(".says");
-                const remove = document.querySelector("button[value=zero]");
-                const redrawn = () => new Promise((done) => {
-                    const observer = new MutationObserver(() => {
-                        observer.disconnect();
-                        requestAnimationFrame(() => setTimeout(done));
-                    });
-                    observer.observe(says, { childList: true, subtree: true });
-                });
-                for (let n = 0; n < 60; n++) {
-                    tiles[n % 16].click();
-                    await new Promise((done) => setTimeout(done, 250));
-                    const started = performance.now(), done = redrawn();
-                    remove.click();
-                    await done;
-                    times.push(performance.now() - started);
-                    await new Promise((done) => setTimeout(done, 100));
-                }
-                return times.slice(5);
-            }"""
-        )
-        line("a head switched off, to redrawn bars", times, 150)
+        page.evaluate(IN_PAGE)
+        line("an empty frame", page.evaluate("timed.emptyFrames()"))
+        line("an empty question to the kernel, and its answer", page.evaluate("timed.roundTrips()"))
+        line("a head switched off, to redrawn bars", page.evaluate("timed.switchedOff()"), 150)
+        taken, unanswered, problem = page.evaluate("seconds => timed.use(seconds)", USE)
+    print(f"{USE} seconds of use; each line from the act until all is answered and painted")
+    for name, times in taken.items():
+        line(f"  {name}, {len(times)} times", times)
+    in_order = [took for acts in zip(*taken.values(), strict=True) for took in acts]
+    first, last = statistics.mean(in_order[:COMPARED]), statistics.mean(in_order[-COMPARED:])
+    print(f"{f'  mean of the first {COMPARED} acts and of the last {COMPARED}':64}{first:8.1f}{last:8.1f} ms")
+    print(f"{'  the last by the first':64}{last / first:8.2f}{held(last / first, 1.25)}")
+    print(f"{'  questions without an answer at the end':64}{unanswered:8d}{held(unanswered, 0)} {problem}")
+
+
+def temperature(chromium: str, folder: Path) -> None:
+    model, tokenizer = load_pretrained("storyteller")
+    prompt = text_of(tokenizer, 60)
+    code = f"""from gptlib import load_pretrained
+from gptlib.viz import GenerationExplorer
+GenerationExplorer(*load_pretrained("storyteller"), {prompt!r})"""
+    print(f"temperature on the logits of storyteller's {tokenizer.vocab_size:,} tokens")
+    GenerationExplorer(model, tokenizer, prompt).to_html(folder / "generation.html")
+    with browser_page(chromium, 1200, 1000) as (page, _):
+        page.goto((folder / "generation.html").as_uri())
+        page.locator(".generation .bars").wait_for()
+        page.evaluate(IN_PAGE)
+        line("exported file: an empty frame", page.evaluate("timed.emptyFrames()"))
+        line("exported file: the slider moved, to redrawn bars", page.evaluate("timed.temperature()"), 100)
+    with notebook_page(chromium, folder, [ECHO, code]) as (page, _):
+        page.locator(".generation .bars").wait_for(timeout=30_000)
+        page.locator(".generation .bars").scroll_into_view_if_needed()
+        page.evaluate(IN_PAGE)
+        line("JupyterLab: an empty frame", page.evaluate("timed.emptyFrames()"))
+        line("JupyterLab: an empty question, and its answer", page.evaluate("timed.roundTrips()"))
+        line("JupyterLab: the slider moved, to redrawn bars", page.evaluate("timed.temperature()"), 100)
 
 
 def bertviz(chromium: str, folder: Path) -> None:
@@ -190,7 +188,7 @@ def main() -> int:
         print("no Chromium is installed, and these are measured in one (Debian: apt-get install chromium)")
         return 1
     torch.set_num_threads(1)
-    for measure in (large_model, live, bertviz):
+    for measure in (large_model, live_attention, temperature, bertviz):
         with tempfile.TemporaryDirectory() as folder:
             measure(chromium, Path(folder))
     return 0

@@ -13,7 +13,19 @@ from typing import Any
 import torch
 
 from gptlib.course.exercises import Exercise, exercise
-from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, RIGHT, SECONDS, Outcome, Verdict, judge, outcome
+from gptlib.course.judging import (
+    NOT_ATTEMPTED,
+    NOT_YET,
+    RIGHT,
+    SECONDS,
+    Outcome,
+    Verdict,
+    judge,
+    outcome,
+    said,
+    shown,
+)
+from gptlib.course.limits import undisturbed
 from gptlib.course.progress import hints_seen, record_check, record_hint
 
 SEED = 0
@@ -27,15 +39,16 @@ def check(name: str, answer: Any) -> Verdict:
     The answer is compared with the reference on fresh inputs. Whatever it does is put into the verdict:
     nothing is raised but KeyboardInterrupt. The verdict is kept in the reader's progress.
     """
+    if not isinstance(name, str):
+        how = 'First the name of the exercise, in quotes, then what you wrote: check("attention.entropy", entropy).'
+        return Verdict("check", NOT_YET, how)
     try:
         task = exercise(name)
     except KeyError as error:
-        return Verdict(str(name), NOT_YET, f"T{error.args[0][1:]}.")
+        return Verdict(name, NOT_YET, f"T{error.args[0][1:]}.")
     if not callable(answer) and answer is not ...:
-        kind = type(answer).__name__
-        return Verdict(
-            name, NOT_YET, f"Give check {task.function} itself, without brackets; it got a {kind}."
-        )
+        how = f"Give check {task.function} itself, without brackets; it got {shown(answer)}."
+        return Verdict(name, NOT_YET, how, goes_on_with=task.reference)
     if answer is task.reference:  # left by goes_on_with, when the check is run again
         how = f"{task.function} is the course's own by now: run the cell with yours again, then this one."
         return Verdict(name, NOT_ATTEMPTED, how, goes_on_with=answer)
@@ -50,17 +63,18 @@ def check(name: str, answer: Any) -> Verdict:
 
 def verdict_on(task: Exercise, answer: Any, seed: int, seconds: float = SECONDS) -> Verdict:
     """The verdict on an answer, on the inputs that a seed gives; an answer that hangs is not tried again."""
-    inputs = list(task.inputs(torch.Generator().manual_seed(seed)))
-    outcomes: list[Outcome] = []
-    for given in inputs:
-        outcomes.append(outcome(task, answer, given, seconds))
-        if outcomes[-1].late or outcomes[-1].value is ...:
-            break
-    try:
-        return judge(task, inputs, outcomes)
-    except Exception as error:  # by what it returned: an object that cannot be compared or shown
-        problem = f"What it returned cannot be compared: {type(error).__name__}"
-        return Verdict(task.name, NOT_YET, problem)
+    with undisturbed():
+        inputs = list(task.inputs(torch.Generator().manual_seed(seed)))
+        outcomes: list[Outcome] = []
+        for given in inputs:
+            outcomes.append(outcome(task, answer, given, seconds))
+            if outcomes[-1].late or outcomes[-1].value is ...:
+                break
+        try:
+            return judge(task, inputs, outcomes)
+        except Exception as error:  # by what it returned: an object that cannot be compared
+            problem = f"What it returned cannot be compared: {said(error)}"
+            return Verdict(task.name, NOT_YET, problem)
 
 
 def hint(name: str) -> None:

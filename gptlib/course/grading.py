@@ -60,12 +60,14 @@ class Row:
         files: What was graded, by the notebook's number.
         answers: By exercise.
         remarks: On the files.
+        alike: Who handed in the same; for the teacher alone.
     """
 
     name: str
     files: dict[str, str] = field(default_factory=dict)
     answers: dict[str, Graded] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,9 @@ class _Grader:
             return replace(base, message=_sentence(answer.problem or "there is nothing to run"))
         inputs, by = self._known(task)
         ran = self._runner().run(answer, self._seed(task), right)
-        remarks += [f"it was refused {what}" for what in ran.refused]
+        if ran.refused:
+            others = len(ran.refused) - 1
+            remarks.append(f"it was refused {ran.refused[0]}" + (f", and {others} more" if others else ""))
         if ran.problem:
             return replace(base, message=_sentence(ran.problem))
         verdict = judge(task, inputs, ran.outcomes[: len(inputs)], by)
@@ -336,5 +340,6 @@ def _mark_identical(rows: Sequence[Row], chosen: dict[str, tuple[dict[str, File]
         for row in group:
             others = ", ".join(other.name for other in group if other is not row)
             remark = f"notebook {number}: the same {what} as {others}"
-            if others and not any(each.endswith(f"as {others}") for each in row.remarks):
-                row.remarks.append(remark)
+            said = f"notebook {number}: the same file as {others}"
+            if others and said not in row.alike:
+                row.alike.append(remark)

@@ -1,16 +1,24 @@
-"""A time limit on code that somebody else wrote, in this process."""
+"""Limits on code that somebody else wrote, in this process: on its time, and on what it leaves behind."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import random
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-# An answer that catches everything is interrupted again after this many seconds, until it gives way.
-# Long enough that two never meet in the few steps that end a limit.
+import numpy as np
+import torch
+
+# An answer that catches everything is interrupted again after this many seconds, and then ever sooner: an
+# endless loop around a `try` can be left in the moment between two rounds alone.
 AGAIN = 1.0
+SOONEST = 1e-4
 
 
 class TimeLimit(BaseException):
@@ -32,10 +40,15 @@ def time_limit(seconds: float) -> Iterator[None]:
 @contextmanager
 def _by_signal(seconds: float) -> Iterator[None]:
     running = True
+    pause = AGAIN
 
-    def stop(*_: object) -> None:
+    def stop(_: int, frame: FrameType | None) -> None:
+        nonlocal pause
         if running:
-            raise TimeLimit
+            pause = max(pause / 2, SOONEST)
+            signal.setitimer(signal.ITIMER_REAL, pause, pause)
+            if not _is_ending(frame):
+                raise TimeLimit
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
@@ -56,10 +69,11 @@ def _by_thread(seconds: float) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        wait = seconds
+        wait, pause = seconds, AGAIN
         while not done.wait(wait):
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(watched, ctypes.py_object(TimeLimit))
-            wait = AGAIN
+            if not _is_ending(sys._current_frames().get(watched.value)):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(watched, ctypes.py_object(TimeLimit))
+            wait, pause = pause, max(pause / 2, 100 * SOONEST)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -72,3 +86,46 @@ def _by_thread(seconds: float) -> Iterator[None]:
         done.set()
         watcher.join()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(watched, None)  # one that is still on its way
+
+
+def _is_ending(frame: FrameType | None) -> bool:
+    """Whether the limit itself is at work, which is not to be interrupted."""
+    if frame is not None and frame.f_code.co_filename == contextmanager.__code__.co_filename:
+        return True
+    while frame is not None and frame.f_code.co_filename != _is_ending.__code__.co_filename:
+        frame = frame.f_back
+    return frame is not None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Torch's defaults in the block, whatever was set before; and after it, all that was set before.
+
+    That is the default dtype and device, the number of threads, whether gradients are kept, the generators of
+    torch, numpy and random, the folder and the environment.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    threads = torch.get_num_threads()
+    drawn = random.getstate(), np.random.get_state()
+    folder, environment = os.getcwd(), dict(os.environ)
+    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
+        try:
+            _set_defaults(torch.float32, torch.device("cpu"))
+            yield
+        finally:
+            _set_defaults(dtype, device)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            random.setstate(drawn[0])
+            np.random.set_state(drawn[1])
+            if os.getcwd() != folder:
+                os.chdir(folder)
+            if os.environ != environment:
+                os.environ.clear()
+                os.environ.update(environment)
+
+
+def _set_defaults(dtype: torch.dtype, device: torch.device) -> None:
+    torch.set_default_dtype(dtype)
+    if torch.get_default_device() != device:
+        torch.set_default_device(None if device == torch.device("cpu") else device)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from gptlib.course.exercises import Exercise
 from gptlib.course.grading import Class, Row, safe_name
@@ -17,15 +20,21 @@ from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, RIGHT
 from gptlib.files import write_atomically
 
 MARKS = {RIGHT: "✓", NOT_YET: "✗", NOT_ATTEMPTED: "○"}
+OTHER = "something else"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a histogram: how many answers show something, and what."""
+    """A bar of a histogram: what some answers show, whose they are, and the shortest of them."""
 
     name: str
     because: str
-    count: int
+    rows: list[Row]
+    example: str
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,11 @@ class Tally:
     attempted: int
     students: int
     bars: list[Bar]
+
+    @property
+    def most_frequent(self) -> Bar | None:
+        """The misconception that most answers show."""
+        return self.bars[0] if self.bars and self.bars[0].name != OTHER else None
 
     @property
     def share(self) -> float:
@@ -53,13 +67,18 @@ def write_reports(graded: Class, out: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    pages.filters["points"] = _points
+    pages.filters |= {"points": _points, "breakable": _breakable}
     shared: dict[str, Any] = {"graded": graded, "marks": MARKS, "safe_name": safe_name}
     student = pages.get_template("student.html")
     for row in graded.rows:
         _write(out / "students" / f"{safe_name(row.name)}.html", student.render(row=row, **shared))
     tallies = [tally(graded, task) for task in graded.exercises]
-    _write(out / "class.html", pages.get_template("class.html").render(tallies=tallies, **shared))
+    totals = [graded.total(row) for row in graded.rows]
+    remarked = [(row, remarks) for row in graded.rows if (remarks := remarks_on(row))]
+    whole = pages.get_template("class.html").render(
+        tallies=tallies, middle=median(totals), remarked=remarked, **shared
+    )
+    _write(out / "class.html", whole)
     # A spreadsheet knows Unicode by the mark in front.
     _write(out / "grades.csv", "\ufeff" + grades_csv(graded))
 
@@ -90,19 +109,30 @@ def grades_csv(graded: Class) -> str:
 def remarks_on(row: Row) -> list[str]:
     """The remarks on a student's files, then those on the answers with the exercise's name in front."""
     found = [f"{name}: {remark}" for name, answer in row.answers.items() for remark in answer.remarks]
-    return [*row.remarks, *found]
+    return [*row.remarks, *row.alike, *found]
 
 
 def tally(graded: Class, task: Exercise) -> Tally:
     """How the class did at an exercise, and the misconceptions that it shows, the most frequent first."""
-    answers = [row.answers[task.name] for row in graded.rows if task.name in row.answers]
     because = {wrong.name: wrong.because for wrong in task.misconceptions}
-    statuses = Counter(answer.status for answer in answers)
-    shown = Counter(answer.misconception for answer in answers if answer.status == NOT_YET)
-    bars = [Bar(name, because[name], count) for name, count in shown.most_common() if name in because]
-    others = sum(count for name, count in shown.items() if name not in because)
-    if others:
-        bars.append(Bar("something else", "their own reports say what.", others))
+    handed_in = [row for row in graded.rows if task.name in row.answers]
+    statuses = Counter(row.answers[task.name].status for row in handed_in)
+    wrong: dict[str, list[Row]] = defaultdict(list)
+    for row in handed_in:
+        answer = row.answers[task.name]
+        if answer.status == NOT_YET:
+            wrong[answer.misconception if answer.misconception in because else OTHER].append(row)
+    # What has no name comes last, however frequent it is.
+    order = sorted(wrong, key=lambda name: (name == OTHER, -len(wrong[name])))
+    bars = [
+        Bar(
+            name,
+            because.get(name, "the students' reports say what."),
+            wrong[name],
+            min((row.answers[task.name].source.strip() for row in wrong[name]), key=len),
+        )
+        for name in order
+    ]
     return Tally(task, statuses[RIGHT], statuses[RIGHT] + statuses[NOT_YET], len(graded.rows), bars)
 
 
@@ -114,6 +144,11 @@ def _harmless(text: str) -> str:
 
 def _points(number: float) -> str:
     return f"{number:g}"
+
+
+def _breakable(name: str) -> Markup:
+    """An exercise's name, which may be broken at its dot and at its underscores."""
+    return Markup(escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def _write(path: Path, text: str) -> None:

@@ -72,8 +72,9 @@ def readable_folders(data: Path) -> list[str]:
         "/System",
         "/Library",
     )
-    listed = {os.path.realpath(path) for path in (*own, *packages, *system, data) if os.path.exists(path)}
-    return sorted(listed - {"/"})
+    there = [path for path in (*own, *packages, *system, data) if os.path.exists(path)]
+    # By the names that Python knows them by, too: `.venv` may be a link.
+    return sorted({form(path) for path in there for form in (os.path.realpath, os.path.abspath)} - {"/"})
 
 
 # -------------------------------------------------------------------------------------------- system's limits

@@ -24,6 +24,8 @@ LARGEST_ZIP = 500 * 2**20  # one that lies in a folder or in another zip
 LARGEST_CLASS = 20 * 2**30  # of all files together, as a zip may hold more than it says
 MOST_FILES = 20_000
 IGNORED = {"__MACOSX", "__pycache__"}
+# What Moodle puts behind a name and a number in a folder's name.
+MOODLE = re.compile(r"_assignsubmission_[a-z]+_?$")
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _students(files: Sequence[File]) -> Iterator[Student]:
         if len(file.path) == 1:
             alone[_rest(file.path[0]) or _stem(file.path[0])].append(file)
         else:
-            folders[file.path[0]].append(file)
+            folders[MOODLE.sub("", file.path[0]) or file.path[0]].append(file)
     for name, theirs in alone.items():
         if name in folders:
             folders[name] += theirs

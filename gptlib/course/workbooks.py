@@ -2,6 +2,7 @@
 
 work/03_attention.ipynb           the reader's
 work/.course/03_attention.ipynb   the course's version that it came from, byte for byte
+work/.course/03_attention.before.ipynb   the one before that, should JupyterLab write an old copy over the new one
 work/backups/03_attention.….ipynb what an update found there, byte for byte
 
 An update looks at three versions of each cell: the one that the reader's came from, the reader's, and the
@@ -140,21 +141,46 @@ def _update_one(notebook: Path, workbook: Path, base: Path) -> Done:
         return Done(workbook, "set aside", f"{sentence}{_name(aside)}; a fresh copy stands in its place")
 
     kept = base.read_bytes() if base.is_file() else b""
-    old = parse(kept)
-    merged, changes = merge(with_ids(old) if old else None, mine, theirs)
+    merged, changes = merge(_origin(mine, base, kept), mine, theirs)
     if found == kept or merged == theirs:
         new = contents
     else:
         new = serialize(merged)
     if new == found or merged == mine:
-        _write(base, contents)
+        _write_base(base, kept, contents)
         return Done(workbook, "current", f"{_name(workbook)} is up to date")
     backup = _keep(workbook.parent / "backups", workbook.stem, ".ipynb", found)
     _replace(workbook, found, new)
     # The base last: with the old one the same update, done again, gives the same workbook.
-    _write(base, contents)
+    _write_base(base, kept, contents)
     sentence = f"{_name(workbook)} is updated: {changes}. As it was: {_name(backup.parent)}/{backup.name}"
     return Done(workbook, "updated", sentence)
+
+
+def _origin(mine: Notebook, base: Path, kept: bytes) -> Notebook | None:
+    """The version of the course that the reader's notebook came from: of the last two the one that more of
+    its cells are from. It is the older one after JupyterLab saved what it had open over an updated file.
+    """
+    versions = [parse(kept)]
+    if _before(base).is_file():
+        versions.append(parse(_before(base).read_bytes()))
+    texts = {cell.get("id"): _text(cell) for cell in mine["cells"]}
+    candidates = [with_ids(version) for version in versions if version]
+    return max(
+        candidates,
+        key=lambda version: sum(texts.get(cell["id"]) == _text(cell) for cell in version["cells"]),
+        default=None,
+    )
+
+
+def _before(base: Path) -> Path:
+    return base.with_suffix(".before.ipynb")
+
+
+def _write_base(base: Path, kept: bytes, contents: bytes) -> None:
+    if kept and kept != contents:
+        _write(_before(base), kept)
+    _write(base, contents)
 
 
 # ----------------------------------------------------------------------------------------------- the merging

@@ -1,13 +1,15 @@
-"""The browser that the tests here drive."""
+"""The browser that the tests here drive, and what all of them ask of a page."""
 
 import os
+from contextlib import ExitStack
 
 import pytest
-from driver import find_chromium
+from driver import browser_page, errors, find_chromium, notebook_page, started, watched
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser for the tests of one file; each page that it opens knows of no other."""
     path = find_chromium()
     if path is None and os.environ.get("CI"):
         pytest.fail("no Chromium is installed, and in CI its absence is a failure: apt-get install chromium")
@@ -15,4 +17,46 @@ def chromium() -> str:
         pytest.skip(
             "no Chromium is installed, so nothing was tried in a browser (Debian: apt-get install chromium)"
         )
-    return path
+    with started(path) as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(chromium, tmp_path):
+    """Give it an explorer, or the address of one's file, and it gives a page that shows it without a kernel.
+
+    On it nothing may go wrong, and nothing be asked for elsewhere.
+    """
+    with browser_page(chromium, 1200, 1000) as (page, beyond):
+        problems = watched(page)
+
+        def shown(explorer):
+            if not isinstance(explorer, str):
+                explorer.to_html(tmp_path / "explorer.html")
+                explorer = (tmp_path / "explorer.html").as_uri()
+            page.goto(explorer)
+            page.locator(".gptlib h2").first.wait_for()
+            return page
+
+        yield shown
+        assert problems == [] and beyond == []
+
+
+@pytest.fixture
+def run(chromium, tmp_path):
+    """Give it the code of cells, and it gives the page of a JupyterLab that has run them.
+
+    There nothing may go wrong, and nothing be asked for elsewhere.
+    """
+    with ExitStack() as stack:
+        seen = []
+
+        def ran(*code):
+            page, beyond = stack.enter_context(notebook_page(chromium, tmp_path, list(code)))
+            seen.append((page, beyond, watched(page)))
+            page.locator(".gptlib h2").first.wait_for(timeout=30_000)
+            return page
+
+        yield ran
+        for page, beyond, problems in seen:
+            assert errors(page) == [] and problems == [] and beyond == []

@@ -12,12 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from notebooks.execute import KERNELSPEC
 
@@ -109,8 +110,19 @@ def jupyterlab(folder: Path, scratch: Path) -> Iterator[str]:
 
 
 @contextmanager
-def browser_page(chromium: str, width: int = 1500, height: int = 1200) -> Iterator[tuple[Page, list[str]]]:
-    """A page of a fresh headless Chromium, and a list that fills with what it asks for elsewhere."""
+def started(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def browser_page(
+    chromium: str | Browser, width: int = 1500, height: int = 1200
+) -> Iterator[tuple[Page, list[str]]]:
+    """A page of a Chromium that knows of no other, and a list that fills with what it asks for elsewhere."""
     beyond: list[str] = []
 
     def note(address: str) -> None:
@@ -118,8 +130,8 @@ def browser_page(chromium: str, width: int = 1500, height: int = 1200) -> Iterat
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in HERE:
             beyond.append(address)
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
+    with ExitStack() as stack:
+        browser = stack.enter_context(started(chromium)) if isinstance(chromium, str) else chromium
         context = browser.new_context(viewport={"width": width, "height": height})
         context.on("request", lambda request: note(request.url))
         page = context.new_page()
@@ -128,12 +140,29 @@ def browser_page(chromium: str, width: int = 1500, height: int = 1200) -> Iterat
             yield page, beyond
         finally:
             context.close()
-            browser.close()
+
+
+def watched(page: Page) -> list[str]:
+    """A list that fills with what goes wrong on the page."""
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    return problems
+
+
+def assert_readable(page: Page) -> None:
+    """In light on a phone and in dark on a screen: axe finds nothing, and nothing is cut off at the side."""
+    for scheme, width in (("light", 360), ("dark", 1400)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        results = Axe().run(page, context=".gptlib")
+        assert results.violations_count == 0, results.generate_report()
 
 
 @contextmanager
 def notebook_page(
-    chromium: str, folder: Path, code: list[str], width: int = 1200, height: int = 900
+    chromium: str | Browser, folder: Path, code: list[str], width: int = 1200, height: int = 900
 ) -> Iterator[tuple[Page, list[str]]]:
     """A JupyterLab with a notebook of these cells, run; and a list that fills with its calls elsewhere."""
     (folder / "notebooks").mkdir()

@@ -1,9 +1,5 @@
 """The byte-pair explorer in a browser: as a file without a kernel, and in JupyterLab."""
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-from driver import browser_page, notebook_page
-
 from gptlib import load_pretrained
 from gptlib.viz.explorers.bpe import BPEExplorer
 
@@ -26,92 +22,62 @@ def expected(explorer: BPEExplorer) -> list[list[str]]:
     return [[text, str(i), piece.hex(" ")] for text, i, piece in zip(texts, ids, pieces, strict=True)]
 
 
-@pytest.fixture
-def file(tmp_path):
+def test_a_file_steps_through_without_a_kernel(show):
     explorer = BPEExplorer(TOKENIZER, TEXT)
-    explorer.to_html(tmp_path / "bpe.html")
-    return explorer, f"file://{tmp_path / 'bpe.html'}"
+    page, last = show(explorer), explorer.step
+    track = page.get_by_label("Merges done")
+    assert rows(page) == expected(explorer)
+    assert page.get_by_text(f"{len(TOKENIZER.encode(TEXT))} tokens at the end").is_visible()
 
-
-def test_a_file_steps_through_without_a_kernel(chromium, file):
-    explorer, address = file
-    last = explorer.step
-    with browser_page(chromium) as (page, beyond):
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto(address)
-        track = page.get_by_label("Merges done")
+    page.get_by_role("button", name="First").click()
+    assert page.locator(".merge").inner_text() == "Before the first merge: each byte is a piece."
+    track.focus()
+    for step in range(last + 1):  # forwards with the keyboard
+        explorer.step = step
         assert rows(page) == expected(explorer)
-        assert page.get_by_text(f"{len(TOKENIZER.encode(TEXT))} tokens at the end").is_visible()
+        highlighted = page.locator(".piece.made").all_inner_texts()
+        assert len(set(highlighted)) == (step > 0)
+        if step:
+            assert f"merge {step} of {last}" in page.locator(".merge").inner_text()
+            assert page.locator(".merge .made").inner_text() == highlighted[0]
+        page.keyboard.press("ArrowRight")
+    for step in reversed(range(last)):  # backwards with the mouse
+        page.get_by_role("button", name="Previous").click()
+        explorer.step = step
+        assert rows(page) == expected(explorer)
+    page.get_by_role("button", name="Previous").press("Enter")  # there is nothing before the bytes
+    assert track.input_value() == "0"
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    assert track.input_value() == str(last)
 
-        page.get_by_role("button", name="First").click()
-        assert page.locator(".merge").inner_text() == "Before the first merge: each byte is a piece."
-        track.focus()
-        for step in range(last + 1):  # forwards with the keyboard
-            explorer.step = step
-            assert rows(page) == expected(explorer)
-            highlighted = page.locator(".piece.made").all_inner_texts()
-            assert len(set(highlighted)) == (step > 0)
-            if step:
-                assert f"merge {step} of {last}" in page.locator(".merge").inner_text()
-                assert page.locator(".merge .made").inner_text() == highlighted[0]
-            page.keyboard.press("ArrowRight")
-        for step in reversed(range(last)):  # backwards with the mouse
-            page.get_by_role("button", name="Previous").click()
-            explorer.step = step
-            assert rows(page) == expected(explorer)
-        page.get_by_role("button", name="Previous").press("Enter")  # there is nothing before the bytes
-        assert track.input_value() == "0"
-        page.keyboard.press("Tab")
-        page.keyboard.press("End")
-        assert track.input_value() == str(last)
-
-        box = page.get_by_label("Your text")
-        assert box.input_value() == TEXT and not box.is_editable()
-        assert page.get_by_text("There is no kernel here").is_visible()
-        assert page.title() == BPEExplorer.title and page.locator("img").count() == 0  # text is no markup
-        assert problems == [] and beyond == []
+    box = page.get_by_label("Your text")
+    assert box.input_value() == TEXT and not box.is_editable()
+    assert page.get_by_text("There is no kernel here").is_visible()
+    assert page.title() == BPEExplorer.title and page.locator("img").count() == 0  # text is no markup
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everyone_can_read_it(chromium, file, scheme):
-    with browser_page(chromium) as (page, _):
-        page.emulate_media(color_scheme=scheme)
-        for width in (360, 1400):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(file[1])
-            page.get_by_role("button", name="Previous").click()
-            results = Axe().run(page, context=".gptlib")
-            assert results.violations_count == 0, results.generate_report()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_jupyterlab(chromium, tmp_path):
-    code = [
-        "from gptlib import load_pretrained\nfrom gptlib.viz.explorers.bpe import BPEExplorer\n"
+def test_jupyterlab(run):
+    page = run(
+        "from gptlib import load_pretrained\nfrom gptlib.viz import BPEExplorer\n"
         "explorer = BPEExplorer(load_pretrained('storyteller')[1], 'low lower')\nexplorer"
+    )
+    box = page.get_by_label("Your text")
+    box.fill("a café")
+    count = page.locator(".bpe .counts")
+    count.get_by_text("7 bytes").wait_for()
+    assert [row[2] for row in rows(page)] == [
+        TOKENIZER.token_bytes(token).hex(" ") for token in TOKENIZER.encode("a café")
     ]
-    with notebook_page(chromium, tmp_path, code) as (page, beyond):
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        box = page.get_by_label("Your text")
-        box.wait_for(timeout=30_000)
-        box.fill("a café")
-        count = page.locator(".bpe .counts")
-        count.get_by_text("7 bytes").wait_for()
-        assert [row[2] for row in rows(page)] == [
-            TOKENIZER.token_bytes(token).hex(" ") for token in TOKENIZER.encode("a café")
-        ]
-        box.press_sequentially("s")  # by keyboard, where the reader left off
-        count.get_by_text("8 bytes").wait_for()
-        page.get_by_role("button", name="First").click()
-        page.locator(".merge", has_text="Before the first merge").wait_for()
-        page.get_by_label("Merges done").press("ArrowRight")  # JupyterLab's own arrow keys stay out of it
-        page.locator(".merge", has_text="merge 1 of").wait_for()
-        box.fill("")
-        page.get_by_text("Text is empty; type at least one character").wait_for()
-        assert "8 bytes" in count.inner_text()  # the last good answer stays
-        box.fill("the old kite")
-        count.get_by_text("12 bytes").wait_for()
-        assert page.locator(".bpe .problem").is_hidden() and beyond == [] and problems == []
+    box.press_sequentially("s")  # by keyboard, where the reader left off
+    count.get_by_text("8 bytes").wait_for()
+    page.get_by_role("button", name="First").click()
+    page.locator(".merge", has_text="Before the first merge").wait_for()
+    page.get_by_label("Merges done").press("ArrowRight")  # JupyterLab's own arrow keys stay out of it
+    page.locator(".merge", has_text="merge 1 of").wait_for()
+    box.fill("")
+    page.get_by_text("Text is empty; type at least one character").wait_for()
+    assert "8 bytes" in count.inner_text()  # the last good answer stays
+    box.fill("the old kite")
+    count.get_by_text("12 bytes").wait_for()
+    assert page.locator(".bpe .problem").is_hidden()

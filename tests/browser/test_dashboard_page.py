@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from driver import browser_page, errors, notebook_page
+from driver import KERNEL_STATUS
 
 from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained
 from gptlib.corpora import TokenFile
@@ -26,13 +25,6 @@ def file(tmp_path_factory):
     return dashboard, f"file://{path}"
 
 
-def watched(page):
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    return problems
-
-
 def large_pattern(page):
     """The pixels of the large pattern's lower triangle, row by row."""
     pixels = page.eval_on_selector(
@@ -43,82 +35,59 @@ def large_pattern(page):
     return np.array(pixels).reshape(size, size)[np.tril_indices(size)]
 
 
-def test_a_file_scrubs_without_a_kernel(chromium, file):
+def test_a_file_scrubs_without_a_kernel(show, file):
     dashboard, address = file
-    answer = dashboard.answer
-    with browser_page(chromium) as (page, beyond):
-        problems = watched(page)
-        page.goto(address)
-        knob = page.get_by_role("slider", name="snapshot")
-        seen = []
-        knob.press("Home")
-        for at, step in enumerate(answer["steps"]):
-            assert knob.get_attribute("aria-valuetext") == f"step {step:,}"
-            assert page.locator("blockquote").inner_text() == answer["samples"][at]
-            seen.append(large_pattern(page))
-            knob.press("ArrowRight")
-        shown = dashboard.layer * answer["n_heads"] + dashboard.head
-        coded = np.frombuffer(answer["attention"], np.uint8).reshape(len(seen), 16, -1)[:, shown]
-        pairs = set(zip(coded.flatten().tolist(), np.concatenate(seen).tolist(), strict=True))
-        assert len(pairs) == len(np.unique(coded)) > 100  # one colour for each byte, in every snapshot
-        for _ in range(3):
-            knob.press("ArrowLeft")
-        assert knob.input_value() == "8"
-        assert page.locator(".key.training b").inner_text() == answer["readings"][8]["training"]
+    page, answer = show(address), dashboard.answer
+    knob = page.get_by_role("slider", name="snapshot")
+    seen = []
+    knob.press("Home")
+    for at, step in enumerate(answer["steps"]):
+        assert knob.get_attribute("aria-valuetext") == f"step {step:,}"
+        assert page.locator("blockquote").inner_text() == answer["samples"][at]
+        seen.append(large_pattern(page))
+        knob.press("ArrowRight")
+    shown = dashboard.layer * answer["n_heads"] + dashboard.head
+    coded = np.frombuffer(answer["attention"], np.uint8).reshape(len(seen), 16, -1)[:, shown]
+    pairs = set(zip(coded.flatten().tolist(), np.concatenate(seen).tolist(), strict=True))
+    assert len(pairs) == len(np.unique(coded)) > 100  # one colour for each byte, in every snapshot
+    for _ in range(3):
+        knob.press("ArrowLeft")
+    assert knob.input_value() == "8"
+    assert page.locator(".key.training b").inner_text() == answer["readings"][8]["training"]
 
-        box = page.locator(".plot").bounding_box()
-        page.mouse.move(box["x"] + 2, box["y"] + 50)
-        page.mouse.down()
-        assert knob.get_attribute("aria-valuetext") == "step 0"
-        page.mouse.move(box["x"] + box["width"] + 40, box["y"] + 80)
-        page.mouse.up()
-        page.mouse.move(box["x"] + 2, box["y"] + 50)  # let go
-        assert (seen[-1] == large_pattern(page)).all()
-        assert knob.get_attribute("aria-valuetext") == f"step {answer['steps'][-1]:,}"
+    box = page.locator(".plot").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 50)
+    page.mouse.down()
+    assert knob.get_attribute("aria-valuetext") == "step 0"
+    page.mouse.move(box["x"] + box["width"] + 40, box["y"] + 80)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 2, box["y"] + 50)  # let go
+    assert (seen[-1] == large_pattern(page)).all()
+    assert knob.get_attribute("aria-valuetext") == f"step {answer['steps'][-1]:,}"
 
-        head = page.get_by_role("radio", name="layer 1, head 2")
-        head.click()
-        head.press("ArrowDown")
-        assert page.get_by_role("heading", name="layer 2, head 2 reads").is_visible()
-        assert page.locator(":focus").get_attribute("title") == "layer 2, head 2"
-        tokens = page.locator(".choice button")
-        assert tokens.all_inner_texts() == answer["tokens"]
-        tokens.nth(5).click()
-        page.keyboard.press("ArrowLeft")
-        assert page.locator(".reading").inner_text().startswith(f"{answer['tokens'][4]} looks most at")
-        assert page.locator(".choice .hatched").count() == len(answer["tokens"]) - 5
-        assert page.title() == dashboard.title and page.locator("img").count() == 0  # text is no markup
-        assert MARKUP in page.locator("blockquote").inner_text()
-        assert page.locator(".run").is_hidden()  # there is nothing to start or stop
-        assert problems == [] and beyond == []
+    head = page.get_by_role("radio", name="layer 1, head 2")
+    head.click()
+    head.press("ArrowDown")
+    assert page.get_by_role("heading", name="layer 2, head 2 reads").is_visible()
+    assert page.locator(":focus").get_attribute("title") == "layer 2, head 2"
+    tokens = page.locator(".choice button")
+    assert tokens.all_inner_texts() == answer["tokens"]
+    tokens.nth(5).click()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".reading").inner_text().startswith(f"{answer['tokens'][4]} looks most at")
+    assert page.locator(".choice .hatched").count() == len(answer["tokens"]) - 5
+    assert page.title() == dashboard.title and page.locator("img").count() == 0  # text is no markup
+    assert MARKUP in page.locator("blockquote").inner_text()
+    assert page.locator(".run").is_hidden()  # there is nothing to start or stop
 
 
-def test_a_file_of_a_run_says_why_it_cannot_go_on(chromium, tmp_path):
+def test_a_file_of_a_run_says_why_it_cannot_go_on(show):
     data = TokenFile.from_tokens([0, *range(1, 20), 0])
     model = GPT(GPTConfig(20, 8, n_layers=1, n_heads=2, d_model=8))
-    dashboard = TrainingDashboard(model, data, None, TrainConfig(3, 1, 4))
-    dashboard.to_html(tmp_path / "run.html")
-    with browser_page(chromium) as (page, _):
-        problems = watched(page)
-        page.goto(f"file://{tmp_path / 'run.html'}")
-        assert "a file has no kernel to train with" in page.locator(".run").inner_text()
-        for name in ("Start", "Stop"):
-            assert page.get_by_role("button", name=name, exact=True).is_disabled()
-        assert problems == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everyone_can_read_it(chromium, file, scheme):
-    with browser_page(chromium) as (page, _):
-        page.emulate_media(color_scheme=scheme)
-        for width in (360, 1400):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(file[1])
-            for at in ("Home", "End"):
-                page.get_by_role("slider", name="snapshot").press(at)
-                results = Axe().run(page, context=".gptlib")
-                assert results.violations_count == 0, results.generate_report()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page = show(TrainingDashboard(model, data, None, TrainConfig(3, 1, 4)))
+    assert "there is no kernel to train with" in page.locator(".run").inner_text()
+    for name in ("Start", "Stop"):
+        assert page.get_by_role("button", name=name, exact=True).is_disabled()
 
 
 SETUP = """
@@ -137,30 +106,37 @@ dashboard
 """
 
 
-def test_jupyterlab(chromium, tmp_path):
-    with notebook_page(chromium, tmp_path, [SETUP.strip()]) as (page, beyond):
-        problems = watched(page)
-        top = page.locator(".gptlib.dashboard .run")
-        button = {
-            name: page.get_by_role("button", name=name, exact=True)
-            for name in ("Start", "Pause", "Go on", "Stop")
-        }
-        button["Start"].click()
-        button["Pause"].wait_for()
-        page.locator(".key.validation b", has_text=".").wait_for()  # it has come to step 50
-        page.locator(".run", has_text="tokens per second").wait_for()
-        button["Pause"].press("Enter")
-        button["Go on"].wait_for()
-        step = top.inner_text().split(" of ")[0]
-        assert step.startswith("Paused step") and page.locator("blockquote").inner_text()
-        knob = page.get_by_role("slider", name="snapshot")
-        knob.press("Home")
-        assert knob.get_attribute("aria-valuetext") == "step 0"
+def test_jupyterlab(run):
+    page = run(SETUP.strip(), "dashboard.model.float();")
+    top = page.locator(".gptlib.dashboard .run")
+    button = {
+        name: page.get_by_role("button", name=name, exact=True)
+        for name in ("Start", "Pause", "Go on", "Stop")
+    }
+    button["Start"].click()
+    button["Pause"].wait_for()
+    page.locator(".key.validation b", has_text=".").wait_for()  # it has come to step 50
+    page.locator(".run", has_text="tokens per second").wait_for()
+    button["Pause"].press("Enter")
+    button["Go on"].wait_for()
+    step = top.inner_text().split(" of ")[0]
+    assert step.startswith("Paused step") and page.locator("blockquote").inner_text()
+    knob = page.get_by_role("slider", name="snapshot")
+    knob.press("Home")
+    assert knob.get_attribute("aria-valuetext") == "step 0"
+    for dtype, told in (("double", "model's parameters are not those in training"), ("float", "")):
+        page.locator(".jp-CodeCell .cm-content").nth(1).click()
+        page.keyboard.press("Control+a")
+        page.keyboard.type(f"dashboard.model.{dtype}();")
+        page.keyboard.press("Shift+Enter")
+        page.locator(KERNEL_STATUS, has_text="| Idle").wait_for()
         button["Go on"].click()
-        button["Pause"].wait_for()
-        page.wait_for_timeout(1000)
-        assert knob.get_attribute("aria-valuetext") == "step 0"  # training does not take the reader along
-        button["Stop"].click()
-        page.locator(".run", has_text="Stopped").wait_for()
-        assert button["Stop"].is_disabled() and top.inner_text().split(" of ")[0] != step
-        assert errors(page) == [] and problems == [] and beyond == []
+        if told:
+            page.locator(".dashboard > .problem", has_text=told).wait_for()
+    button["Pause"].wait_for()
+    assert page.locator(".dashboard > .problem").first.is_hidden()
+    page.wait_for_timeout(1000)
+    assert knob.get_attribute("aria-valuetext") == "step 0"  # training does not take the reader along
+    button["Stop"].click()
+    page.locator(".run", has_text="Stopped").wait_for()
+    assert button["Stop"].is_disabled() and top.inner_text().split(" of ")[0] != step

@@ -5,8 +5,7 @@ import base64
 import numpy as np
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
-from driver import browser_page, notebook_page
+from driver import browser_page
 
 from gptlib import load_pretrained
 from gptlib.generation import next_token_distribution
@@ -58,12 +57,6 @@ def walked(storyteller):
     return explorer
 
 
-@pytest.fixture
-def file(walked, tmp_path):
-    walked.to_html(tmp_path / "walked.html")
-    return f"file://{tmp_path / 'walked.html'}"
-
-
 def shown_dice(page) -> list[tuple[str, float]]:
     """Each bar's token and its probability for the dice, to six digits."""
     bars = page.locator("button.bar").all()
@@ -84,16 +77,9 @@ def text_of(page) -> str:
     return "".join(page.locator(".read button").all_text_contents())
 
 
-def watched(page) -> list[str]:
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    return problems
-
-
 def test_the_pages_dice_are_gptlibs(chromium, walked):
     generator = torch.Generator().manual_seed(0)
-    real = walked._logits([*walked._start(walked.prompt), *walked.path])
+    real = walked._logits([*walked._start, *walked.path])
     logits = [
         *real[[0, 4, -1]],
         torch.tensor([0.5, 0.25, 0.125, 0.125]).log(),
@@ -123,160 +109,133 @@ def test_the_pages_dice_are_gptlibs(chromium, walked):
         assert torch.allclose(found, expected, atol=3e-6)
 
 
-def test_a_file_keeps_the_tree_and_its_dice(chromium, walked, file):
-    story = walked.path
-    with browser_page(chromium) as (page, beyond):
-        problems = watched(page)
-        page.goto(file)
-        assert text_of(page) == walked.text.replace("\n", "↵")
-        assert shown_dice(page) == dice_of(walked)
+def test_a_file_keeps_the_tree_and_its_dice(show, walked):
+    page, story = show(walked), walked.path
+    assert text_of(page) == walked.text.replace("\n", "↵")
+    assert shown_dice(page) == dice_of(walked)
 
-        walked.temperature, walked.top_k, walked.top_p = 1.5, 8, 0.85
-        page.get_by_label("temperature").fill("1.5")
-        page.get_by_label("top-k").fill("3")  # the slider goes by powers of two
-        page.get_by_label("top-p").fill("0.85")
-        assert shown_dice(page) == dice_of(walked)
-        assert " of 2,048 tokens" in page.locator(".next h2").inner_text()
-        times = sorted(page.evaluate(MOVES))
-        print(f"from a slider's move to new bars: 95th percentile {times[56]:.1f} ms")
-        assert times[56] < 100
-        page.get_by_label("temperature").fill("1.5")
+    walked.temperature, walked.top_k, walked.top_p = 1.5, 8, 0.85
+    page.get_by_label("temperature").fill("1.5")
+    page.get_by_label("top-k").fill("3")  # the slider goes by powers of two
+    page.get_by_label("top-p").fill("0.85")
+    assert shown_dice(page) == dice_of(walked)
+    assert " of 2,048 tokens" in page.locator(".next h2").inner_text()
+    times = sorted(page.evaluate(MOVES))
+    print(f"from a slider's move to new bars: 95th percentile {times[56]:.1f} ms")
+    assert times[56] < 100
+    page.get_by_label("temperature").fill("1.5")
 
-        page.locator(".read button").nth(-2).click()  # a step back
-        walked.path = story[:-1]
-        assert shown_dice(page) == dice_of(walked)
-        page.locator(".chip.left").last.click()  # the road that goes on from here
-        assert text_of(page) == walked.prompt + walked.tokenizer.decode(story)
-        left = walked.tree[0]
-        parting = next(token for token, taken in zip(left, story, strict=False) if token != taken)
-        page.locator(".chip.left", has_text=readable(walked.tokenizer.pieces([parting])[0])).click()
-        assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
-        walked.path = left
-        assert shown_dice(page) == dice_of(walked)
-        page.locator(".chip:not(.taken):not(.left)").last.click()
-        assert "to take a new one needs a kernel" in page.locator(".note").inner_text()
-        assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
-        for name in ("Sample a token", "Sample a sentence", "Start here"):
-            assert page.get_by_role("button", name=name).is_disabled()
-        assert problems == [] and beyond == []
+    page.locator(".read button").nth(-2).click()  # a step back
+    walked.path = story[:-1]
+    assert shown_dice(page) == dice_of(walked)
+    page.locator(".chip.left").last.click()  # the road that goes on from here
+    assert text_of(page) == walked.prompt + walked.tokenizer.decode(story)
+    left = walked.tree[0]
+    parting = next(token for token, taken in zip(left, story, strict=False) if token != taken)
+    page.locator(".chip.left", has_text=readable(walked.tokenizer.pieces([parting])[0])).click()
+    assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
+    walked.path = left
+    assert shown_dice(page) == dice_of(walked)
+    page.locator(".chip:not(.taken):not(.left)").last.click()
+    assert "to take a new one needs a kernel" in page.locator(".note").inner_text()
+    assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
+    for name in ("Sample a token", "Sample a sentence", "Start here"):
+        assert page.get_by_role("button", name=name).is_disabled()
 
 
-def test_a_file_by_keyboard(chromium, walked, file):
-    surprise = walked.answer["prompt"][-1]["nats"]
-    with browser_page(chromium) as (page, _):
-        page.goto(file)
-        read = page.locator(".read button")
-        read.last.focus()
-        page.keyboard.press("Home")
-        for _ in range(len(walked.answer["prompt"]) - 1):
-            page.keyboard.press("ArrowRight")
-        assert f"{surprise:.3f} nats" in page.locator(".read + p").inner_text()
+def test_a_file_by_keyboard(show, walked):
+    page, surprise = show(walked), walked.answer["prompt"][-1]["nats"]
+    read = page.locator(".read button")
+    read.last.focus()
+    page.keyboard.press("Home")
+    for _ in range(len(walked.answer["prompt"]) - 1):
         page.keyboard.press("ArrowRight")
-        page.keyboard.press("Enter")  # back to the first token that was taken
-        assert read.count() == len(walked.answer["prompt"]) + 1
+    assert f"{surprise:.3f} nats" in page.locator(".read + p").inner_text()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")  # back to the first token that was taken
+    assert read.count() == len(walked.answer["prompt"]) + 1
 
-        chips = page.locator(".chip")
-        page.locator(".chip.here").focus()
-        page.keyboard.press("End")
-        for _ in range(2):
-            page.keyboard.press("ArrowDown")
-        assert page.evaluate("document.activeElement.title").startswith("Step 2")
-        page.keyboard.press("Home")
-        page.keyboard.press("Enter")
-        assert read.count() == len(walked.answer["prompt"])
-        assert page.evaluate("document.activeElement.classList.contains('here')")  # the focus is kept
-        assert chips.first.get_attribute("tabindex") == "0"
+    chips = page.locator(".chip")
+    page.locator(".chip.here").focus()
+    page.keyboard.press("End")
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.title").startswith("Step 2")
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    assert read.count() == len(walked.answer["prompt"])
+    assert page.evaluate("document.activeElement.classList.contains('here')")  # the focus is kept
+    assert chips.first.get_attribute("tabindex") == "0"
 
-        page.locator("button.bar").first.focus()
-        page.keyboard.press("PageDown")
-        assert page.evaluate("document.activeElement.parentElement.nextSibling") is None
-        page.keyboard.press("Enter")
-        assert "needs a kernel" in page.locator(".note").inner_text()
-        page.get_by_label("temperature").focus()
-        page.keyboard.press("Home")
-        assert "among 1 of 2,048 tokens" in page.locator(".next h2").inner_text()
-        assert page.locator("button.bar.out").count() == 11
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everyone_can_read_it(chromium, file, scheme):
-    with browser_page(chromium) as (page, _):
-        page.emulate_media(color_scheme=scheme)
-        for width in (360, 1400):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(file)
-            page.get_by_label("top-k").fill("2")
-            results = Axe().run(page, context=".gptlib")
-            assert results.violations_count == 0, results.generate_report()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("button.bar").first.focus()
+    page.keyboard.press("PageDown")
+    assert page.evaluate("document.activeElement.parentElement.nextSibling") is None
+    page.keyboard.press("Enter")
+    assert "needs a kernel" in page.locator(".note").inner_text()
+    page.get_by_label("temperature").focus()
+    page.keyboard.press("Home")
+    assert "among 1 of 2,048 tokens" in page.locator(".next h2").inner_text()
+    assert page.locator("button.bar.out").count() == 11
 
 
-def test_tokens_are_text(chromium, tmp_path):
+def test_tokens_are_text(show):
     tokenizer = CharacterTokenizer("ab", special_tokens=("<|endoftext|>", MARKUP))
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=4, context_length=6, n_layers=1, n_heads=1, d_model=8))
     explorer = GenerationExplorer(model, tokenizer, "ab")
     explorer.path = [tokenizer.special_tokens[MARKUP]] * 3
-    explorer.to_html(tmp_path / "markup.html")
-    with browser_page(chromium) as (page, beyond):
-        problems = watched(page)
-        page.goto(f"file://{tmp_path / 'markup.html'}")
-        assert text_of(page) == "ab" + 3 * MARKUP
-        assert "The context is full" in page.locator(".note").inner_text()
-        assert page.locator("button.bar").count() == 0
-        assert page.title() == GenerationExplorer.title and page.locator("img").count() == 0
-        assert problems == [] and beyond == []
+    page = show(explorer)
+    assert text_of(page) == "ab" + 3 * MARKUP
+    assert "The context is full" in page.locator(".note").inner_text()
+    assert page.locator("button.bar").count() == 0
+    assert page.title() == GenerationExplorer.title and page.locator("img").count() == 0
 
 
-def test_jupyterlab(chromium, tmp_path, storyteller):
-    code = [
-        "from gptlib import load_pretrained\n"
-        "from gptlib.viz.explorers.generation import GenerationExplorer\n"
+def test_jupyterlab(run, storyteller):
+    page = run(
+        "from gptlib import load_pretrained\nfrom gptlib.viz import GenerationExplorer\n"
         f"explorer = GenerationExplorer(*load_pretrained('storyteller'), {PROMPT!r})\nexplorer"
-    ]
+    )
     expected = GenerationExplorer(*storyteller, PROMPT)
-    with notebook_page(chromium, tmp_path, code) as (page, beyond):
-        problems = watched(page)
-        read = page.locator(".read button")
-        read.first.wait_for(timeout=30_000)
-        n_prompt = read.count()
+    read = page.locator(".read button")
+    n_prompt = read.count()
 
-        def wait_for(explorer: GenerationExplorer) -> None:
-            n = n_prompt + len(explorer.path)
-            page.wait_for_function("n => document.querySelectorAll('.read button').length === n", arg=n)
-            assert text_of(page) == explorer.text.replace("\n", "↵")
-            assert shown_dice(page) == dice_of(explorer)
+    def wait_for(explorer: GenerationExplorer) -> None:
+        n = n_prompt + len(explorer.path)
+        page.wait_for_function("n => document.querySelectorAll('.read button').length === n", arg=n)
+        assert text_of(page) == explorer.text.replace("\n", "↵")
+        assert shown_dice(page) == dice_of(explorer)
 
-        wait_for(expected)
-        page.get_by_label("temperature").fill("0.5")
-        page.get_by_role("button", name="Sample a sentence").click()  # in the kernel, with that temperature
-        expected.temperature = 0.5
-        expected.sample()
-        wait_for(expected)
+    wait_for(expected)
+    page.get_by_label("temperature").fill("0.5")
+    page.get_by_role("button", name="Sample a sentence").click()  # in the kernel, with that temperature
+    expected.temperature = 0.5
+    expected.sample()
+    wait_for(expected)
 
-        page.locator("button.bar").first.focus()
-        for _ in range(2):  # the focus stays with the bars from token to token
-            expected.path = [*expected.path, dice_token(expected)]
-            page.keyboard.press("Enter")
-            wait_for(expected)
-        road = expected.path
-        read.nth(-2).press("Enter")
-        expected.path = road[:-1]
+    page.locator("button.bar").first.focus()
+    for _ in range(2):  # the focus stays with the bars from token to token
+        expected.path = [*expected.path, dice_token(expected)]
+        page.keyboard.press("Enter")
         wait_for(expected)
-        page.locator(".chip.left").click()
-        expected.path = road
-        wait_for(expected)
+    road = expected.path
+    read.nth(-2).press("Enter")
+    expected.path = road[:-1]
+    wait_for(expected)
+    page.locator(".chip.left").click()
+    expected.path = road
+    wait_for(expected)
 
-        page.get_by_label("Prompt").fill("")
-        page.get_by_role("button", name="Start here").press("Enter")
-        page.get_by_text("Nothing yet: the model has read only the end-of-text token").wait_for()
-        page.get_by_label("Prompt").fill("word " * 300)
-        page.get_by_role("button", name="Start here").click()
-        page.get_by_text("The model reads at most 256 tokens").wait_for()
-        assert page.get_by_label("Prompt").input_value() == "word " * 300  # to be mended
-        page.get_by_role("button", name="Sample a token").click()
-        page.wait_for_function("document.querySelectorAll('.read button').length === 1")
-        assert page.locator(".generation .problem").is_hidden() and beyond == [] and problems == []
+    page.get_by_label("Prompt").fill("")
+    page.get_by_role("button", name="Start here").press("Enter")
+    page.get_by_text("Nothing yet: the model has read only the end-of-text token").wait_for()
+    page.get_by_label("Prompt").fill("word " * 300)
+    page.get_by_role("button", name="Start here").click()
+    page.get_by_text("The model reads at most 256 tokens").wait_for()
+    assert page.get_by_label("Prompt").input_value() == "word " * 300  # to be mended
+    page.get_by_role("button", name="Sample a token").click()
+    page.wait_for_function("document.querySelectorAll('.read button').length === 1")
+    assert page.locator(".generation .problem").is_hidden()
 
 
 def dice_token(explorer: GenerationExplorer) -> int:

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from driver import browser_page
 
 from gptlib import Storyworld, load_pretrained
 from gptlib.pretrained import load_snapshots, training_log
@@ -62,16 +61,11 @@ def storyteller():
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
-def test_picture(chromium, storyteller, tmp_path, name):
+def test_picture(show, storyteller, tmp_path, name):
     folder = Path(os.environ.get("GPTLIB_PICTURES", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
-    EXPLORERS[name](*storyteller).to_html(tmp_path / "page.html")
-    with browser_page(chromium, 1100, 800) as (page, beyond):
-        failures = []
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto((tmp_path / "page.html").as_uri())
-        page.locator(".gptlib h2").first.wait_for()
-        page.wait_for_timeout(300)  # transitions end
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
-        assert failures == [] and beyond == []
+    page = show(EXPLORERS[name](*storyteller))
+    page.set_viewport_size({"width": 1100, "height": 800})
+    page.wait_for_timeout(300)  # transitions end
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
     assert (folder / f"{name}.png").stat().st_size > 20_000

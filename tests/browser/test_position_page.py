@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
-from driver import browser_page, notebook_page
 from torch.nn.functional import cosine_similarity
 
 from gptlib.positions import rotate, sinusoidal_positions
@@ -38,102 +36,75 @@ def steps(page, name: str, key: str, many: int = 1) -> None:
 
 
 @pytest.fixture
-def address(tmp_path):
-    PositionExplorer(d_model=32, length=48, m=30, n=10).to_html(tmp_path / "position.html")
-    return f"file://{tmp_path / 'position.html'}"
+def page(show):
+    return show(PositionExplorer(d_model=32, length=48, m=30, n=10))
 
 
-def test_the_pages_numbers_are_gptlibs(chromium, address):
-    with browser_page(chromium) as (page, beyond):
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto(address)
-        page.get_by_text("The numbers").click()
-        waves = sinusoidal_positions(48, 32)
-        alike = cosine_similarity(waves[:, None], waves[None], dim=-1)
-        assert np.allclose(table(page, 0)[:, 2:4].reshape(-1), waves[30], atol=1e-4)
-        assert np.allclose(table(page, 0)[:, 4:].reshape(-1), waves[10], atol=1e-4)
-        assert np.allclose(table(page, 1)[:, 1], alike[0], atol=1e-4)
-        assert np.abs(colours(page, 0) - painted(waves)).max() <= 6  # the table has 256 colours
-        assert np.abs(colours(page, 1) - painted(alike)).max() <= 6
-        said = page.locator(".said")
-        assert said.inner_text() == f"Positions 30 and 10 are 20 apart: cosine {alike[30, 10]:.2f}"
+def test_the_pages_numbers_are_gptlibs(page):
+    page.get_by_text("The numbers").click()
+    waves = sinusoidal_positions(48, 32)
+    alike = cosine_similarity(waves[:, None], waves[None], dim=-1)
+    assert np.allclose(table(page, 0)[:, 2:4].reshape(-1), waves[30], atol=1e-4)
+    assert np.allclose(table(page, 0)[:, 4:].reshape(-1), waves[10], atol=1e-4)
+    assert np.allclose(table(page, 1)[:, 1], alike[0], atol=1e-4)
+    assert np.abs(colours(page, 0) - painted(waves)).max() <= 6  # the table has 256 colours
+    assert np.abs(colours(page, 1) - painted(alike)).max() <= 6
+    said = page.locator(".said")
+    assert said.inner_text() == f"Positions 30 and 10 are 20 apart: cosine {alike[30, 10]:.2f}"
 
-        page.get_by_role("radio", name="Sinusoidal").focus()
-        page.keyboard.press("ArrowRight")  # to rotary
-        steps(page, "base", "ArrowLeft", 20)  # two powers of ten
-        steps(page, "d_head", "ArrowLeft", 8)
-        steps(page, "position m", "Home")
-        steps(page, "position m", "ArrowRight", 3)
-        turned = rotate(torch.tensor([1.0, 0.0] * 8).expand(48, 16), torch.arange(48), 100.0)
-        scores = turned @ turned.T  # (query, key)
-        assert np.allclose(table(page, 0)[:, [3, 2]].reshape(-1), turned[3], atol=1e-4)  # cos, sin
-        assert np.allclose(table(page, 1)[:, 1], scores[0], atol=1e-3)
-        assert np.abs(colours(page, 1) - painted(scores / 8)).max() <= 6
-        expected = f"Query at 3, key at 10, distance −7: score {scores[3, 10]:.2f} of at most 8"
-        assert said.inner_text() == expected.replace("score -", "score −")
-        assert page.locator(".dial").count() == 6 and page.locator(".dial").first.is_visible()
-        cosines = page.locator(".dial span:last-child").all_inner_texts()
-        assert cosines[0] == "cos 0.75" and cosines[-1] == f"cos {np.cos(7 * 100 ** (-14 / 16)):.2f}"
-        assert problems == [] and beyond == []
+    page.get_by_role("radio", name="Sinusoidal").focus()
+    page.keyboard.press("ArrowRight")  # to rotary
+    steps(page, "base", "ArrowLeft", 20)  # two powers of ten
+    steps(page, "d_head", "ArrowLeft", 8)
+    steps(page, "position m", "Home")
+    steps(page, "position m", "ArrowRight", 3)
+    turned = rotate(torch.tensor([1.0, 0.0] * 8).expand(48, 16), torch.arange(48), 100.0)
+    scores = turned @ turned.T  # (query, key)
+    assert np.allclose(table(page, 0)[:, [3, 2]].reshape(-1), turned[3], atol=1e-4)  # cos, sin
+    assert np.allclose(table(page, 1)[:, 1], scores[0], atol=1e-3)
+    assert np.abs(colours(page, 1) - painted(scores / 8)).max() <= 6
+    expected = f"Query at 3, key at 10, distance −7: score {scores[3, 10]:.2f} of at most 8"
+    assert said.inner_text() == expected.replace("score -", "score −")
+    assert page.locator(".dial").count() == 6 and page.locator(".dial").first.is_visible()
+    cosines = page.locator(".dial span:last-child").all_inner_texts()
+    assert cosines[0] == "cos 0.75" and cosines[-1] == f"cos {np.cos(7 * 100 ** (-14 / 16)):.2f}"
 
 
-def test_by_mouse_and_by_keyboard(chromium, address):
-    with browser_page(chromium) as (page, _):
-        page.goto(address)
-        said = page.locator(".said")
-        grid = page.locator(".plane:has(.down)")
-        box = grid.bounding_box()
-        cell = box["width"] / 48
-        page.mouse.move(box["x"] + 5.5 * cell, box["y"] + 20.5 * cell)
-        page.mouse.down()
-        page.mouse.move(box["x"] + 8.5 * cell, box["y"] + 40.5 * cell)  # rows are m, columns are n
-        page.mouse.up()
-        page.mouse.move(box["x"], box["y"])
-        said.get_by_text("Positions 40 and 8 are 32 apart").wait_for()
-        page.get_by_label("move both together").check()
-        steps(page, "position m", "End")
-        said.get_by_text("Positions 47 and 15 are 32 apart").wait_for()
-        steps(page, "position n", "Home")
-        said.get_by_text("Positions 32 and 0 are 32 apart").wait_for()
-        steps(page, "position n", "End")  # m is at the end before n is
-        said.get_by_text("Positions 47 and 15 are 32 apart").wait_for()
-        page.get_by_label("move both together").uncheck()
-        steps(page, "length", "Home")
-        said.get_by_text("Positions 1 and 1 are 0 apart: cosine 1.00").wait_for()
-        steps(page, "d_model", "Home")
-        page.get_by_text("The first pair goes round in 6.3 positions.").wait_for()
+def test_by_mouse_and_by_keyboard(page):
+    said = page.locator(".said")
+    grid = page.locator(".plane:has(.down)")
+    box = grid.bounding_box()
+    cell = box["width"] / 48
+    page.mouse.move(box["x"] + 5.5 * cell, box["y"] + 20.5 * cell)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 8.5 * cell, box["y"] + 40.5 * cell)  # rows are m, columns are n
+    page.mouse.up()
+    page.mouse.move(box["x"], box["y"])
+    said.get_by_text("Positions 40 and 8 are 32 apart").wait_for()
+    page.get_by_label("move both together").check()
+    steps(page, "position m", "End")
+    said.get_by_text("Positions 47 and 15 are 32 apart").wait_for()
+    steps(page, "position n", "Home")
+    said.get_by_text("Positions 32 and 0 are 32 apart").wait_for()
+    steps(page, "position n", "End")  # m is at the end before n is
+    said.get_by_text("Positions 47 and 15 are 32 apart").wait_for()
+    page.get_by_label("move both together").uncheck()
+    steps(page, "length", "Home")
+    said.get_by_text("Positions 1 and 1 are 0 apart: cosine 1.00").wait_for()
+    steps(page, "d_model", "Home")
+    page.get_by_text("The first pair goes round in 6.3 positions.").wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everyone_can_read_it(chromium, address, scheme):
-    with browser_page(chromium) as (page, _):
-        page.emulate_media(color_scheme=scheme)
-        for width, kind in ((360, "Sinusoidal"), (1400, "Rotary"), (360, "Rotary")):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(address)
-            page.get_by_role("radio", name=kind).click()
-            page.get_by_text("The numbers").click()
-            page.locator(".position table").first.wait_for()
-            results = Axe().run(page, context=".gptlib")
-            assert results.violations_count == 0, results.generate_report()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_jupyterlab(chromium, tmp_path):
-    code = [
-        "from gptlib.viz.explorers.position import PositionExplorer\nfrom ipywidgets import Label\n"
+def test_jupyterlab(run):
+    page = run(
+        "from gptlib.viz import PositionExplorer\nfrom ipywidgets import Label\n"
         "explorer, told = PositionExplorer(), Label()\n"
         "explorer.observe(lambda change: setattr(told, 'value', repr(explorer)), 'answered')\nexplorer",
         "told",
-    ]
-    with notebook_page(chromium, tmp_path, code) as (page, beyond):
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.get_by_role("radio", name="Rotary").click()
-        steps(page, "position n", "ArrowRight", 5)
-        page.locator(".said", has_text="Query at 40, key at 29, distance 11").wait_for()
-        told = page.locator(".widget-label", has_text="PositionExplorer(rotary, ")
-        told.get_by_text("m=40, n=29)").wait_for()
-        assert page.locator(".position .problem").is_hidden() and beyond == [] and problems == []
+    )
+    page.get_by_role("radio", name="Rotary").click()
+    steps(page, "position n", "ArrowRight", 5)
+    page.locator(".said", has_text="Query at 40, key at 29, distance 11").wait_for()
+    told = page.locator(".widget-label", has_text="PositionExplorer(rotary, ")
+    told.get_by_text("m=40, n=29)").wait_for()
+    assert page.locator(".position .problem").is_hidden()

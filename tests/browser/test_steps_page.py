@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
-from driver import browser_page, errors, notebook_page
 
 from gptlib.viz.explorers.steps import AttentionSteps
 
@@ -52,17 +50,10 @@ def expected(explorer):
 
 
 @pytest.fixture
-def opened(chromium, tmp_path):
-    """A page with an exported explorer, without a network, and that explorer."""
+def opened(show):
+    """A page with an exported explorer, and that explorer."""
     explorer = made()
-    explorer.to_html(tmp_path / "steps.html")
-    with browser_page(chromium, 1100, 800) as (page, beyond):
-        failures = []
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(f"file://{tmp_path}/steps.html")
-        page.wait_for_selector(".steps table")
-        yield page, explorer
-        assert failures == [] and beyond == []
+    return show(explorer), explorer
 
 
 def cell(page, name):
@@ -171,32 +162,18 @@ def test_the_last_key_cannot_be_masked(opened):
     assert page.evaluate(ROWS) == before
 
 
-def test_readable_for_all(opened):
-    page, _ = opened
-    page.get_by_role("radio", name="red").click()
-    page.get_by_role("slider", name="d_k").fill("2")
-    for scheme, width in (("light", 1100), ("dark", 1100), ("light", 360), ("dark", 360)):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        results = Axe().run(page, context=".gptlib")
-        assert results.violations_count == 0, results.generate_report()
-
-
-def test_hostile_tokens_and_a_whole_head(chromium, tmp_path):
+def test_hostile_tokens_and_a_whole_head(show):
     token = "<img src=x onerror=document.title='run'>"
     tensors = torch.randn(3, 12, 64, generator=torch.Generator().manual_seed(1))
-    AttentionSteps(*tensors, [token] * 12).to_html(tmp_path / "steps.html")
-    with browser_page(chromium, 360, 800) as (page, beyond):
-        page.goto(f"file://{tmp_path}/steps.html")
-        page.wait_for_selector(".steps table")
-        assert page.locator(".steps tbody th", has_text="<img").count() == 36
-        assert page.title() != "run" and page.locator("img").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page = show(AttentionSteps(*tensors, [token] * 12))
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.locator(".steps tbody th", has_text="<img").count() == 36
+    assert page.title() != "run" and page.locator("img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_in_jupyterlab_the_kernel_sees_every_change(chromium, tmp_path):
-    code = [
+def test_in_jupyterlab_the_kernel_sees_every_change(run):
+    page = run(
         "import torch\nfrom gptlib.viz.explorers.steps import AttentionSteps\n"
         f"tensors = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))\n"
         f"explorer = AttentionSteps(*tensors, {WORDS})\nexplorer",
@@ -204,28 +181,23 @@ def test_in_jupyterlab_the_kernel_sees_every_change(chromium, tmp_path):
         "def say(change):\n"
         "    said.value = f'{explorer.k[2][1]:.2f} {explorer.mask[4][0]} {explorer.weights[4, 2]:.3f}'\n"
         "explorer.observe(say, 'answered')\nsaid",
-    ]
+    )
     explorer = made()
-    with notebook_page(chromium, tmp_path, code) as (page, beyond):
-        noise = []
-        page.on("console", lambda message: noise.append(message.text) if message.type == "error" else None)
-        page.wait_for_selector(".steps table")
-        page.get_by_role("switch", name="may look at Mia").click()
-        edit(page, "key of her, dimension 1", "0.75")
-        mask = [row[:] for row in explorer.mask]
-        mask[4][0] = False
-        keys = [[*row[:1], 0.75, *row[2:]] if at == 2 else row for at, row in enumerate(explorer.k)]
-        explorer.set_state({"k": keys, "mask": mask, "asked": 1})
-        page.get_by_text(f"0.75 False {explorer.weights[4, 2]:.3f}").wait_for(timeout=10_000)
-        page.keyboard.press("Control+z")
-        page.keyboard.press("Control+z")
-        page.get_by_text(f"{made().k[2][1]:.2f} True {made().weights[4, 2]:.3f}").wait_for(timeout=10_000)
-        page.keyboard.press("Tab")
-        page.keyboard.press("Space")
-        page.get_by_text(f"{made().k[2][1]:.2f} False").wait_for(timeout=10_000)
-        assert page.evaluate("document.activeElement.ariaLabel") == "may look at Mia"
-        page.keyboard.press("ArrowDown")  # moves in the table, not to another cell of the notebook
-        assert page.evaluate("document.activeElement.ariaLabel") == "may look at lost"
-        explorer.set_state({"k": made().k, "asked": 2})
-        assert page.evaluate(ROWS) == expected(explorer)
-        assert errors(page) == [] and beyond == [] and noise == []
+    page.get_by_role("switch", name="may look at Mia").click()
+    edit(page, "key of her, dimension 1", "0.75")
+    mask = [row[:] for row in explorer.mask]
+    mask[4][0] = False
+    keys = [[*row[:1], 0.75, *row[2:]] if at == 2 else row for at, row in enumerate(explorer.k)]
+    explorer.set_state({"k": keys, "mask": mask, "asked": 1})
+    page.get_by_text(f"0.75 False {explorer.weights[4, 2]:.3f}").wait_for(timeout=10_000)
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.get_by_text(f"{made().k[2][1]:.2f} True {made().weights[4, 2]:.3f}").wait_for(timeout=10_000)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.get_by_text(f"{made().k[2][1]:.2f} False").wait_for(timeout=10_000)
+    assert page.evaluate("document.activeElement.ariaLabel") == "may look at Mia"
+    page.keyboard.press("ArrowDown")  # moves in the table, not to another cell of the notebook
+    assert page.evaluate("document.activeElement.ariaLabel") == "may look at lost"
+    explorer.set_state({"k": made().k, "asked": 2})
+    assert page.evaluate(ROWS) == expected(explorer)

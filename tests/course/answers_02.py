@@ -148,6 +148,7 @@ WRONG = {
         "with_its_count": lambda counts: next(
             item for item in counts.items() if item[1] == max(counts.values())
         ),
+        "item": lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0],
     },
     "tokenizer.naive_train": {
         "never_cut": lambda texts, n_merges: train_on_rows([list(text.encode()) for text in texts], n_merges),

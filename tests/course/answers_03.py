@@ -61,13 +61,15 @@ WRONG = {
         ),
         "exact_match": lambda query, keys, values: (1e6 * keys @ query).softmax(0) @ values,
         "keys_returned": lambda query, keys, values: torch.softmax(query @ keys.T, 0) @ keys,
+        "scaled": lambda query, keys, values: F.scaled_dot_product_attention(query[None], keys, values)[0],
     },
     "attention.scaled_scores": {
         "unscaled": lambda queries, keys: torch.einsum("...qd,...kd->...qk", queries, keys),
         "scaled_by_d_k": lambda queries, keys: (queries @ keys.mT) / keys.size(-1),
         "scaled_by_keys": lambda queries, keys: queries @ keys.mT / keys.size(-2) ** 0.5,
-        "multiplied": lambda queries, keys: (queries * math.sqrt(keys.size(-1))) @ keys.mT,
+        "one_size": lambda queries, keys: queries @ keys.mT / 32,
         "rows_are_keys": lambda queries, keys: scores_by_loop(queries, keys).transpose(-1, -2),
+        "all_turned": lambda queries, keys: queries @ keys.transpose(0, 1) / keys.size(-1) ** 0.5,
     },
     "attention.entropy": {
         "nan_at_zero": lambda weights: torch.sum(-weights * torch.log(weights), dim=-1),

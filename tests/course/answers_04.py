@@ -54,6 +54,16 @@ def loss_by_loop(logits, tokens):
     return sum(surprises) / len(surprises)
 
 
+def always_token_0(model, tokens):
+    before = model(tokens)
+    for place in range(tokens.shape[1] - 1, 0, -1):
+        other = tokens.clone()
+        other[0, place] = 0
+        if not torch.allclose(model(other)[0, :place], before[0, :place], atol=1e-5):
+            return True
+    return False
+
+
 RIGHT = {
     "attention.causal_mask": [
         mask_by_loop,
@@ -98,6 +108,7 @@ WRONG = {
         "only_the_neighbor": lambda model, tokens: leak_matrix(model, tokens).diagonal(-1).any().item(),
         "never": changed_in_place,
         "turned": lambda model, tokens: not first_places_alone(model, tokens),
+        "same_token": always_token_0,
     },
     "causal.next_token_loss": {
         "not_shifted": lambda logits, tokens: F.cross_entropy(logits.transpose(1, 2), tokens),
@@ -109,5 +120,6 @@ WRONG = {
         "summed": lambda logits, tokens: F.cross_entropy(
             logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="sum"
         ),
+        "not_flattened": lambda logits, tokens: F.cross_entropy(logits[:, :-1, :], tokens[:, 1:].clone()),
     },
 }

@@ -70,6 +70,12 @@ def rotate_halves(x, positions):
     return x * angles.cos() + swapped * angles.sin()
 
 
+def rotate_with_doubled_evens(x, positions):
+    d_head = x.shape[-1]
+    angles = positions[:, None] * 10000.0 ** (-2 * torch.arange(0, d_head, 2) / d_head)
+    return rotate_as_complex(x, torch.polar(torch.ones_like(angles), angles))
+
+
 RIGHT = {
     "positions.is_equivariant": [by_a_matrix, lambda layer, x, order: near(layer(x)[order], layer(x[order]))],
     "positions.add_places": [
@@ -107,6 +113,7 @@ WRONG = {
         "one_clock": lambda length, d_model: table_by_loop(length, d_model, clock=False),
         "half_the_exponent": lambda length, d_model: table_by_loop(length, d_model, exponent=1),
         "from_one": lambda length, d_model: table_by_loop(length, d_model, first=1),
+        "twice_the_exponent": lambda length, d_model: table_by_loop(length, d_model, exponent=4),
     },
     "positions.rotate": {
         "halves": rotate_halves,
@@ -116,8 +123,6 @@ WRONG = {
         "left_apart": lambda x, positions: torch.cat(
             [rotate_by_loop(x, positions)[..., 0::2], rotate_by_loop(x, positions)[..., 1::2]], dim=-1
         ),
-        "added": lambda x, positions: (
-            x + torch.view_as_real(turns(positions, x.shape[-1])).flip(-1).flatten(-2)
-        ),
+        "twice_the_exponent": rotate_with_doubled_evens,
     },
 }

@@ -140,8 +140,7 @@ WRONG = {
     },
     "block.layer_norm": {
         "over_positions": lambda x, weight, bias: (
-            (x - x.mean(-2, keepdim=True)) / (x.var(-2, keepdim=True, unbiased=False) + 1e-5) ** 0.5 * weight
-            + bias
+            (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5) ** 0.5 * weight + bias
         ),
         "sample_variance": lambda x, weight, bias: (
             (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt() * weight + bias

@@ -103,6 +103,17 @@ def accumulate(model, inputs, targets, size, zero=1, zero_in_loop=0, divide="sha
     return sum(losses)
 
 
+def scaled_too_late(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        loss = F.cross_entropy(model(part).transpose(1, 2), targets[start : start + size])
+        loss.backward()
+        losses += [loss.item()] * len(part)
+    return sum(losses) / len(losses)
+
+
 RIGHT = {
     "training.windows": [by_places, by_unfold],
     "training.clip_gradients": [clip_by_long_vector, clip_by_torch],
@@ -158,5 +169,6 @@ WRONG = {
         "old_gradients": lambda model, inputs, targets, size: accumulate(
             model, inputs, targets, size, zero=0
         ),
+        "scaled_too_late": scaled_too_late,
     },
 }

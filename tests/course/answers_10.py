@@ -80,6 +80,21 @@ def write(model, tokens, n, cache=None, reads=None):
     return tokens
 
 
+def top_p_left_sorted(logits, p):
+    ordered = logits.sort(dim=-1, descending=True).values
+    probabilities = ordered.softmax(-1)
+    return ordered.masked_fill(probabilities.cumsum(-1) - probabilities >= p, NEVER)
+
+
+def write_after_filling(model, cache, tokens, n):
+    model(tokens, cache)
+    latest, written = tokens[:, -1:], [tokens]
+    for _ in range(n):
+        latest = model(latest, cache)[:, -1:].argmax(-1)
+        written.append(latest)
+    return torch.cat(written, dim=1)
+
+
 RIGHT = {
     "generation.at_temperature": [powers, exponentials],
     "generation.keep_top_k": [top_k_by_scatter, top_k_by_rank],
@@ -110,6 +125,7 @@ WRONG = {
         "zeros": lambda logits, p: top_p_by_loop(logits, p).where(
             top_p_by_loop(logits, p) > NEVER, torch.tensor(0.0)
         ),
+        "left_sorted": top_p_left_sorted,
     },
     "generation.write_with_cache": {
         "no_cache": lambda model, cache, tokens, n: write(model, tokens, n),
@@ -119,5 +135,6 @@ WRONG = {
         "without_the_start": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[
             :, -n:
         ],
+        "last_read_twice": write_after_filling,
     },
 }

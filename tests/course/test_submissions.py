@@ -43,6 +43,10 @@ def names(where):
             {"Ada", "Bob"},
         ),
         (["ada.ipynb.txt", "bob.json"], {"ada", "bob"}),
+        (
+            ["Ada L_12_assignsubmission_file_/03.ipynb", "Ada L_13_assignsubmission_file/03.ipynb"],
+            {"Ada L_12", "Ada L_13"},
+        ),
     ],
 )
 def test_whose_files_they_are(tmp_path, kind, files, expected):

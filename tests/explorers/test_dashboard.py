@@ -112,6 +112,19 @@ def test_an_interrupt_pauses():
     dashboard.stop()
 
 
+def test_one_who_watches_may_pause():
+    """What watches a trait is called under the lock that the training needs to come to its end."""
+    dashboard = dashboard_of(LONG)
+    dashboard.observe(lambda change: dashboard.pause(), ["layer"])
+    dashboard.start()
+    wait_until(lambda: dashboard.step > 2)
+    page = threading.Thread(target=dashboard.set_state, args=[{"layer": 1, "asked": 1}], daemon=True)
+    page.start()
+    page.join(20)
+    assert not page.is_alive() and dashboard.details["state"] == "paused" and dashboard.problem == ""
+    dashboard.stop()
+
+
 def test_close_stops():
     dashboard = dashboard_of(LONG)
     dashboard.start()
@@ -225,8 +238,9 @@ def test_details_hold_the_curves():
         assert np.allclose(curves[name][0], places, atol=0.01)
         assert np.allclose(curves[name][1], at_one + slope * (np.array(values) - one), atol=0.01)
         assert curves[name].min() >= 0 and curves[name].max() <= 100
-    norms = np.array([step.gradient_norm for step in history])
-    assert np.allclose(curves["norm"][1], 97 - 94 * norms / norms.max(), atol=0.01)
+    for name, of in (("norm", "gradient_norm"), ("rate", "learning_rate")):
+        values = np.array([getattr(step, of) for step in history])
+        assert np.allclose(curves[name][1], 97 - 94 * values / values.max(), atol=0.01)
     assert details["pace"] == "step 12 of 12"
     assert dashboard.answer["places"][0] == 0 and dashboard.answer["places"][-1] == 100
 
@@ -235,7 +249,7 @@ def test_what_is_to_be_read_at_a_snapshot():
     dashboard = dashboard_of()
     dashboard.start()
     dashboard.wait()
-    nothing = {"training": "", "validation": "", "floor": "", "norm": ""}
+    nothing = {"training": "", "validation": "", "floor": "", "norm": "", "rate": ""}
     readings, history = (
         dict(zip(dashboard.answer["steps"], dashboard.answer["readings"], strict=True)),
         dashboard.history,
@@ -245,6 +259,7 @@ def test_what_is_to_be_read_at_a_snapshot():
         now = history[step - 1]
         checked = [one.validation_loss for one in history[:step] if one.validation_loss is not None]
         wanted = {"training": f"{now.loss:.2f}", "norm": f"{now.gradient_norm:.3g}"}
+        wanted["rate"] = f"{now.learning_rate:.2g}"
         assert readings[step] == nothing | wanted | {"validation": f"{checked[-1]:.2f}" if checked else ""}
 
 

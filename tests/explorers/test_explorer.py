@@ -4,6 +4,8 @@ import base64
 import gzip
 import json
 import re
+import threading
+import time
 
 import pytest
 from traitlets import Int, Unicode
@@ -31,6 +33,8 @@ class Shouter(Explorer):
             raise ValueError("text holds '!'; leave it out")
         if "?" in self.text:
             raise ZeroDivisionError("a fault of ours")
+        if "#" in self.text:
+            raise KeyError("#")
         self.computed.append("answer")
         return {"loud": self.text.upper(), "data": bytes(range(len(self.text)))}
 
@@ -67,7 +71,11 @@ def test_details_alone_leave_the_answer():
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("low!", "Text holds '!'; leave it out"), ("low?", "ZeroDivisionError: a fault of ours")],
+    [
+        ("low!", "Text holds '!'; leave it out"),
+        ("low?", "ZeroDivisionError: a fault of ours"),
+        ("low#", "KeyError: '#'"),
+    ],
 )
 def test_what_goes_wrong_on_the_page_becomes_a_sentence_and_the_last_answer_stays(text, problem):
     explorer = Shouter()
@@ -76,6 +84,41 @@ def test_what_goes_wrong_on_the_page_becomes_a_sentence_and_the_last_answer_stay
     assert explorer.answer["loud"] == "HI" and explorer.answered == 1
     ask(explorer, text="low")
     assert explorer.problem == "" and explorer.answer["loud"] == "LOW"
+
+
+def test_what_comes_at_the_same_time_is_done_one_after_the_other():
+    inside, most = [], []
+
+    class Slow(Shouter):
+        def compute_answer(self):
+            inside.append(self)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.remove(self)
+            return super().compute_answer()
+
+    explorer, other = Slow(), Slow()  # two views of one model, say
+
+    def assign():
+        explorer.text = "cell"
+
+    calls = [lambda: ask(explorer, text="page"), assign, other.refresh, lambda: ask(explorer, text="tab")]
+    threads = [threading.Thread(target=call) for call in 3 * calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert explorer.answer["loud"] == explorer.text.upper() and explorer.problem == ""
+
+
+def test_an_answer_reaches_the_page_whole(monkeypatch):
+    explorer, sent = Shouter(), []
+    monkeypatch.setattr(Shouter, "send_state", lambda self, key: sent.append(set(key)))
+    ask(explorer, text="low")
+    assert sent == [{"answer", "details", "answered"}]
+    explorer.set_state({"size": 2, "asked": 0})  # from a page that has not heard of the last answer
+    assert sent[1] == {"details", "asked"} and explorer.answered == 1
 
 
 def test_a_value_of_the_wrong_kind_from_the_page_is_refused():

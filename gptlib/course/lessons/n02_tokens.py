@@ -230,6 +230,11 @@ BEST_PAIR = Exercise(
             "by what was counted first.",
             lambda counts: counts.most_common(1)[0],
         ),
+        Misconception(
+            "item",
+            "this is the right pair, together with its count. Return the pair alone.",
+            lambda counts: (best_pair(counts), max(counts.values())),
+        ),
     ),
     minutes=4,
     difficulty=1,

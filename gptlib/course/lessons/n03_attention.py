@@ -68,7 +68,7 @@ WEIGHTED_AVERAGE = Exercise(
     name="attention.weighted_average",
     reference=weighted_average,
     inputs=some_weights,
-    buys="That line ends every attention layer of every GPT.",
+    buys="That line ends every attention head of every GPT.",
     hints=(
         "Each query adds up all values, each as many times as its weight says.",
         "weights are (query, key), values are (key, d_v), and (query, d_v) comes out: the keys are summed over.",
@@ -126,6 +126,11 @@ LOOK_UP = Exercise(
             "what comes back is an average of the keys. A key is what a word is found by; it hands over its value.",
             lambda query, keys, values: (keys @ query).softmax(dim=-1) @ keys,
         ),
+        Misconception(
+            "scaled",
+            "you divided the scores by √d_k. That is for section 4; here the scores are the dot products as they are.",
+            lambda query, keys, values: (keys @ query / math.sqrt(len(query))).softmax(dim=-1) @ values,
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -158,14 +163,21 @@ SCALED_SCORES = Exercise(
             lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(keys.shape[-2]),
         ),
         Misconception(
-            "multiplied",
-            "you multiplied by √d_k where you should divide: that sharpens what was too sharp.",
-            lambda queries, keys: queries @ keys.transpose(-2, -1) * math.sqrt(queries.shape[-1]),
+            "one_size",
+            "you divided by √1024, whatever the vectors are. `d_k` is still what the loop above left in it: "
+            "take the size from queries.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(1024),
         ),
         Misconception(
             "rows_are_keys",
             "rows and columns are swapped: a row should belong to a query, a column to a key.",
             lambda queries, keys: keys @ queries.transpose(-2, -1) / math.sqrt(queries.shape[-1]),
+        ),
+        Misconception(
+            "all_turned",
+            "it is right for two dimensions, and fails where batch and head stand in front: `keys.T` turns all of them. "
+            "Turn the last two alone, with `keys.transpose(-2, -1)`.",
+            lambda queries, keys: queries @ keys.T / math.sqrt(queries.shape[-1]),
         ),
     ),
     minutes=5,
@@ -238,7 +250,7 @@ LESSON = Lesson(
             (
                 (
                     "Yes, up to noise",
-                    "Then sixteen would be no better than one, and training found a use for all.",
+                    "Then all rows of the table would be alike. They are not: training gave each its own.",
                 ),
                 (
                     "All look mostly at themselves",

@@ -54,6 +54,10 @@ class ToyModel:
         return self.name
 
 
+def made_for(make_mask: Callable[[int], Tensor], n: int) -> Tensor:
+    return make_mask(n)
+
+
 def how_many(generator: Generator) -> Iterator[tuple[int]]:
     yield from ((2,), (3,), (5,))
 
@@ -79,12 +83,22 @@ def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
         yield ToyModel(name, sight, table), torch.randint(6, (1, 4), generator=generator)
+    for last in (0, 5):  # an answer that always puts in the same token changes nothing where it stands already
+        name = "a model whose place 0 sees place 3, and which is causal elsewhere"
+        yield ToyModel(name, first_sees_last, table), torch.tensor([[1, 4, 2, last]])
 
 
 def logits_and_tokens(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     for batch, seq, vocab in ((1, 3, 2), (2, 4, 5), (3, 6, 7)):
         logits = torch.randn(batch, seq, vocab, generator=generator)
         yield logits, torch.randint(vocab, (batch, seq), generator=generator)
+
+
+def leaks_at(model: Callable[[Tensor], Tensor], tokens: Tensor, place: int, new_token: int) -> bool:
+    """Whether an earlier place moves when this token is put at `place`."""
+    changed = tokens.clone()
+    changed[0, place] = new_token
+    return bool(((model(changed) - model(tokens))[:, :place].abs() > 1e-5).any())
 
 
 def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, place: int) -> Tensor:
@@ -98,6 +112,7 @@ CAUSAL_MASK = Exercise(
     name="attention.causal_mask",
     reference=causal_mask,
     inputs=how_many,
+    use=made_for,  # an input is called n, as in the answer
     buys="With that line attention predicts: no place can copy its answer from the future.",
     hints=(
         "The loop visits the keys from 0 to the query itself. Those cells are True, the others False.",
@@ -218,6 +233,11 @@ SEES_THE_FUTURE = Exercise(
             "the answer is turned round: True should mean that the future is seen.",
             lambda model, tokens: not sees_the_future(model, tokens),
         ),
+        Misconception(
+            "same_token",
+            "you put token 0 at every place. Where a 0 stood already that changes nothing: put in another token than was there.",
+            lambda model, tokens: any(leaks_at(model, tokens, place, 0) for place in range(1, tokens.shape[1])),
+        ),
     ),
     minutes=10,
     difficulty=2,
@@ -258,6 +278,12 @@ NEXT_TOKEN_LOSS = Exercise(
             "summed",
             "you summed over the places. The mean can be compared between texts of any length, and with the floor.",
             lambda logits, tokens: next_token_loss(logits, tokens) * tokens[:, 1:].numel(),
+        ),
+        Misconception(
+            "not_flattened",
+            "the shift is right, but `F.cross_entropy` got (batch, place, vocab) and took the places for the vocabulary. "
+            "Make batch and place one dimension first, with flatten(0, 1).",
+            lambda logits, tokens: F.cross_entropy(logits[:, :-1], tokens[:, 1:]),
         ),
     ),
     minutes=8,

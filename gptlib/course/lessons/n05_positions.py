@@ -40,7 +40,7 @@ class NamedLayer:
 
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
-    """Layers on four words of four numbers, and an order that is not its own inverse."""
+    """Layers on four words of four numbers, with an order that is not its own inverse and last one that is."""
     places = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
     for name, function in (
@@ -52,6 +52,8 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
     ):
         x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])
+    x = torch.randn(4, 4, generator=generator)
+    yield NamedLayer("attention", lambda x: attention(x, x, x)[0]), x, torch.tensor([1, 0, 3, 2])
 
 
 def vectors_and_places(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -233,6 +235,11 @@ SINUSOIDAL_POSITIONS = Exercise(
             "places count from 1 here. Place 0 comes first: its sines are all 0 and its cosines all 1.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model), first=1),
         ),
+        Misconception(
+            "twice_the_exponent",
+            "the exponents are twice too large. The even numbers 0, 2, 4, … are 2i already: do not double them again.",
+            lambda length, d_model: table_of_clocks(length, frequencies_for(d_model) ** 2),
+        ),
     ),
     minutes=8,
     difficulty=2,
@@ -280,9 +287,9 @@ ROTATE = Exercise(
             lambda x, positions: rotate(x, positions).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2),
         ),
         Misconception(
-            "added",
-            "the waves were added. Rotary adds nothing: it turns what is there, and leaves its length as it was.",
-            lambda x, positions: x + sinusoidal_positions(10, x.shape[-1])[positions],
+            "twice_the_exponent",
+            "the exponents are twice too large. The even numbers 0, 2, 4, … are 2i already: do not double them again.",
+            lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]) ** 2),
         ),
     ),
     minutes=15,
@@ -347,7 +354,7 @@ LESSON = Lesson(
                     "It can be computed at any place, but far distances are angles that it never saw in training.",
                 ),
                 ("sinusoidal", "The table goes on, but the model never learned to read those rows."),
-                ("no positions", "It has no habits about places to break, but it was behind from the start."),
+                ("no positions", "It has few habits about places to break, but it was behind ALiBi from the start."),
             ),
         ),
     ),
@@ -375,7 +382,7 @@ LESSON = Lesson(
             "positions.row_that_is_missing",
             "A model with learned places was trained with `context_length` 256. What does it do with a token at place 300?",
             (
-                "nothing: there is no such row",
+                "it refuses: there is no such row",
                 "The table ends with row 255, and no training ever touched another.",
             ),
             (

@@ -73,10 +73,11 @@ def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
 
 def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Vectors, (…, d_model), with a weight and a bias. The second ones are so short that eps counts."""
-    for *shape, size, shift in ((2, 3, 1.0, 1.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 2.0)):
+    for *shape, size, apart in ((2, 3, 1.0, 2.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 1.0)):
         x = F.layer_norm(torch.randn(*shape, generator=generator), shape[-1:])
+        places = torch.arange(1.0, 1.0 + math.prod(shape[:-1])).view(*shape[:-1], 1)  # no two norms are the same
         weight = 0.5 + torch.rand(shape[-1], generator=generator)
-        yield size * x + shift, weight, torch.randn(shape[-1], generator=generator)
+        yield size * x + apart * places, weight, torch.randn(shape[-1], generator=generator)
 
 
 def normed(x: Tensor, weight: Tensor, bias: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
@@ -191,8 +192,8 @@ LAYER_NORM = Exercise(
     misconceptions=(
         Misconception(
             "over_positions",
-            "mean and variance run over the positions, so a word sees those after it. Each vector is normed alone, dim=-1.",
-            lambda x, weight, bias: normed(x, weight, bias, dim=-2),
+            "mean and variance run over the first dimension, so a word sees those after it. Each vector is normed alone, dim=-1.",
+            lambda x, weight, bias: normed(x, weight, bias, dim=0),
         ),
         Misconception(
             "sample_variance",

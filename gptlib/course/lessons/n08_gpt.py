@@ -150,6 +150,8 @@ def read_and_written(answer: Callable[..., Any], tokens: Tensor, table: Tensor) 
         logits = x if x is ... else tied.logits(x)
         if logits is ...:
             return ...
+        if not parameters:
+            raise TypeError("torch knows of no parameter in this class: wrap the table in nn.Parameter")
         gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
     arrived = [gradient for gradient in gradients if gradient is not None and gradient.shape == table.shape]
     return logits, sum(arrived), sum(parameter.numel() for parameter in parameters)

@@ -57,7 +57,7 @@ def accumulate(
 def rows_and_starts(generator: Generator) -> Iterator[tuple[Tensor, list[int], int]]:
     yield torch.arange(10, 16), [1], 2
     for n_tokens, batch, length in ((12, 2, 3), (20, 3, 5)):
-        starts = 1 + torch.randperm(n_tokens - length - 2, generator=generator)[:batch]
+        starts = 1 + torch.randperm(n_tokens - 2 * length, generator=generator)[:batch]
         yield 10 + torch.randperm(n_tokens, generator=generator), starts.tolist(), length
 
 
@@ -121,8 +121,17 @@ def straight(step: int, highest: float, lowest: float, warmup: int, steps: int) 
     return highest + (lowest - highest) * (step - warmup) / (steps - 1 - warmup)
 
 
-def with_share(share: Callable[[Tensor, Tensor, int], float], zero: str = "once") -> Callable[..., float]:
-    """An accumulation in which a part counts what `share` gives for (part, all inputs, size)."""
+def share_of(part: Tensor, inputs: Tensor, size: int) -> float:
+    return len(part) / len(inputs)
+
+
+def with_share(
+    share: Callable[[Tensor, Tensor, int], float], zero: str = "once", too_late: bool = False
+) -> Callable[..., float]:
+    """An accumulation in which a part counts what `share` gives for (part, all inputs, size).
+
+    If `too_late`, that goes for the loss alone, and not for the gradients.
+    """
 
     def answer(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
         total = 0.0
@@ -131,9 +140,10 @@ def with_share(share: Callable[[Tensor, Tensor, int], float], zero: str = "once"
         for part, wanted in zip(inputs.split(size), targets.split(size), strict=True):
             if zero == "each":
                 model.zero_grad()
-            loss = F.cross_entropy(model(part).flatten(0, 1), wanted.flatten()) * share(part, inputs, size)
-            loss.backward()
-            total += loss.item()
+            loss = F.cross_entropy(model(part).flatten(0, 1), wanted.flatten())
+            counts = share(part, inputs, size)
+            (loss if too_late else loss * counts).backward()
+            total += loss.item() * counts
         return total
 
     return answer
@@ -181,7 +191,7 @@ WINDOWS = Exercise(
             "the targets are the window that follows. Each token's target is the one right after it, not length further on.",
             lambda row, starts, length: (
                 windows(row, starts, length)[0],
-                torch.stack([row.roll(-length)[start : start + length] for start in starts]),
+                torch.stack([row[start + length : start + 2 * length] for start in starts]),
             ),
         ),
     ),
@@ -323,12 +333,17 @@ ACCUMULATE = Exercise(
         Misconception(
             "forgets_the_parts",
             "the gradients are set to zero before each part, so only the last part counts. Do it once, before the first.",
-            with_share(lambda part, inputs, size: len(part) / len(inputs), zero="each"),
+            with_share(share_of, zero="each"),
         ),
         Misconception(
             "old_gradients",
             "old gradients are still in the sum. backward adds: call model.zero_grad() before the first part.",
-            with_share(lambda part, inputs, size: len(part) / len(inputs), zero="never"),
+            with_share(share_of, zero="never"),
+        ),
+        Misconception(
+            "scaled_too_late",
+            "the loss is right, but each part's gradient went in whole. Scale the part's loss before backward, not after.",
+            with_share(share_of, too_late=True),
         ),
     ),
     minutes=15,

@@ -111,6 +111,11 @@ def write_from_one_token(model: nn.Module, cache: KeyValueCache | None, tokens: 
     return tokens
 
 
+def write_after_reading(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    model(tokens, cache)
+    return write_from_one_token(model, cache, tokens, n)
+
+
 TOP_K_SOURCE = """\
 def keep_top_k(logits, k):
     lowest = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]  # (…, 1)
@@ -248,6 +253,11 @@ KEEP_TOP_P = Exercise(
             "what is ruled out got the logit 0. A logit of 0 is no ban; −∞ is.",
             lambda logits, p: torch.nan_to_num(keep_top_p(logits, p), neginf=0.0),
         ),
+        Misconception(
+            "left_sorted",
+            "the logits come back sorted, so nobody can say whose they are. Bring them back to the order of the vocabulary.",
+            lambda logits, p: keep_top_p(logits, p).sort(dim=-1, descending=True).values,
+        ),
     ),
     minutes=12,
     difficulty=2,
@@ -291,6 +301,12 @@ WRITE_WITH_CACHE = Exercise(
             "without_the_start",
             "only the new tokens come back. The given ones belong in front.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, tokens.shape[1] :],
+        ),
+        Misconception(
+            "last_read_twice",
+            "the last of the given tokens was read twice: with the others, and once more alone. The first pass already gives "
+            "the logits to choose from.",
+            write_after_reading,
         ),
     ),
     minutes=12,

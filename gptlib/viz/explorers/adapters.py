@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from gptlib.gpt import GPT
 from gptlib.tracing import Place, activation_places, edit_places, record_places, trace
+from gptlib.viz.explorers.reading import in_use, numbers
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One run over one text."""
+    """One run over one text. What is patched into another run stays where the model computed it."""
 
     weights: Float[Tensor, "layer head query key"]
     value_norms: Float[Tensor, "layer head key"]  # |v W_O| of each head's value, Kobayashi et al. 2020
@@ -47,25 +48,21 @@ class ModelAdapter:
         self.n_layers, self.n_heads = n_layers, n_heads
 
     def read(self, tokens: list[int], edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Reading:
-        """Run the model over the tokens, as it is in use: without dropout, and left in the mode it was in."""
-        device = next(self.model.parameters()).device
+        """Run the model over the tokens, as it is in use."""
         layers = range(self.n_layers)
         names = [f"blocks.{n}.{part}" for n in layers for part in ("residual_pre", "attention.heads")]
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with (
-                torch.no_grad(),
-                edit_places(self.places, edits),
-                record_places(self.places, names) as kept,
-            ):
+        with in_use(self.model) as device:
+            with edit_places(self.places, edits), record_places(self.places, names) as kept:
                 weights, logits = self.run(torch.tensor([tokens], device=device))
-            with torch.no_grad():
-                norms = [self.value_norms(n, kept[f"blocks.{n}.residual_pre"][0]) for n in layers]
-        finally:
-            self.model.train(was_training)
-        activations = {name: x[0] for name, x in kept.items()}
-        return Reading(weights[:, 0].float(), torch.stack(norms).float(), logits[0].float(), activations)
+            n_layers, n_heads = len(weights), weights.shape[2]
+            if (n_layers, n_heads) != (self.n_layers, self.n_heads):
+                raise ValueError(
+                    f"model has {n_layers} layers of {n_heads} heads now, and had {self.n_layers} of "
+                    f"{self.n_heads} when this was made; make another explorer for it"
+                )
+            norms = torch.stack([self.value_norms(n, kept[f"blocks.{n}.residual_pre"][0]) for n in layers])
+            activations = {name: x[0] for name, x in kept.items()}
+            return Reading(numbers(weights[:, 0]), numbers(norms), numbers(logits[0]), activations)
 
     def run(
         self, tokens: Int[Tensor, "1 seq"]

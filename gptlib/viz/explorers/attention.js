@@ -42,14 +42,14 @@ function render({ model, el }) {
     return { canvas, cursor, strip, matrix: make("div", { className }, canvas, cursor), tokens: [] };
   };
   const a = side("matrix hatched", "the tokens of A; choose the one that looks");
-  const b = side("matrix small hatched", "the tokens of B; patches land here");
+  const b = side("matrix hatched", "the tokens of B; patches land here");
   const texts = Object.entries({ text: "Text", text_b: "Text B, to compare with" }).map(([trait, title]) => {
     const box = make("textarea", { "aria-label": title, disabled: fixed });
     box.oninput = () => stage.ask({ [trait]: box.value, query: -1 });
     stage.on("answer", () => { if (document.activeElement !== box) box.value = get(trait); });
     return div("", make("h2", {}, title), box);
   });
-  const views = choice(stage, "what is shown", VIEWS, get("view"), (view) => stage.ask({ view }));
+  const views = choice("what is shown", VIEWS, get("view"), (view) => stage.ask({ view }));
   const role = make("select", { "aria-label": "find heads by role", onchange: drawFound },
     make("option", { value: "" }, "by role …"), ...Object.keys(roles).map((name) => make("option", {}, name)));
   const found = div("found row"), small = make("canvas");
@@ -61,12 +61,12 @@ function render({ model, el }) {
   make("span"), ...tiles.slice(0, heads).map((_, at) => soft(at)),
   ...tiles.flatMap((tile, at) => (at % heads ? [tile] : [soft(at / heads), tile])), small);
 
-  const title = make("h2"), titleB = make("h2", {}, "The same head on B");
-  const readout = make("p", { className: "readout" }), says = div("says");
+  const title = make("h2");
+  const readout = make("p", { className: "readout" }), says = [div("says"), div("says b")];
   const arcs = svg("svg", { class: "arcs", "aria-hidden": "true" }), most = make("table", { className: "top" });
   const removals = ["zero", "mean"].map((how) => make("button", { value: how, disabled: fixed,
     onclick: () => alter(changeOf(chosen)?.do === how ? null : { do: how }) }, `remove (${how})`));
-  const scale = slider(stage, "output ×", { min: -1, max: 3, step: 0.25, value: 1, show: number }, (by) =>
+  const scale = slider("output ×", { min: -1, max: 3, step: 0.25, value: 1, show: number }, (by) =>
     alter(by === 1 ? null : { do: "scale", by }));
   scale.querySelector("input").disabled = fixed;
   const undo = make("button", { onclick: () => put(get("changes").slice(0, -1)) }, "undo");
@@ -87,10 +87,11 @@ function render({ model, el }) {
     div("row", views, make("label", {}, "find heads: ", role), found),
     div("columns",
       div("all", make("h2", {}, "All heads (row: layer, column: head)"), montage),
-      div("one", title, a.matrix, readout, titleB, b.matrix), says),
+      div("one", title, a.matrix, readout), says[0],
+      div("other", make("h2", {}, "The same head on B"), b.matrix), says[1], most),
     doing, list,
     make("h2", {}, "Where the token looks"), div("over", a.strip, arcs),
-    patching, b.strip, most, codeBox);
+    patching, b.strip, codeBox);
 
   // Changing the model.
   function put(changes) {
@@ -126,7 +127,6 @@ function render({ model, el }) {
       matrix.hidden = !codes;
       if (codes) paintHeads(canvas, codes, size, table);
     }
-    titleB.hidden = b.matrix.hidden;
     title.textContent = `Layer ${layer}, head ${head}`;
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
@@ -138,7 +138,8 @@ function render({ model, el }) {
     scale.show(change?.by ?? 1);
     for (const chip of chips) chip.textContent = `${SOURCES[chip.value]} at ${words[place[2]]}`;
     const predicted = (where, rows = []) => (rows.length ? [make("h2", {}, where), bars(rows)] : []);
-    says.replaceChildren(...predicted(`After ${words[place[2]]}`, next), ...predicted("At the end of B", nextB));
+    says[0].replaceChildren(...predicted(`After ${words[place[2]]}`, next));
+    says[1].replaceChildren(...predicted("At the end of B", nextB));
     drawFocus();
   }
 
@@ -252,9 +253,9 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   };
-  roving(stage, montage, () => tiles, () => heads, choose);
-  roving(stage, a.strip, () => a.tokens, () => a.tokens.length, (at) => look("click", at));
-  roving(stage, b.strip, () => b.tokens, () => b.tokens.length);
+  roving(montage, () => tiles, () => heads, choose);
+  roving(a.strip, () => a.tokens, () => a.tokens.length, (at) => look("click", at));
+  roving(b.strip, () => b.tokens, () => b.tokens.length);
 
   stage.on("answer details layer head query", draw);
   const resized = new ResizeObserver(drawFocus);

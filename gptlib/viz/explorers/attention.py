@@ -22,6 +22,7 @@ from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, a
 from gptlib.viz.explorers.changes import check_change, code_of, edit_of
 from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
+from gptlib.viz.explorers.reading import document
 from gptlib.viz.explorers.roles import ROLES, role_scores
 
 FULL = 128  # up to this many tokens every head is sent whole
@@ -130,7 +131,7 @@ class AttentionExplorer(Explorer):
         if hasattr(
             self.tokenizer, "pieces"
         ):  # the course's own tokenizers; a text starts after an end of text
-            tokens = [self.tokenizer.end_of_text, *self.tokenizer.encode(text)]
+            tokens = document(self.tokenizer, text)
             words = ["(start)", *self.tokenizer.pieces(tokens[1:])]
         else:
             tokens = list(self.tokenizer(text)["input_ids"])

@@ -28,15 +28,11 @@ export default {
     const stage = open(model, el, "bpe");
     let bytes, ids, steps, ranks, tokens, learned, words, last, at = 0, listing = 0;
 
-    const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text" });
-    stage.listen(box, "input", () => stage.ask({ text: box.value }));
-    const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done" });
-    stage.listen(track, "input", () => go(+track.value));
-    const button = (textContent, to) => {
-      const made = make("button", { type: "button", textContent });
-      stage.listen(made, "click", () => go(to()));
-      return made;
-    };
+    const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text",
+      oninput: () => stage.ask({ text: box.value }) });
+    const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done",
+      oninput: () => go(+track.value) });
+    const button = (text, to) => make("button", { onclick: () => go(to()) }, text);
     const back = [button("First", () => 0), button("Previous", () => at - 1)];
     const on = [button("Next", () => at + 1), button("Last", () => last)];
     const merge = div("merge");
@@ -44,11 +40,11 @@ export default {
     const counts = div("counts");
     const list = make("ol");
     stage.root.append(
-      make("h2", { textContent: "Type any text, and see its bytes merge into tokens" }), box,
-      make("p", { className: "soft", hidden: stage.live,
-                  textContent: "There is no kernel here, so the text stays as it is. All its merges are here." }),
+      make("h2", {}, "Type any text, and see its bytes merge into tokens"), box,
+      make("p", { className: "soft", hidden: stage.live },
+        "There is no kernel here, so the text stays as it is. All its merges are here."),
       make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
-      merge, strip, counts, make("h2", { textContent: "Each piece: its text, its id, its bytes" }),
+      merge, strip, counts, make("h2", {}, "Each piece: its text, its id, its bytes"),
       make("div", { className: "list", role: "region", tabIndex: 0, "aria-label": "The pieces, one by one" }, list));
 
     function go(step) {
@@ -103,13 +99,13 @@ export default {
         if (words.has(start)) piece.classList.add("word");
         return !words.has(start) ? [piece] : [make(bytes[start - 1] === 10 ? "br" : "wbr"), piece];
       }));
-      const count = (n, what) => make("span", {}, make("b", { textContent: counted(n) }), ` ${what}`);
+      const count = (n, what) => make("span", {}, make("b", {}, counted(n)), ` ${what}`);
       counts.replaceChildren(count(bytes.length, "bytes"), count(all.length, "pieces now"),
         count(steps.filter((step) => !step).length, "tokens at the end"), span("Deeper colour: more bytes"));
 
       clearTimeout(listing);
       const row = ({ start, seam, stop, id }) => make("li", { className: seam ? "made" : "" },
-        span(text(start, stop), "token"), span(id), make("code", { textContent: [...bytes.subarray(start, stop)].map(hex).join(" ") }));
+        span(text(start, stop), "token"), span(id), make("code", {}, [...bytes.subarray(start, stop)].map(hex).join(" ")));
       listing = setTimeout(() => list.replaceChildren(...all.map(row)), all.length > 300 ? 150 : 0);
     }
 

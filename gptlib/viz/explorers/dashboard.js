@@ -21,8 +21,9 @@ export default {
       if (state && state !== details.state) stage.announce(details.state);
       ({ state } = details);
       run.hidden = state === "snapshots";
-      word.textContent = state;
-      pace.textContent = details.pace + (stage.live ? "" : " · a file has no kernel to train with; its snapshots are all here");
+      word.textContent = stage.live || state !== "running" ? state : "stopped";
+      pace.textContent = stage.live ? details.pace
+        : `${details.pace.split(" · ")[0]} · there is no kernel to train with; the snapshots are all here`;
       go.textContent = { running: "Pause", paused: "Go on" }[state] ?? "Start";
       halt.disabled = !stage.live || !["running", "paused"].includes(state);
       go.disabled = !stage.live || !["ready", "running", "paused"].includes(state);
@@ -45,7 +46,8 @@ export default {
       show(far.indexOf(Math.min(...far)));
     };
     const plot = make("div", { className: "plot", onpointerdown: scrub, onpointermove: scrub },
-      pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm")), steps, playhead);
+      pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm")),
+      pane(["rate"], key("rate", "learning rate")), steps, playhead);
     const mark = ([text, at], style) => make("span", { style: style(at) }, text);
 
     function drawCurves(at) {
@@ -63,7 +65,7 @@ export default {
     // The snapshot: what the model writes, and how its heads read the text.
     const show = (at) => change({ at: at === answer.steps.length - 1 ? -1 : at });
     const stepAt = (at) => `step ${answer.steps[at].toLocaleString("en")}`;
-    const knob = slider(stage, "snapshot", { min: 0, max: 0, step: 1, value: 0, show: stepAt }, show);
+    const knob = slider("snapshot", { min: 0, max: 0, step: 1, value: 0, show: stepAt }, show);
     const sample = make("blockquote");
     const writing = div("writing", make("h2", {}, "What the model writes then"), sample);
     const pick = (i) => change({ layer: Math.floor(i / n_heads), head: i % n_heads });
@@ -72,10 +74,10 @@ export default {
       title: `layer ${Math.floor(i / n_heads)}, head ${i % n_heads}` }, canvas()));
     const heads = make("div", { className: "heads", role: "radiogroup", "aria-label": "layer and head",
       style: { gridTemplateColumns: `repeat(${n_heads}, 1fr)` } }, ...thumbs);
-    roving(stage, heads, () => thumbs, () => n_heads, pick);
+    roving(heads, () => thumbs, () => n_heads, pick);
     const title = make("h2"), reading = make("p", { className: "reading" }), row = div("query");
     const large = canvas({ role: "img" });
-    const text = choice(stage, "query: the token that looks", tokens, "", (query) => {
+    const text = choice("query: the token that looks", tokens, "", (query) => {
       change({ query: +query === size - 1 ? -1 : +query });
       stage.announce(reading.textContent);
     });
@@ -128,13 +130,14 @@ export default {
       drawCurves(at);
       drawSnapshot(at);
     }
-    stage.on("answer details at layer head query", () => {
+    stage.on("answer details at layer head query live", () => {
       for (const name of ["at", "layer", "head", "query"]) view[name] = model.get(name);
       answer = model.get("answer");
       details = model.get("details");
       drawRun();
       draw();
     });
+    stage.on("answered", () => { if (model.get("problem")) drawRun(); }); // for a command that was refused
     return () => stage.close();
   },
 };

@@ -1,9 +1,8 @@
 """Watch a model learn: its losses, its texts and its attention along one line of steps, live and afterwards.
 
 `train` is a generator, so a pause is cheap: the thread that trains ends between two steps, nothing is left
-running, and the next thread takes the generator over. The thread draws by setting traits, under a lock that
-all other changes of traits take too. That works while a cell is running, when JupyterLab hands what the page
-sends to yet another thread (a subshell), and in a script, where there is no event loop.
+running, and the next thread takes the generator over. The thread draws by setting traits, under the lock
+that all changes of explorers take. That works while a cell is running, and in a script without an event loop.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from statistics import median
-from threading import Event, RLock, Thread, current_thread
+from threading import Condition, Thread, current_thread
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +34,7 @@ from gptlib.viz import figures
 from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer, sentence
+from gptlib.viz.explorers.reading import LOCK, document, in_use, numbers
 
 REDRAW_EVERY = 0.2  # seconds
 SNAPSHOTS = 12  # of a run, besides the latest; a short run has fewer
@@ -103,6 +103,7 @@ class TrainingDashboard(Explorer):
             tokens = _tokens(text, tokenizer)
         # The bar of config.progress would be text on stderr; the page shows as much.
         self._run = train(model, train_data, validation_data, replace(config, progress=False), resume)
+        self._in_training = _tensors_of(model)
         self.step = 0 if resume is None else load_checkpoint(resume).step
         # even on a logarithmic scale: early on, most changes a step
         planned = [0, *(round(config.steps ** (i / (SNAPSHOTS - 2))) for i in range(SNAPSHOTS - 1))]
@@ -161,7 +162,7 @@ class TrainingDashboard(Explorer):
     ) -> None:
         if floor is not None and not (math.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor must be nats per token, 0 or more, got {floor!r}")
-        self._lock, self._resting = RLock(), Event()
+        self._rest, self._resting = Condition(LOCK), True
         self._wish = ""
         self._failure: Exception | None = None
         self._drawn = self._looked = -math.inf
@@ -188,15 +189,23 @@ class TrainingDashboard(Explorer):
     def start(self) -> None:
         """Start training, or go on after a pause, and return at once.
 
-        Raises RuntimeError while it is running, and when the run is over.
+        Raises RuntimeError while it is running, when the run is over, and when the model's parameters are not
+        where they were.
         """
-        with self._lock:
+        with LOCK:
             if self.state in REFUSALS:
                 raise RuntimeError(REFUSALS[self.state])
+            if _tensors_of(self.model) != self._in_training:
+                _, device, dtype = self._in_training[0]
+                raise RuntimeError(
+                    f"model's parameters are not those in training, which were {dtype} on {device}: they "
+                    "were moved, converted or replaced; move them back, or train on with another "
+                    "TrainingDashboard"
+                )
             self._wish, self.state = "", "running"
             # A script that ends without waiting would tear torch down under the thread.
             atexit.register(self.stop)
-            self._resting.clear()
+            self._resting = False
             self._thread = Thread(target=self._work, name="gptlib training", daemon=True)
             self._thread.start()
 
@@ -229,7 +238,7 @@ class TrainingDashboard(Explorer):
     # ------------------------------------------------------------------------------------------- the training
 
     def _wish_for(self, wish: str) -> None:
-        with self._lock:
+        with LOCK:
             if self.state == "running":
                 self._wish = wish
             elif self.state == "paused" and wish == "stop":
@@ -239,8 +248,10 @@ class TrainingDashboard(Explorer):
 
     def _join(self) -> None:
         if self._thread is not None and self._thread is not current_thread():
-            # A join that is interrupted takes the thread for ended (CPython 3.12 and before); this does not.
-            self._resting.wait()
+            # This lets go of the lock, which the caller may hold and the thread needs to come to its end. A
+            # join alone does not, and when interrupted takes the thread for ended (CPython 3.12 and before).
+            with self._rest:
+                self._rest.wait_for(lambda: self._resting)
             self._thread.join()
 
     def _work(self) -> None:
@@ -251,13 +262,15 @@ class TrainingDashboard(Explorer):
         except Exception as error:  # whatever it is, wait() raises it
             self._failure, state = error, "failed"
         self.model.train(self._was_training)  # in a pause the loop has not switched it back
-        with self._lock:
+        with LOCK:
             self.state = state
         try:
             self._draw()
         finally:
             atexit.unregister(self.stop)
-            self._resting.set()
+            with self._rest:
+                self._resting = True
+                self._rest.notify_all()
 
     def _train(self) -> str:
         """Make steps, and return the state after the last: done, paused or stopped."""
@@ -279,7 +292,7 @@ class TrainingDashboard(Explorer):
         return "stopped"
 
     def _note(self, step: Step, seconds: float) -> None:
-        with self._lock:
+        with LOCK:
             self.step = step.step
             self.history.append(step)
             self._course.add(step)
@@ -295,19 +308,14 @@ class TrainingDashboard(Explorer):
     def _look(self, step: int, model: GPT) -> None:
         """Note how the model reads the text and what it writes, in place of a latest look not planned."""
         began = time.monotonic()
-        was_training = model.training
-        model.eval()
-        try:
-            with trace(model) as run, torch.no_grad():
-                model(torch.tensor([self._tokens], device=next(model.parameters()).device))
+        rows, columns = torch.tril_indices(len(self._tokens), len(self._tokens))
+        with in_use(model) as device:
+            with trace(model) as run:
+                model(torch.tensor([self._tokens], device=device))
+            weights = numbers(run.attention[:, 0])[:, :, rows, columns]  # (layer, head, triangle)
             sample = generate(model, self._tokenizer, self._prompt, **SAMPLE) if self._tokenizer else ""
-        finally:
-            model.train(was_training)
-        size = len(self._tokens)
-        rows, columns = torch.tril_indices(size, size)
-        weights = run.attention[:, 0].cpu()[:, :, rows, columns]  # (layer, head, triangle)
-        coded = (weights.float().sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
-        with self._lock:
+        coded = (weights.sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
+        with LOCK:
             if self.snapshots and self.snapshots[-1].step not in self._planned:
                 self.snapshots.pop()
             self.snapshots.append(Snapshot(step, coded, sample))
@@ -319,7 +327,7 @@ class TrainingDashboard(Explorer):
     def _draw(self) -> None:
         """Send what is new in one message, once it is time for it."""
         time.sleep(max(0.0, self._drawn + REDRAW_EVERY - time.monotonic()))
-        with self._lock, self.hold_sync():
+        with LOCK, self.hold_sync():
             self.set_trait("details", self.compute_details())
             if self.answer["steps"][-1] != self.snapshots[-1].step:
                 self.set_trait("answer", self.compute_answer())
@@ -329,52 +337,53 @@ class TrainingDashboard(Explorer):
         """The snapshots: their steps and places along the run, what is to be read there, the samples, and
         attention as bytes, 255 √weight, of (snapshot, layer, head, triangle).
         """
-        with self._lock:
-            steps = [snapshot.step for snapshot in self.snapshots]
-            return {
-                "steps": steps,
-                "places": self._places(steps).tolist(),
-                "ticks": self._step_ticks(),
-                "readings": [self._readings(step) for step in steps],
-                "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
-                "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
-                "n_layers": self.model.config.n_layers,
-                "n_heads": self.model.config.n_heads,
-                "tokens": [readable(piece) for piece in self._pieces],
-            }
+        steps = [snapshot.step for snapshot in self.snapshots]
+        return {
+            "steps": steps,
+            "places": self._places(steps).tolist(),
+            "ticks": self._step_ticks(),
+            "readings": [self._readings(step) for step in steps],
+            "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
+            "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
+            "n_layers": self.model.config.n_layers,
+            "n_heads": self.model.config.n_heads,
+            "tokens": [readable(piece) for piece in self._pieces],
+        }
 
     def compute_details(self) -> dict[str, Any]:
         """The run so far: its state, its pace, and its curves.
 
         A curve is x, y, x, y, …, in percent of its pane from the left and from the top.
         """
-        with self._lock:
-            course = self._course.means()
-            checked = np.array([(step.step, step.validation_loss) for step in self._checked]).reshape(-1, 2)
-            guessing = math.log(self.model.config.vocab_size)
-            losses = [guessing, self._floor or 0.0, *course["loss"], *checked[:, 1]]
-            top, bottom = 1.03 * max(losses), min(losses)
-            if self._floor is not None:
-                bottom -= 0.06 * (top - bottom)  # below the floor there is nothing to learn: that is hatched
-            steepest = course["gradient_norm"].max(initial=1e-12)
+        course = self._course.means()
+        checked = np.array([(step.step, step.validation_loss) for step in self._checked]).reshape(-1, 2)
+        guessing = math.log(self.model.config.vocab_size)
+        losses = [guessing, self._floor or 0.0, *course["loss"], *checked[:, 1]]
+        top, bottom = 1.03 * max(losses), min(losses)
+        if self._floor is not None:
+            bottom -= 0.06 * (top - bottom)  # below the floor there is nothing to learn: that is hatched
 
-            def height(loss: Any) -> Any:
-                return 100 * (top - loss) / (top - bottom)
+        def height(loss: Any) -> Any:
+            return 100 * (top - loss) / (top - bottom)
 
-            unit = 2 if top - bottom > 5 else 1
-            ticks = range(math.ceil(bottom / unit), math.floor(top / unit) + 1)
-            return {
-                "state": self.state,
-                "failure": sentence(self._failure) if self._failure else "",
-                "pace": self._pace(),
-                "curves": {
-                    "training": self._curve(course["step"], height(course["loss"])),
-                    "validation": self._curve(checked[:, 0], height(checked[:, 1])),
-                    "norm": self._curve(course["step"], 97 - 94 * course["gradient_norm"] / steepest),
-                },
-                "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
-                "floor": None if self._floor is None else height(self._floor),
-            }
+        def from_zero(name: str) -> list[float]:
+            return self._curve(course["step"], 97 - 94 * course[name] / course[name].max(initial=1e-12))
+
+        unit = 2 if top - bottom > 5 else 1
+        ticks = range(math.ceil(bottom / unit), math.floor(top / unit) + 1)
+        return {
+            "state": self.state,
+            "failure": sentence(self._failure) if self._failure else "",
+            "pace": self._pace(),
+            "curves": {
+                "training": self._curve(course["step"], height(course["loss"])),
+                "validation": self._curve(checked[:, 0], height(checked[:, 1])),
+                "norm": from_zero("gradient_norm"),
+                "rate": from_zero("learning_rate"),
+            },
+            "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
+            "floor": None if self._floor is None else height(self._floor),
+        }
 
     def _places(self, steps: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where these steps are along the run, in percent, on a logarithmic axis."""
@@ -387,7 +396,7 @@ class TrainingDashboard(Explorer):
         """The steps that are written below the plot, and their places: both ends, and powers of ten."""
         powers = [10**i for i in range(len(str(self._last)))]
         between = [
-            (step, place) for step, place in zip(powers, self._places(powers), strict=True) if 9 < place < 91
+            (step, place) for step, place in zip(powers, self._places(powers), strict=True) if 15 < place < 82
         ]
         return [["step 0", 0], *([f"{step:,}", place] for step, place in between), [f"{self._last:,}", 100]]
 
@@ -401,6 +410,7 @@ class TrainingDashboard(Explorer):
             "validation": f"{checked[-1]:.2f}" if checked else "",
             "floor": "" if self._floor is None else f"{self._floor:.2f}",
             "norm": f"{course['gradient_norm'][at]:.3g}" if at >= 0 else "",
+            "rate": f"{course['learning_rate'][at]:.2g}" if at >= 0 else "",
         }
 
     def _pace(self) -> str:
@@ -415,7 +425,7 @@ class TrainingDashboard(Explorer):
 
     def figure(self) -> Drawing:
         """The losses of a run; before its first step, and for snapshots, the chosen head's attention."""
-        with self._lock:
+        with LOCK:
             history, checked = list(self.history), list(self._checked)
             snapshots = list(self.snapshots)
         if not history or self.state == "snapshots":
@@ -456,17 +466,10 @@ class TrainingDashboard(Explorer):
 
     # --------------------------------------------------------------------------------------------- the traits
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        with self._lock:
-            super().set_state(sync_data)
-
-    def notify_change(self, change: Any) -> None:
-        with self._lock:
-            super().notify_change(change)
-
     @observe("command")
     def _obey(self, change: Any) -> None:
         self.command = ""
+        self._seen.pop("details", None)  # what the command changes is part of its answer
         if change.new == "start":
             self.start()
         elif change.new:
@@ -512,18 +515,23 @@ class Course:
     def __init__(self, last: int) -> None:
         self.scale = (BINS - 1) / math.log1p(last)
         self.counts = np.zeros(BINS)
-        self.sums = np.zeros((3, BINS))
+        self.sums = np.zeros((4, BINS))
 
     def add(self, step: Step) -> None:
         at = min(BINS - 1, int(math.log1p(step.step) * self.scale))
         self.counts[at] += 1
-        self.sums[:, at] += (step.step, step.loss, step.gradient_norm)
+        self.sums[:, at] += (step.step, step.loss, step.gradient_norm, step.learning_rate)
 
     def means(self) -> dict[str, Float[np.ndarray, " bins"]]:
         """By name, one number for each bin that has a step."""
         filled = self.counts > 0
         means = self.sums[:, filled] / self.counts[filled]
-        return dict(zip(("step", "loss", "gradient_norm"), means, strict=True))
+        return dict(zip(("step", "loss", "gradient_norm", "learning_rate"), means, strict=True))
+
+
+def _tensors_of(model: nn.Module) -> list[tuple[int, torch.device, torch.dtype]]:
+    """Which tensors the parameters are, where, and of what kind: an optimizer holds on to all three."""
+    return [(id(parameter), parameter.device, parameter.dtype) for parameter in model.parameters()]
 
 
 def _check(model: Any, tokenizer: Tokenizer | CharacterTokenizer | None) -> None:
@@ -541,7 +549,7 @@ def _tokens(text: str, tokenizer: Tokenizer | CharacterTokenizer | None) -> list
         raise ValueError("text needs a tokenizer to be read with; give tokenizer=…")
     if not text:
         raise ValueError("text is empty; it needs at least one token to attend to")
-    return [tokenizer.end_of_text, *tokenizer.encode(text)]
+    return document(tokenizer, text)
 
 
 def _history(log: Mapping[str, Any]) -> list[Step]:

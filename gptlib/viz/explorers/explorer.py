@@ -2,7 +2,8 @@
 
 An explorer's state is its traits. A trait tagged `asks="answer"` changes what the page draws: the explorer
 computes its answer anew. One tagged `asks="details"` changes what is said about a part of it, which is cheap.
-The page sends one question at a time, numbered by `asked`; `answered` says which one the answer is for.
+The page sends one question at a time, numbered by `asked`; `answered` says which one the answer is for, and
+comes with it in one message. All this is under one lock (gptlib.viz.explorers.reading says why).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from traitlets import Bool, Dict, Int, TraitError, Unicode
 
 from gptlib.files import write_atomically
 from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
+from gptlib.viz.explorers.reading import LOCK, alone
 
 FOLDER = Path(__file__).parent
 COLOURS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
 GROUPS = ("answer", "details")
 # What gptlib raises says what to do; other errors are faults, and their kind is told too.
-KNOWN = (ValueError, TypeError, LookupError, FloatingPointError, RuntimeError, TraitError)
+KNOWN = (ValueError, TypeError, IndexError, FloatingPointError, RuntimeError, TraitError)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -54,6 +56,10 @@ class Explorer(anywidget.AnyWidget):
             cls._esm = page_code(cls.script)
             cls._css = page_style(cls.script)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        with LOCK:  # nobody reads a state of which the answer is not known yet
+            super().__setattr__(name, value)
+
     def begin(self) -> None:
         """Compute the first answer, and from now on a new one after each change of the state."""
         self._seen: dict[str, dict[str, Any]] = {}
@@ -75,11 +81,13 @@ class Explorer(anywidget.AnyWidget):
         """A still picture of what the explorer shows."""
         raise NotImplementedError
 
+    @alone
     def refresh(self) -> None:
         """Compute everything anew: for what traits do not show, such as a model that was trained on."""
         self._seen.clear()
         self.update()
 
+    @alone
     def update(self) -> None:
         """Compute what the state asks for and does not have yet, and send it in one message."""
         news: dict[str, dict[str, Any]] = {}
@@ -94,18 +102,20 @@ class Explorer(anywidget.AnyWidget):
                 self.set_trait(group, value)
             self.problem = ""
 
+    @alone
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take a change from the page. This never raises: there would be nobody to catch it."""
-        asked = sync_data.get("asked", self.asked)
+        asked = max(sync_data.get("asked", 0), self.answered)  # of two pages one may lag behind
         self._from_page = True
-        try:
-            super().set_state(sync_data)
-            self.update()
-        except Exception as error:  # whatever it is: the page must hear of it, and the kernel go on
-            self.problem = sentence(error)
-        finally:
-            self._from_page = False
-            self.asked = self.answered = asked
+        with self.hold_sync():
+            try:
+                super().set_state(sync_data)
+                self.update()
+            except Exception as error:  # whatever it is: the page must hear of it, and the kernel go on
+                self.problem = sentence(error)
+            finally:
+                self._from_page = False
+                self.asked = self.answered = asked
 
     def _changed_in_python(self, change: Any) -> None:
         if self._from_page or self._undoing:
@@ -123,6 +133,7 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    @alone
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget, and a picture of it for where there is no kernel: a code host, a printed notebook."""
         bundle, metadata = self.figure()._repr_mimebundle_()
@@ -130,14 +141,17 @@ class Explorer(anywidget.AnyWidget):
         widget = widget[0] if isinstance(widget, tuple) else widget
         return {**bundle, **(widget or {}), "text/plain": repr(self)}, metadata
 
+    @alone
     def to_png(self, path: str | Path | None = None) -> bytes:
         """What the explorer shows as the bytes of a PNG file, also written to `path` if one is given."""
         return _written(self.figure().png(), path)
 
+    @alone
     def to_svg(self, path: str | Path | None = None) -> str:
         """What the explorer shows as an SVG picture, also written to `path` if one is given."""
         return _written(self.figure().svg().encode(), path).decode()
 
+    @alone
     def to_html(self, path: str | Path) -> None:
         """Write one file that any browser opens without a network, and that still answers to all that needs
         no kernel. Raises FileNotFoundError if the folder is missing.
@@ -175,9 +189,12 @@ def bare(script: str) -> str:
 @functools.cache
 def page_style(script: str) -> str:
     """What all explorers share, then the explorer's own style if it has one."""
-    own = (FOLDER / script).with_suffix(".css")
-    files = [FOLDER / "shared.css", *([own] if own.exists() else [])]
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+    own, shared = (FOLDER / script).with_suffix(".css"), (FOLDER / "shared.css").read_text(encoding="utf-8")
+    if not own.exists():
+        return shared
+    # With several explorers on one page, what they share comes again after one of them: its own style has to
+    # count for more, and inside :root it does.
+    return f"{shared}:root {{\n{own.read_text(encoding='utf-8')}}}\n"
 
 
 def colour_table(colour_map: Colormap) -> str:

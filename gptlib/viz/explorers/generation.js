@@ -32,7 +32,7 @@ export default {
     // A slider for a setting, of which null rules nothing out.
     const dial = (name, range, placeOf = (value) => value, valueAt = (place) => place) => {
       const show = (place) => String(valueAt(place) ?? "all");
-      const box = slider(stage, name.replace("_", "-"), { ...range, value: range.min, show }, (place) => {
+      const box = slider(name.replace("_", "-"), { ...range, value: range.min, show }, (place) => {
         settings[name] = valueAt(place);
         drawBars();
         stage.ask({ [name]: settings[name] });
@@ -143,9 +143,9 @@ export default {
       requestAnimationFrame(() => { tree.scrollLeft = tree.scrollWidth; }); // when it is on the page
     }
 
-    roving(stage, read, () => [...read.children], () => read.childElementCount);
-    roving(stage, chances, () => [...chances.querySelectorAll("button")], () => 1);
-    stage.listen(tree, "keydown", (event) => {
+    roving(read, () => [...read.children], () => read.childElementCount);
+    roving(chances, () => [...chances.querySelectorAll("button")], () => 1);
+    tree.onkeydown = (event) => {
       const columns = [...tree.children].map((column) => [...column.children]), all = columns.flat();
       const x = columns.findIndex((column) => column.includes(event.target)), y = columns[x].indexOf(event.target);
       const [toX, toY] = { ArrowLeft: [x - 1, y], ArrowRight: [x + 1, y], ArrowUp: [x, y - 1], ArrowDown: [x, y + 1],
@@ -154,7 +154,7 @@ export default {
       if (!chip || event.altKey) return;
       event.preventDefault();
       focusOne(all, all.indexOf(chip));
-    });
+    };
 
     stage.on("answer", () => {
       answer = model.get("answer");

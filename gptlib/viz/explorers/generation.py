@@ -18,6 +18,7 @@ from gptlib.tokenizer import CharacterTokenizer, Tokenizer
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer
+from gptlib.viz.explorers.reading import alone, document, in_use, numbers
 
 N_BARS = 12  # tokens with a bar of their own
 N_ROADS = 4  # likeliest tokens kept at each step behind: the one taken, and three roads not taken
@@ -77,6 +78,7 @@ class GenerationExplorer(Explorer):
         """The prompt and the tokens taken after it."""
         return self.prompt + self.tokenizer.decode(self.path)
 
+    @alone
     def sample(self, max_new_tokens: int = SENTENCE) -> str:
         """Take tokens by the dice, at most `max_new_tokens` and no further than the end of the sentence.
 
@@ -84,7 +86,7 @@ class GenerationExplorer(Explorer):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it needs to be at least 1")
-        self.path = self._sampled(self._start(self.prompt), self.path, max_new_tokens)
+        self.path = self._sampled(self._start, self.path, max_new_tokens)
         return self.text
 
     def figure(self) -> Drawing:
@@ -110,7 +112,7 @@ class GenerationExplorer(Explorer):
         """All that the page knows, as it is in a file: with every place of the tree that has room in it."""
         state = super().page_state()
         nodes: dict[str, dict[str, Any]] = {}
-        start = self._start(self.prompt)
+        start = self._start
         room = FILE_LOGITS
         for road in [self.path, *reversed(self.tree)]:
             logits = self._logits([*start, *road])[-len(road) - 1 :]  # (step, vocab)
@@ -154,7 +156,7 @@ class GenerationExplorer(Explorer):
     def _answer(self) -> dict[str, Any]:
         new = self.prompt != self._shown["prompt"]  # another prompt makes every road another
         path, tree = ([], []) if new else (self.path, self.tree)
-        start = self._start(self.prompt)
+        start = self._start
         if self.wanted:
             path = self._sampled(start, path, self.wanted)
         for road in [path, *tree]:
@@ -222,15 +224,16 @@ class GenerationExplorer(Explorer):
         if path and path[-1] == self.tokenizer.end_of_text:
             return "The model has ended its text here. Go back to take another road."
         length = self.model.config.context_length
-        if len(self._start(self.prompt)) + len(path) == length:
+        if len(self._start) + len(path) == length:
             return f"The context is full: the model reads at most {length} tokens. Go back to change it."
         return ""
 
     # --------------------------------------------------------------------------------------------- parts
 
-    def _start(self, prompt: str) -> list[int]:
-        """What the model reads before the path: the end-of-text token, as before a document; the prompt."""
-        return [self.tokenizer.end_of_text, *self.tokenizer.encode(prompt)]
+    @property
+    def _start(self) -> list[int]:
+        """What the model reads before the path."""
+        return document(self.tokenizer, self.prompt)
 
     def _piece(self, token: int) -> str:
         try:
@@ -251,15 +254,8 @@ class GenerationExplorer(Explorer):
 
     def _logits(self, tokens: list[int]) -> Float[Tensor, "seq vocab"]:
         """The logits after each token. ValueError unless all are finite."""
-        model = self.model
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                device = next(model.parameters()).device
-                logits = model(torch.tensor([tokens], device=device))[0].float().cpu()
-        finally:
-            model.train(was_training)
+        with in_use(self.model) as device:
+            logits = numbers(self.model(torch.tensor([tokens], device=device))[0])
         if not logits.isfinite().all():
             place = int((~logits.isfinite().all(-1)).nonzero()[0])
             raise ValueError(
@@ -272,25 +268,26 @@ class GenerationExplorer(Explorer):
         """The path and up to n tokens more, drawn as `gptlib.generate` draws them, to the sentence's end."""
         if note := self._note(path):
             raise ValueError(note)
-        config, parameter = self.model.config, next(self.model.parameters())
+        config = self.model.config
         sampling = Sampling(self.temperature, self.top_k, self.top_p)
         generator = torch.Generator().manual_seed(self.seed)
         for _ in path:  # these dice were thrown, or passed over
             torch.rand((), generator=generator, dtype=torch.float64)
-        cache = KeyValueCache(config, 1, parameter.device, parameter.dtype)
         unread, path = [*start, *path], list(path)
-        for _ in range(min(n, config.context_length - len(unread))):
-            logits = _last_logits(self.model, torch.tensor([unread], device=parameter.device), cache).cpu()
-            if not logits.isfinite().all():
-                raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
-            probabilities = next_token_distribution(
-                logits, sampling.temperature, sampling.top_k, sampling.top_p
-            )
-            token = int(_draw(probabilities, [generator])[0])
-            path.append(token)
-            unread = [token]
-            if token == self.tokenizer.end_of_text or _ends_sentence(self._piece(token)):
-                break
+        with in_use(self.model) as device:
+            cache = KeyValueCache(config, 1, device, next(self.model.parameters()).dtype)
+            for _ in range(min(n, config.context_length - len(unread))):
+                logits = numbers(_last_logits(self.model, torch.tensor([unread], device=device), cache))
+                if not logits.isfinite().all():
+                    raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
+                probabilities = next_token_distribution(
+                    logits, sampling.temperature, sampling.top_k, sampling.top_p
+                )
+                token = int(_draw(probabilities, [generator])[0])
+                path.append(token)
+                unread = [token]
+                if token == self.tokenizer.end_of_text or _ends_sentence(self._piece(token)):
+                    break
         return path
 
     def _settle(self, **state: Any) -> None:

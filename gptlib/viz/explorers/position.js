@@ -36,14 +36,14 @@ function dial(i, speed, m, n) {
       svg("path", { class: "apart", d: `M0 0 L${at(n * speed, 24)} A24 24 0 0 ${apart > 0 ? 0 : 1} ${at(n * speed + apart, 24)} Z` }),
       svg("path", { class: "key", d: `M0 0 L${at(n * speed, 44)}` }),
       svg("path", { class: "query", d: `M0 0 L${at(m * speed, 44)}` })),
-    make("b", { textContent: `pair ${i}` }),
-    make("span", { textContent: `${number(m - n, 0)} × ${degrees}°` }),
-    make("span", { textContent: `cos ${number(Math.cos(apart))}` }));
+    make("b", {}, `pair ${i}`),
+    make("span", {}, `${number(m - n, 0)} × ${degrees}°`),
+    make("span", {}, `cos ${number(Math.cos(apart))}`));
 }
 
-const table = (caption, head, rows) => make("table", {}, make("caption", { textContent: caption }),
-  make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))),
-  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((text) => make("td", { textContent: text }))))));
+const table = (caption, head, rows) => make("table", {}, make("caption", {}, caption),
+  make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col" }, text)))),
+  make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((text) => make("td", {}, text))))));
 
 export default {
   render({ model, el }) {
@@ -62,15 +62,15 @@ export default {
       const place = Math.max(0, -from, Math.min(room, room - from, to));
       change({ [name]: place, [other]: place + from });
     };
-    const kinds = choice(stage, "Kind of positions", { sinusoidal: "Sinusoidal", rotary: "Rotary" }, now.kind, (kind) => change({ kind }));
+    const kinds = choice("Kind of positions", { sinusoidal: "Sinusoidal", rotary: "Rotary" }, now.kind, (kind) => change({ kind }));
     const sliders = {
-      d_model: slider(stage, "d_model", { min: 2, max: 256, step: 2, value: now.d_model }, (d_model) => change({ d_model })),
-      length: slider(stage, "length", { min: 2, max: 256, step: 1, value: now.length }, (length) =>
+      d_model: slider("d_model", { min: 2, max: 256, step: 2, value: now.d_model }, (d_model) => change({ d_model })),
+      length: slider("length", { min: 2, max: 256, step: 1, value: now.length }, (length) =>
         change({ length, m: Math.min(now.m, length - 1), n: Math.min(now.n, length - 1) })),
-      base: slider(stage, "base", { min: 0, max: 7, step: 0.1, value: Math.log10(now.base), show: () => now.base.toLocaleString("en") },
+      base: slider("base", { min: 0, max: 7, step: 0.1, value: Math.log10(now.base), show: () => now.base.toLocaleString("en") },
         (power) => change({ base: Number((10 ** power).toPrecision(2)) })),
-      m: slider(stage, "position m", { min: 0, max: now.length - 1, step: 1, value: now.m }, (to) => move("m", to)),
-      n: slider(stage, "position n", { min: 0, max: now.length - 1, step: 1, value: now.n }, (to) => move("n", to)),
+      m: slider("position m", { min: 0, max: now.length - 1, step: 1, value: now.m }, (to) => move("m", to)),
+      n: slider("position n", { min: 0, max: now.length - 1, step: 1, value: now.n }, (to) => move("n", to)),
     };
     const tied = make("input", { type: "checkbox" });
 
@@ -84,9 +84,7 @@ export default {
         const share = (x) => Math.max(0, Math.min(0.9999, x));
         pressed(share((event.clientX - left) / width), share((event.clientY - top) / height));
       };
-      stage.listen(box, "pointerdown", (event) => { box.setPointerCapture(event.pointerId); point(event); });
-      stage.listen(box, "pointermove", point);
-      return box;
+      return set(box, { onpointermove: point, onpointerdown(event) { box.setPointerCapture(event.pointerId); point(event); } });
     };
     const mark = (name, way) => make("span", { className: `mark ${way}`, "data-name": name, "aria-hidden": "true" });
     const place = (share) => Math.floor(share * now.length);
@@ -101,9 +99,8 @@ export default {
     const text = (className = "soft") => make("p", { className });
     const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
     const [note, across, speeds, ticks] = [text(), text(), text(), text("soft ticks")];
-    const numbers = make("details", {}, make("summary", { textContent: "The numbers" }), 
+    const numbers = make("details", { ontoggle: draw }, make("summary", {}, "The numbers"),
       make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
-    stage.listen(numbers, "toggle", draw);
     stage.root.append(
       div("row", kinds, sliders.d_model, sliders.length, sliders.base),
       div("row", sliders.m, sliders.n, make("label", {}, tied, " move both together")),

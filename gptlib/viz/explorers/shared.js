@@ -52,6 +52,8 @@ const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
+const LOST = "The kernel was restarted. The picture is from before; run the cell again to go on.";
+
 // The frame of an explorer: its root, what it says, and its way to the kernel. What listens beyond its own elements
 // does so through `stage.on` or with `stage.signal`, so that `stage.close` ends it.
 function open(model, host, name) {
@@ -61,9 +63,15 @@ function open(model, host, name) {
   const root = div(`gptlib ${name}`, problem, live);
   host.append(root);
 
-  let inFlight = false, next = null, patience = 0;
+  let inFlight = false, next = null, patience = 0, newest = 0, lost = false;
   const say = (text) => { problem.textContent = text; problem.hidden = !text; };
+  const hear = (event, call) => {
+    model.on(event, call);
+    closing.signal.addEventListener("abort", () => model.off(event, call));
+  };
   const put = (changes) => { for (const [trait, value] of Object.entries(changes)) model.set(trait, value); };
+  // Whether what the traits hold is for a question before one that was answered already.
+  const stale = () => model.get("answered") < (newest = Math.max(newest, model.get("answered")));
   const sendNext = () => {
     put({ ...next, asked: model.get("asked") + 1 });
     next = null;
@@ -73,51 +81,64 @@ function open(model, host, name) {
     patience = setTimeout(() => say("The kernel has not answered yet. If it was restarted, run the cell again."), 8000);
   };
 
+  // What listens, in order, is called once for all that changed; only then goes the next question.
+  const calls = [], due = new Set();
+  const flush = () => {
+    const now = calls.filter((call) => due.has(call));
+    due.clear();
+    if (closing.signal.aborted || stale()) return;
+    try {
+      for (const call of now) call();
+    } finally {
+      if (model.get("answered") >= model.get("asked")) {
+        inFlight = false;
+        clearTimeout(patience);
+        if (next) sendNext();
+      }
+    }
+  };
+
   const stage = {
     root,
     signal: closing.signal,
-    live: model.get("live"),
+    get live() { return model.get("live"); },
     // Change traits. One question is on its way at a time; what comes meanwhile is sent as the next.
     ask(changes) {
+      if (lost) return say(LOST);
       if (!stage.live) return put(changes);
       next = { ...next, ...changes };
       if (!inFlight) sendNext();
     },
-    // Call now and whenever one of these traits changes. Several changes in one message make one call.
+    // Call now and whenever one of these traits changes.
     on(traits, call) {
-      let waiting = false;
-      const later = () => {
-        if (waiting) return;
-        waiting = true;
-        queueMicrotask(() => { waiting = false; if (!closing.signal.aborted) call(); });
-      };
-      for (const trait of traits.split(" ")) {
-        model.on(`change:${trait}`, later);
-        closing.signal.addEventListener("abort", () => model.off(`change:${trait}`, later));
-      }
+      calls.push(call);
+      for (const trait of traits.split(" ")) hear(`change:${trait}`, () => {
+        if (!due.size) queueMicrotask(flush);
+        due.add(call);
+      });
       call();
     },
-    listen: (target, type, call, options) => target.addEventListener(type, call, { signal: closing.signal, ...options }),
     announce(text) { live.textContent = text; },  // to a screen reader
     say,  // what went wrong, on the page itself
     close() { clearTimeout(patience); closing.abort(); root.remove(); },
   };
   // JupyterLab leaves keys alone where the very element in focus says so.
-  stage.listen(root, "focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
-  stage.on("answered", () => {
-    if (model.get("answered") < model.get("asked")) return;
-    inFlight = false;
-    clearTimeout(patience);
-    if (next) sendNext();
-  });
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
   stage.on("problem answered", () => say(model.get("problem")));
+  // JupyterLab's widgets tell of a restart; where none is told, a question without an answer is.
+  hear("comm_live_update", () => {
+    lost = true;
+    put({ live: false });
+    clearTimeout(patience);
+    say(LOST);
+  });
   return stage;
 }
 
 // Arrow keys, Home, End, Page Up and Page Down move the focus among `items()`, in rows of `columns()`, of which the
 // last may be shorter; Tab enters and leaves the group. Home and End are the ends of a row, or of the only column.
-function roving(stage, group, items, columns, chosen) {
-  stage.listen(group, "keydown", (event) => {
+function roving(group, items, columns, chosen) {
+  group.addEventListener("keydown", (event) => {
     const all = items(), wide = columns(), last = all.length - 1, at = all.indexOf(event.target.closest("[tabindex]"));
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     const column = at % wide, row = at - column, bottom = last - (last % wide);
@@ -138,26 +159,26 @@ function focusOne(all, at) {
 }
 
 // A row of buttons of which one is chosen (radio buttons to a screen reader).
-function choice(stage, label, options, value, chosen) {
+function choice(label, options, value, chosen) {
   const buttons = Object.entries(options).map(([key, text]) =>
     make("button", { role: "radio", value: key, onclick: () => chosen(key) }, text));
   const group = make("div", { className: "choice", role: "radiogroup", "aria-label": label }, ...buttons);
   group.show = (key) => buttons.forEach((button) =>
     set(button, { "aria-checked": button.value === key, tabIndex: button.value === key ? 0 : -1 }));
-  roving(stage, group, () => buttons, () => buttons.length, (at) => chosen(buttons[at].value));
+  roving(group, () => buttons, () => buttons.length, (at) => chosen(buttons[at].value));
   group.show(value);
   return group;
 }
 
-function slider(stage, label, { min, max, step, value, show = String }, moved) {
-  const input = make("input", { type: "range", min, max, step, value, "aria-label": label });
+function slider(label, { min, max, step, value, show = String }, moved) {
+  const input = make("input", { type: "range", min, max, step, value, "aria-label": label,
+    oninput() { box.show(+input.value); moved(+input.value); } });
   const shown = make("output"), box = make("label", { className: "slider" }, make("span", {}, label), input, shown);
   box.show = (to) => {
     if (document.activeElement !== input) input.value = to;
     shown.textContent = show(to);
     input.setAttribute("aria-valuetext", show(to));
   };
-  stage.listen(input, "input", () => { box.show(+input.value); moved(+input.value); });
   box.show(value);
   return box;
 }

@@ -94,7 +94,7 @@ function render({ model, el }) {
       make("thead", {}, line(first, ({ head }) => result("th", head, { scope: "col" })),
         columns[0].query && line(({ query }) => tokens[query], ({ query }) => query())),
       make("tbody", {}, ...rows), make("tfoot", {}, last && line(last, ({ foot = "" }) => result("td", foot))));
-    roving(stage, grid, () => stops(grid), () => stops(document.activeElement.closest("tr")).length);
+    roving(grid, () => stops(grid), () => stops(document.activeElement.closest("tr")).length);
     shown.push((work, old) => {
       rows.forEach((row, key) => {
         row.className = work.allowed[key] ? "" : "masked";
@@ -123,9 +123,9 @@ function render({ model, el }) {
       "output")];
 
   const dial = (name, options) =>
-    slider(stage, name, { ...options, value: state[name] }, (x) => change({ [name]: x }, name));
+    slider(name, { ...options, value: state[name] }, (x) => change({ [name]: x }, name));
   const d_head = state.k[0].length, controls = {
-    query: choice(stage, "query", { ...tokens }, "", (query) => go({ query: +query })),
+    query: choice("query", { ...tokens }, "", (query) => go({ query: +query })),
     d_k: dial("d_k", { min: 1, max: d_head, step: 1, show: (d_k) => `first ${d_k} of ${d_head}` }),
     temperature: dial("temperature", { min: 0.1, max: 4, step: 0.1, show: written }) };
   const undo = make("button", { title: "Ctrl+Z", onclick: () => go(past.pop().state, state) }, "Undo");

@@ -19,6 +19,7 @@ from gptlib.tracing import Place, edit_places
 from gptlib.viz.checking import Array, Labels, as_array, as_labels
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer
+from gptlib.viz.explorers.reading import document, in_use, numbers
 from gptlib.viz.figures import attention_heatmap
 
 MOST_TOKENS, MOST_DIMENSIONS, LARGEST = 12, 128, 1e6
@@ -146,7 +147,7 @@ class AttentionSteps(Explorer):
         for name, given, count in (("layer", layer, config.n_layers), ("head", head, config.n_heads)):
             if not 0 <= given < count:
                 raise ValueError(f"{name} is {given}; the model's are 0 to {count - 1}")
-        tokens = [tokenizer.end_of_text, *tokenizer.encode(text)]
+        tokens = document(tokenizer, text)
         if len(tokens) > MOST_TOKENS:
             raise ValueError(
                 f"text has {len(tokens) - 1} tokens; at most {MOST_TOKENS - 1} can be read as numbers"
@@ -226,15 +227,10 @@ def one_head(
     module = model.blocks[layer].attention
     seen: list[Tensor] = []
     place = {"qkv": Place(module.qkv, "output")}
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), edit_places(place, {"qkv": seen.append}):
-            model(torch.tensor([tokens], device=module.qkv.weight.device))
-            queries, keys, values = map(module.split_heads, seen[0].split(module.widths, dim=-1))
-            queries, keys = module.position(queries), module.share(module.position(keys))
-            bias = module.position.bias(len(tokens), len(tokens))
-    finally:
-        model.train(was_training)
-    queries, keys, values = (x[0, head].cpu() for x in (queries, keys, module.share(values)))
-    return queries, keys, values, None if bias is None else bias[head].cpu()
+    with in_use(model) as device, edit_places(place, {"qkv": seen.append}):
+        model(torch.tensor([tokens], device=device))
+        queries, keys, values = map(module.split_heads, seen[0].split(module.widths, dim=-1))
+        queries, keys = module.position(queries), module.share(module.position(keys))
+        bias = module.position.bias(len(tokens), len(tokens))
+        queries, keys, values = (numbers(x[0, head]) for x in (queries, keys, module.share(values)))
+        return queries, keys, values, None if bias is None else numbers(bias[head])

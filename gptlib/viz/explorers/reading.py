@@ -1,0 +1,63 @@
+"""How explorers read a model: one at a time, as it is in use, on the device where it is by then.
+
+What a page sends may come in a thread of its own while a cell runs (a subshell, with ipykernel 7.0 to 7.3);
+what a training draws always does. Two explorers may show one model, and edits are hooks on it: so there is
+one lock, and not one for each explorer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+LOCK = RLock()
+
+
+def alone(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method hold the lock, so that what it reads stays as it is."""
+
+    @functools.wraps(call)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        with LOCK:
+            return call(*arguments, **options)
+
+    return guarded
+
+
+@contextmanager
+def in_use(model: nn.Module) -> Iterator[torch.device]:
+    """The model without dropout, gradients and what others do to it; afterwards it is in the mode it was in.
+
+    Gives the device that its inputs belong on. Raises ValueError for a model that has no numbers.
+    """
+    with LOCK, torch.no_grad():
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        try:
+            yield device
+        except Exception as error:
+            if device.type != "meta":
+                raise
+            raise ValueError(
+                "model is on the device 'meta', where it has shapes and no numbers; "
+                "model.to_empty(device='cpu') and then model.load_state_dict(…) would give it some"
+            ) from error
+        finally:
+            model.train(was_training)
+
+
+def numbers(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """What a model computed, in single precision on the CPU."""
+    return x.float().cpu()
+
+
+def document(tokenizer: Any, text: str) -> list[int]:
+    """The text's tokens as the course's models are trained to read them: after an end of text."""
+    return [tokenizer.end_of_text, *tokenizer.encode(text)]

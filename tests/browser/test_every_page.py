@@ -1,0 +1,172 @@
+"""What holds for every explorer's page, here as a file: everyone can read it, whatever colours they see."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from driver import assert_readable
+from PIL import Image
+from test_pictures import EXPLORERS
+
+from gptlib import load_pretrained
+from gptlib.viz import AttentionExplorer, PositionExplorer
+
+# What else there is to read on a page, once it was asked for.
+UNFOLDED = {
+    "attention": [lambda page: page.locator("summary").click()],
+    "steps": [
+        lambda page: (page.get_by_role("radio", name="red").click(), page.get_by_label("d_k").fill("2"))
+    ],
+    "position": [
+        lambda page: page.get_by_text("The numbers").click(),
+        lambda page: page.get_by_role("radio", name="Sinusoidal").click(),
+    ],
+    "generation": [lambda page: page.get_by_label("top-k").fill("2")],
+    "training": [lambda page: page.get_by_role("slider", name="snapshot").press("Home")],
+    "bpe": [lambda page: page.get_by_role("button", name="Previous").click()],
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The address of each explorer's file, which is written when it is first asked for."""
+    folder, storyteller = tmp_path_factory.mktemp("files"), load_pretrained("storyteller")
+
+    def file(name):
+        path = folder / f"{name}.html"
+        if not path.exists():
+            EXPLORERS[name](*storyteller).to_html(path)
+        return path.as_uri()
+
+    return file
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_everyone_can_read_it(show, files, name):
+    page = show(files(name))
+    for unfold in UNFOLDED[name]:
+        unfold(page)
+        assert_readable(page)
+
+
+# --------------------------------------------------------------------------------------- without some colours
+
+DEFICIENCIES = ["protanopia", "deuteranopia", "tritanopia", "achromatopsia"]
+
+
+def seen_with(page, deficiency):
+    """Show the page as someone sees it who lacks some of the three kinds of cones, or all."""
+    page.context.new_cdp_session(page).send("Emulation.setEmulatedVisionDeficiency", {"type": deficiency})
+
+
+def around(element, ring=0):
+    """The place of an element on the page, and of a ring of so many pixels around it."""
+    box = element.bounding_box()
+    return {name: box[name] + (-ring if name in "xy" else 2 * ring) for name in box}
+
+
+def seen(page, box):
+    """The colours of a part of the page in CIE L*a*b*, of which L* is lightness: (row, column, 3)."""
+    rgb = np.asarray(Image.open(BytesIO(page.screenshot(clip=box))).convert("RGB")) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.moveaxis(np.cbrt(linear @ np.transpose(to_xyz) / [0.9505, 1, 1.089]), -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)  # but for the darkest hundredth
+
+
+def cells(page, canvas, rows, columns):
+    """The colour in the middle of each cell of a canvas: (row, column, 3)."""
+    colours = seen(page, around(canvas))
+    across, down = (
+        ((np.arange(n) + 0.5) * size / n).astype(int)
+        for n, size in ((columns, colours.shape[1]), (rows, colours.shape[0]))
+    )
+    return colours[np.ix_(down, across)]
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_more_attention_is_lighter(show, deficiency):
+    steps = np.linspace(0, 1, 17)
+    weights = np.eye(17)
+    weights[:, 0] = steps**2  # the page codes square roots
+    weights[1:, 1:] *= 1 - steps[1:, None] ** 2
+    weights[0, 0] = 1
+    page = show(AttentionExplorer.from_array(weights[None, None], [f"w{n}" for n in range(17)]))
+    seen_with(page, deficiency)
+    lightness = cells(page, page.locator(".matrix canvas").first, 17, 17)[1:, 0, 0]
+    assert np.diff(lightness).min() > 2 and np.ptp(lightness) > 60
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_below_zero_and_above_can_be_told_apart(show, deficiency):
+    page = show(PositionExplorer(d_model=2, length=64, m=0, n=0))
+    seen_with(page, deficiency)
+    colours, waves = cells(page, page.locator("canvas").first, 64, 2), PositionExplorer(2, 64).table().numpy()
+    below, nothing, above, little, much = (
+        colours[2:][np.abs(waves[2:] - value) < 0.06].mean(axis=0) for value in (-1, 0, 1, -0.5, 0.5)
+    )
+    assert min(np.linalg.norm(end - nothing) for end in (below, above)) > 40
+    # Without any colour the large are told apart by their lightness, the small by their numbers alone.
+    enough, enough_half = (12, 0) if deficiency == "achromatopsia" else (60, 35)
+    assert np.linalg.norm(below - above) > enough and np.linalg.norm(little - much) > enough_half
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_more_surprise_is_darker(show, files, deficiency):
+    page = show(files("generation"))
+    seen_with(page, deficiency)
+    tokens = page.locator(".read button").all()
+    nats = [float(token.get_attribute("aria-label").split(": ")[1].split()[0]) for token in tokens]
+    backgrounds = [np.median(seen(page, around(token))[2:6, :, 0]) for token in tokens]  # above the letters
+    in_order = np.array(backgrounds)[np.argsort(nats)]
+    assert np.diff(in_order).max() < 1 and np.ptp(in_order) > 50
+
+
+# What can be in one state or another on each page, and the class or the attribute that says in which.
+STATES = {
+    "attention": [
+        (".tile >> nth=5", "aria-pressed=true"),  # a chosen head
+        (".row button >> nth=1", "aria-checked=true"),
+        (".row > button >> nth=0", "aria-pressed=true"),  # what is done to the head
+        (".strip >> nth=0 >> button >> nth=6", "class=token focus"),
+        (".strip >> nth=0", "class=strip ready"),  # a patch is on its way there
+        (".arcs path >> nth=0", "class=less"),  # A looks there less than B
+    ],
+    "steps": [
+        ("[role=switch] >> nth=1 >> xpath=../..", "class=masked"),
+        ("td:last-child >> nth=8", "class=moved"),  # a number that is not what it was
+        ("[role=radio] >> nth=1", "aria-checked=true"),
+    ],
+    "position": [("[value=sinusoidal]", "aria-checked=true"), ("path.query >> nth=0", "class=key")],
+    "generation": [
+        ("button.bar >> nth=5", "class=bar out"),  # ruled out
+        (".chip:not(.taken) >> nth=1", "class=chip taken"),
+        (".chip:not(.taken) >> nth=1", "class=chip left"),
+        (".chip.taken >> nth=2", "class=chip taken here"),
+        (".read button >> nth=1", "class=taken"),  # not the prompt
+    ],
+    "training": [
+        (".heads button >> nth=3", "aria-checked=true"),
+        (".choice button >> nth=3", "aria-checked=true"),
+        (".key.training", "class=key validation"),
+        ("polyline.training", "class=validation"),
+    ],
+    "bpe": [(".piece >> nth=3", "class=piece made"), ("li >> nth=3", "class=made")],
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", STATES)
+def test_no_state_is_told_by_colour_alone(show, files, name, scheme):
+    page = show(files(name))
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    seen_with(page, "achromatopsia")
+    for where, state in STATES[name]:
+        it, (attribute, value) = page.locator(where).element_handle(), state.split("=")
+        it.scroll_into_view_if_needed()
+        box, was = around(it, ring=4), it.get_attribute(attribute)
+        before = seen(page, box)
+        it.evaluate("(element, change) => element.setAttribute(...change)", [attribute, value])
+        after = seen(page, box)
+        it.evaluate("(element, change) => element.setAttribute(...change)", [attribute, was or ""])
+        assert (np.abs(before - after)[..., 0] > 15).sum() > 20, (where, state)
