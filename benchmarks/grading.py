@@ -61,7 +61,7 @@ POOL: dict[str, list[tuple[str, int, str | None]]] = {
         ("scaled_scores = lambda queries, keys: queries @ keys.mT * keys.shape[-1] ** -0.5", 2, None),
         ("def scaled_scores(q, k):\n    return q @ k.transpose(-2, -1)", 0, "unscaled"),
         ("def scaled_scores(q, k):\n    return q @ k.mT / q.shape[-1]", 0, "scaled_by_d_k"),
-        ("def scaled_scores(q, k):\n    return q @ k.T / math.sqrt(q.shape[-1])", 0, None),
+        ("def scaled_scores(q, k):\n    return q @ k.T / math.sqrt(q.shape[-1])", 0, "all_turned"),
     ],
     "entropy": [
         ("def entropy(weights):\n    return -torch.xlogy(weights, weights).sum(dim=-1)", 2, None),

@@ -40,7 +40,7 @@ def check(name: str, answer: Any) -> Verdict:
     nothing is raised but KeyboardInterrupt. The verdict is kept in the reader's progress.
     """
     if not isinstance(name, str):
-        how = 'First the name of the exercise, in quotes, then what you wrote: check("attention.entropy", entropy).'
+        how = 'The name comes first, in quotes, then what you wrote: check("attention.entropy", entropy).'
         return Verdict("check", NOT_YET, how)
     try:
         task = exercise(name)
@@ -95,7 +95,7 @@ def hint(name: str) -> None:
 
 
 def solution(task: Exercise) -> str:
-    """The source of a solution as a reader would write it: without annotations, so that it runs when pasted."""
+    """The source of a solution as a reader would write it: without annotations, it runs when pasted."""
     return _without_annotations(textwrap.dedent(task.source or inspect.getsource(task.reference)).strip())
 
 

@@ -243,7 +243,8 @@ def _size(value: Any) -> int:
 def difference(expected: Any, got: Any) -> str | None:
     """In what `got` differs from `expected`, as a sentence; None if it does not.
 
-    Whole numbers agree exactly and others within TOLERANCE; a list may stand for a tuple, and a tensor of one number for a number.
+    Whole numbers agree exactly and others within TOLERANCE; a list may stand for a tuple, and a tensor of one
+    number for a number.
     """
     if isinstance(expected, torch.Tensor):
         return _tensor_difference(expected, got)

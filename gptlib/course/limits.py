@@ -45,13 +45,15 @@ def _by_signal(seconds: float) -> Iterator[None]:
     def stop(_: int, frame: FrameType | None) -> None:
         nonlocal pause
         if running:
+            ending = _is_ending(frame)
+            # Once, not again and again: a slow step back to the answer would never be finished.
+            signal.setitimer(signal.ITIMER_REAL, pause)
             pause = max(pause / 2, SOONEST)
-            signal.setitimer(signal.ITIMER_REAL, pause, pause)
-            if not _is_ending(frame):
+            if not ending:
                 raise TimeLimit
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         try:
             yield
@@ -92,7 +94,7 @@ def _is_ending(frame: FrameType | None) -> bool:
     """Whether the limit itself is at work, which is not to be interrupted."""
     if frame is not None and frame.f_code.co_filename == contextmanager.__code__.co_filename:
         return True
-    while frame is not None and frame.f_code.co_filename != _is_ending.__code__.co_filename:
+    while frame is not None and frame.f_code.co_filename != __file__:
         frame = frame.f_back
     return frame is not None
 
@@ -106,7 +108,7 @@ def undisturbed() -> Iterator[None]:
     """
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
     threads = torch.get_num_threads()
-    drawn = random.getstate(), np.random.get_state()
+    drawn = random.getstate(), np.random.get_state()  # noqa: NPY002
     folder, environment = os.getcwd(), dict(os.environ)
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
@@ -117,7 +119,7 @@ def undisturbed() -> Iterator[None]:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
             random.setstate(drawn[0])
-            np.random.set_state(drawn[1])
+            np.random.set_state(drawn[1])  # noqa: NPY002
             if os.getcwd() != folder:
                 os.chdir(folder)
             if os.environ != environment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from html import escape
@@ -67,7 +68,7 @@ def write_reports(graded: Class, out: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    pages.filters |= {"points": _points, "breakable": _breakable}
+    pages.filters |= {"points": _points, "breakable": _breakable, "marked": _marked}
     shared: dict[str, Any] = {"graded": graded, "marks": MARKS, "safe_name": safe_name}
     student = pages.get_template("student.html")
     for row in graded.rows:
@@ -76,7 +77,7 @@ def write_reports(graded: Class, out: Path) -> None:
     totals = [graded.total(row) for row in graded.rows]
     remarked = [(row, remarks) for row in graded.rows if (remarks := remarks_on(row))]
     whole = pages.get_template("class.html").render(
-        tallies=tallies, middle=median(totals), remarked=remarked, **shared
+        tallies=tallies, middle=round(median(totals), 2), remarked=remarked, **shared
     )
     _write(out / "class.html", whole)
     # A spreadsheet knows Unicode by the mark in front.
@@ -147,8 +148,13 @@ def _points(number: float) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """An exercise's name, which may be broken at its dot and at its underscores."""
-    return Markup(escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+    """An exercise's name, which may be broken behind its dot and underscores, and before capitals."""
+    return Markup(re.sub(r"(?<=[._])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)))
+
+
+def _marked(message: str) -> Markup:
+    """A message with code where it has backticks, as `check` shows it."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(message)))
 
 
 def _write(path: Path, text: str) -> None:

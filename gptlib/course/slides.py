@@ -44,7 +44,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TAGS = {"slide", "subslide", "fragment", "notes", "skip"}
 NOT_SHOWN = ("**You need", "**Time", "**Where it comes from")
-FOR_HANDS = re.compile(r"Shift \+ Enter|\b[Cc]lick|\b[Cc]ells? (above|below)")  # for a reader at the keyboard
+# For a reader at the keyboard.
+FOR_HANDS = re.compile(r"Shift \+ Enter|\b[Cc]lick|\b[Cc]ells? (above|below)|\b[Cc]hoose as often")
 
 LEAD_HEIGHT, LEAD_WORDS = 44, 14  # of a line of prose above the code
 LONGEST_LEAD = 32  # words

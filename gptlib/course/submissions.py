@@ -198,7 +198,8 @@ def _without_common_folder(files: Sequence[File]) -> list[File]:
     files = list(files)
     while all(len(file.path) > 1 for file in files) and len({file.path[0] for file in files}) == 1:
         # The course's own names for its files tell that the folder is a student's.
-        if any(len(file.path) == 2 and _rest(file.path[1]) == "" for file in files):
+        # nbgrader puts a folder of that name between the two.
+        if any(len(file.path) < 4 and not any(map(_rest, file.path[1:])) for file in files):
             break
         files = [replace(file, path=file.path[1:]) for file in files]
     return files

@@ -2,7 +2,7 @@
 
 work/03_attention.ipynb           the reader's
 work/.course/03_attention.ipynb   the course's version that it came from, byte for byte
-work/.course/03_attention.before.ipynb   the one before that, should JupyterLab write an old copy over the new one
+work/.course/03_attention.before.ipynb   the one before, should JupyterLab save an old copy over a new one
 work/backups/03_attention.….ipynb what an update found there, byte for byte
 
 An update looks at three versions of each cell: the one that the reader's came from, the reader's, and the

@@ -1,7 +1,6 @@
 """A notebook may show several explorers, each with its style for the whole page: none may spoil another."""
 
 import pytest
-from driver import browser_page
 from test_pictures import EXPLORERS
 
 from gptlib import load_pretrained
@@ -17,15 +16,14 @@ LOOKS = """() => [...document.querySelectorAll(".gptlib, .gptlib *")].map((eleme
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
-def test_it_looks_the_same_beside_all_others(chromium, tmp_path, name):
-    EXPLORERS[name](*load_pretrained("storyteller")).to_html(tmp_path / "page.html")
-    with browser_page(chromium, 1100, 800) as (page, _):
-        for width in (360, 1100):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.goto((tmp_path / "page.html").as_uri())
-            page.locator(".gptlib h2").first.wait_for()
-            page.add_style_tag(content="* { transition: none !important; }")
-            alone = page.evaluate(LOOKS)
-            for script in {file.name for file in FOLDER.glob("*.js")} - {"shared.js"}:
-                page.add_style_tag(content=page_style(script))
-            assert page.evaluate(LOOKS) == alone and len(alone) > 30
+def test_it_looks_the_same_beside_all_others(show, name):
+    page = show(EXPLORERS[name](*load_pretrained("storyteller")))
+    for width in (360, 1100):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.reload()
+        page.locator(".gptlib h2").first.wait_for()
+        page.add_style_tag(content="* { transition: none !important; }")
+        alone = page.evaluate(LOOKS)
+        for script in {file.name for file in FOLDER.glob("*.js")} - {"shared.js"}:
+            page.add_style_tag(content=page_style(script))
+        assert page.evaluate(LOOKS) == alone and len(alone) > 30

@@ -1,4 +1,4 @@
-"""The README's first picture: notebook 00 in JupyterLab. With GPTLIB_PICTURES=docs/explorers it is kept in docs."""
+"""The README's first picture, notebook 00 in JupyterLab: with GPTLIB_PICTURES=docs/explorers it is kept."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def test_picture(chromium, tmp_path):
         open_notebook(page, address.replace("/lab/tree", "/doc/tree"), NOTEBOOK)
         run_all(page)
         assert errors(page) == [] and beyond == []
-        # From the code that tells the story to the heatmap of how it is read, with nothing chosen or pointed at.
+        # From the code that tells the story to the heatmap of how it is read, with nothing pointed at.
         cells = page.locator(".jp-CodeCell")
         page.locator(".jp-Cell").nth(-1).click()
         cells.first.evaluate("cell => cell.scrollIntoView({ block: 'start', behavior: 'instant' })")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptlib.course import grading
+from gptlib.course import grading, reports, sandbox, submissions
 from gptlib.course.answers import Cell, course_cells, find_answer
 from gptlib.course.checking import solution
 from gptlib.course.exercises import lessons
@@ -470,6 +470,7 @@ def test_a_class_gets_the_grades_that_are_known(tmp_path):
     page = (out / "class.html").read_text("utf-8")
     shown = [why for answers in expected.values() for _, why in answers.values() if why]
     assert all(f"({why})" in page for why in shown)
+    assert "<code>keys.transpose(-2, -1)</code>" in page and "solved</th>" in page
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
@@ -480,7 +481,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
         (folder / f"student {number}.ipynb").write_bytes(notebook({"weighted_average": slow}))
     command = [sys.executable, "-m", "gptlib", "grade", str(folder), "--out", str(out), "--jobs", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while len(list(out.glob("results/student*"))) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
@@ -500,6 +501,25 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
     (tmp_path / "rubric.json").write_text('{"attention.weighted_average": {"points": 5}}')
     priced = grade(folder, out, tmp_path / "rubric.json", progress=False)
     assert [priced.total(row) for row in priced.rows] == [0, 5, 0, 5, 0]
+
+
+def test_of_two_notebooks_that_are_the_same_both_are_said():
+    rows = [grading.Row(name) for name in ("Ada", "Bob")]
+    file = submissions.File(("x",), digest="same")
+    for row in rows:
+        for task in (*lessons()["03"].exercises, *lessons()["06"].exercises):
+            row.answers[task.name] = grading.Graded(task.name, "right", "", source="x")
+    grading._mark_identical(rows, {row.name: ({"03": file, "06": file}, []) for row in rows})
+    assert rows[0].alike == [f"notebook {number}: the same file as Bob" for number in ("03", "06")]
+
+
+def test_python_may_be_reached_by_a_link(tmp_path, monkeypatch):
+    """A `.venv` that is a link: torch's own files are read by that name."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / ".venv").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    readable = sandbox.readable_folders(tmp_path)
+    assert {str(tmp_path / ".venv"), str(tmp_path / "real")} <= set(readable)
 
 
 LONG_ENTROPY = body("# as I see it, 0 counts as 0, and so the logarithm of it is left out\nreturn 0").replace(
@@ -536,7 +556,7 @@ def test_what_is_identical_and_what_is_broken_is_said(tmp_path):
         (folder / name).write_bytes(contents)
     graded = run(folder, out, jobs=1)
     rows = {row.name: row for row in graded.rows}
-    remarks = {name: " ".join(row.remarks) for name, row in rows.items()}
+    remarks = {name: " ".join(reports.remarks_on(row)) for name, row in rows.items()}
     assert "the same answers as Bob" in remarks["Ada"] and "the same answers as Ada" in remarks["Bob"]
     assert remarks["Cy"] == remarks["Dee"] == remarks["Eve"] == remarks["Flo"] == ""
     assert graded.total(rows["Cy"]) == graded.total(rows["Dee"]) == 2
@@ -546,6 +566,9 @@ def test_what_is_identical_and_what_is_broken_is_said(tmp_path):
     assert "cannot be told" in remarks["odd"]
     assert "empty" in remarks["empty folder"]
     assert len(rows) == 13
+    theirs = next((out / "students").glob("Ada-*.html")).read_text("utf-8")
+    assert "Bob" not in theirs, "whose answers are the same is for the teacher alone"
+    assert "the same answers as Bob" in (out / "class.html").read_text("utf-8")
     table = (out / "grades.csv").read_text("utf-8-sig")
     assert "\"'=cmd|" in table and '\n"=' not in table
 

@@ -26,7 +26,8 @@ DOUBLED = Exercise(
     hints=("a", "b", "c"),
     misconceptions=(
         Misconception("squared", "you squared it.", lambda x: x * x),
-        Misconception("raises", "x has no such thing.", lambda x: x[7]),
+        Misconception("rows", "you added an eighth row to them.", lambda x: x * 3 if x.ndim == 1 else x[7]),
+        Misconception("raises", "x has no such thing.", lambda x: {}["no"]),
     ),
     minutes=1,
     difficulty=1,
@@ -45,7 +46,12 @@ def test_right_in_another_way_is_right():
 
 def test_a_misconception_is_named_also_one_that_raises():
     assert verdict(lambda x: x**2).misconception == "squared"
-    assert verdict(lambda x: x[9]).misconception == "raises"  # the same kind of error
+    assert verdict(lambda x: x + x + x if x.ndim == 1 else x[9]).misconception == "rows"  # the same error
+
+
+def test_an_answer_that_always_fails_shows_no_misconception():
+    for key in ("no", "another"):
+        assert verdict(lambda x, key=key: {}[key]).misconception is None
 
 
 def test_a_misconception_on_some_inputs_alone_is_not_that_misconception():

@@ -46,6 +46,11 @@ def test_what_is_vendored_is_what_the_package_holds():
     assert found == CHECKSUMS
 
 
+def test_what_is_for_hands_is_not_shown():
+    (quiz,) = slides(text("## Quiz\n\nSix questions. Choose as often as you like: each choice says why."))
+    assert "Six questions." in quiz.body[0] and "often" not in quiz.body[0]
+
+
 def test_headings_open_slides():
     found = slides(
         text("# 03 Title\n\nOne idea is all we ever need for this. A second sentence."),

@@ -42,6 +42,8 @@ def names(where):
             ["Ada/.ipynb_checkpoints/x.ipynb", "__MACOSX/y.ipynb", "Ada/03.ipynb", "Bob/1.ipynb"],
             {"Ada", "Bob"},
         ),
+        (["submitted/Ada/03_attention/03_attention.ipynb"], {"Ada"}),
+        (["all/03_attention/Ada/03.ipynb", "all/03_attention/Bob/03.ipynb"], {"Ada", "Bob"}),
         (["ada.ipynb.txt", "bob.json"], {"ada", "bob"}),
         (
             ["Ada L_12_assignsubmission_file_/03.ipynb", "Ada L_13_assignsubmission_file/03.ipynb"],

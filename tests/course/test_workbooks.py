@@ -551,7 +551,7 @@ def test_two_updates_in_one_second_make_two_backups(course, monkeypatch):
 
 
 def test_what_jupyterlab_wrote_over_an_update_comes_back(course):
-    """It had the old notebook open, and was told to overwrite: what the course changed is not the reader's."""
+    """It had the old notebook open, and was told to overwrite. What is old there is not the reader's."""
     start(course)
     open_in_lab = serialize(changed(COURSE, b="mine", d="written meanwhile"))
     workbook(course).write_bytes(serialize(changed(COURSE, b="mine")))

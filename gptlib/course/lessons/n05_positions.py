@@ -354,7 +354,10 @@ LESSON = Lesson(
                     "It can be computed at any place, but far distances are angles that it never saw in training.",
                 ),
                 ("sinusoidal", "The table goes on, but the model never learned to read those rows."),
-                ("no positions", "It has few habits about places to break, but it was behind ALiBi from the start."),
+                (
+                    "no positions",
+                    "It has few habits about places to break, but it was behind ALiBi from the start.",
+                ),
             ),
         ),
     ),

@@ -75,9 +75,10 @@ def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tens
     """Vectors, (…, d_model), with a weight and a bias. The second ones are so short that eps counts."""
     for *shape, size, apart in ((2, 3, 1.0, 2.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 1.0)):
         x = F.layer_norm(torch.randn(*shape, generator=generator), shape[-1:])
-        places = torch.arange(1.0, 1.0 + math.prod(shape[:-1])).view(*shape[:-1], 1)  # no two norms are the same
+        n_vectors = math.prod(shape[:-1])
+        means = apart * torch.arange(1.0, n_vectors + 1).view(*shape[:-1], 1)  # told apart if normed as one
         weight = 0.5 + torch.rand(shape[-1], generator=generator)
-        yield size * x + apart * places, weight, torch.randn(shape[-1], generator=generator)
+        yield size * x + means, weight, torch.randn(shape[-1], generator=generator)
 
 
 def normed(x: Tensor, weight: Tensor, bias: Tensor, dim: int = -1, correction: int = 0) -> Tensor:

@@ -512,7 +512,7 @@ LESSON = Lesson(
         ),
         Question(
             "gpt.first_loss_below",
-            "Another model, tied, starts clearly *below* $\\ln V$. What do you suspect?",
+            "Another model, tied, starts clearly below $\\ln V$. What do you suspect?",
             (
                 "something gives the answer away",
                 "With targets that are the inputs, for example, a tied model starts ahead.",
