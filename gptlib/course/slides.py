@@ -50,6 +50,7 @@ FOR_HANDS = re.compile(r"Shift \+ Enter|\b[Cc]lick|\b[Cc]ells? (above|below)|\b[
 LEAD_HEIGHT, LEAD_WORDS = 44, 14  # of a line of prose above the code
 LONGEST_LEAD = 32  # words
 LONGEST_ITEM = 22  # words
+LONGEST_EXERCISE = 120  # words, eight for a line of its stub; a longer one has the stub on another slide
 SHORT = 25  # words: prose that is shown whole
 SAYS_LITTLE = 8  # words
 CAPTION_LINES = 3  # of printed text that fit below a figure
@@ -318,7 +319,10 @@ class _Maker:
             self.ask(rest.replace("-", ".", 1))
             code = ""
         if kind == "answer" and self.slides and self.slides[-1].kind == "exercise":
-            self.slides[-1].body.append(code_html(cell.source, WRAPPED))
+            task = self.slides[-1]
+            if words(" ".join(task.body)) + 8 * len(cell.source.splitlines()) > LONGEST_EXERCISE:
+                task = self.new("exercise", title=task.title)
+            task.body.append(code_html(cell.source, WRAPPED))
             return
         if not (code or pictures or printed):
             return
