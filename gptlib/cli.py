@@ -75,8 +75,6 @@ def make_parser() -> argparse.ArgumentParser:
     glossary = verbs.add_parser("glossary", help="write docs/glossary.md anew, from the notebooks")
     glossary.set_defaults(run=run_glossary)
     _add_nbgrader(verbs.add_parser("nbgrader", help="write the course in nbgrader's format"))
-    _add_nbgrader(verbs.add_parser("nbgrader", help="write the course in nbgrader's format"))
-    _add_nbgrader(verbs.add_parser("nbgrader", help="write the course in nbgrader's format"))
     _add_grade(verbs.add_parser("grade", help="grade the notebooks that a class handed in"))
     doctor = verbs.add_parser("doctor", help="say what this machine has, and how to mend what it lacks")
     doctor.set_defaults(run=run_doctor)
@@ -677,46 +675,6 @@ def run_glossary(options: argparse.Namespace) -> int:
     from gptlib.course.glossary import write_glossary
 
     print(write_glossary())
-    return 0
-
-
-def _add_nbgrader(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Write notebooks with their solutions and hidden tests for nbgrader. What is there is kept. "
-        "docs/teaching/nbgrader.md says how to go on."
-    )
-    parser.set_defaults(run=run_nbgrader)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="nbgrader's folder of the course")
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all notebooks")
-
-
-def run_nbgrader(options: argparse.Namespace) -> int:
-    """Write the notebooks and say what to call next."""
-    from gptlib.course.nbgrader import write_course
-
-    for path in write_course(options.folder, options.numbers):
-        print(path)
-    print(f"In {options.folder}, `nbgrader generate_assignment NAME` makes the students' version of each.")
-    return 0
-
-
-def _add_nbgrader(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Write notebooks with their solutions and hidden tests for nbgrader. What is there is kept. "
-        "docs/teaching/nbgrader.md says how to go on."
-    )
-    parser.set_defaults(run=run_nbgrader)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="nbgrader's folder of the course")
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all notebooks")
-
-
-def run_nbgrader(options: argparse.Namespace) -> int:
-    """Write the notebooks and say what to call next."""
-    from gptlib.course.nbgrader import write_course
-
-    for path in write_course(options.folder, options.numbers):
-        print(path)
-    print(f"In {options.folder}, `nbgrader generate_assignment NAME` makes the students' version of each.")
     return 0
 
 

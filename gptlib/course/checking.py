@@ -30,6 +30,7 @@ from gptlib.course.progress import hints_seen, record_check, record_hint
 
 SEED = 0
 SETTINGS = Path(__file__).resolve().parents[2] / "teaching.json"
+_climbed: dict[str, int] = {}  # where progress cannot be kept, a ladder can still be climbed
 RUNGS = ("What it is about", "The shapes", "The line in words", "A solution")
 
 
@@ -85,13 +86,19 @@ def hint(name: str) -> None:
     """
     task = exercise(name)
     rungs = [*task.hints, *([solution(task)] if solutions_shown() else [])]
-    seen = min(hints_seen(name) + 1, len(rungs))
-    record_hint(name, seen)
+    kept = _climbed.get(name, hints_seen(name))
+    seen = min(kept + 1, len(rungs))
+    if problem := record_hint(name, seen):
+        _climbed[name] = seen
+    else:
+        _climbed.pop(name, None)
     for number, text in enumerate(rungs[:seen]):
         indented = textwrap.indent(text, "   ")
         print(f"{number + 1}. {RUNGS[number]}\n{indented}")
     if seen < len(rungs):
         print(f'\n{len(rungs) - seen} more: hint("{name}") again')
+    if problem:
+        print(f"\n{problem}")
 
 
 def solution(task: Exercise) -> str:

@@ -26,8 +26,6 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SCHEMA_VERSION = 3  # of nbgrader's cell metadata, in 0.9.5 and 0.9.6
 MARKS = "### BEGIN {0}\n{1}\n### END {0}"
 LOOK_UPS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-LOOK_UPS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-LOOK_UPS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 COURSES = "from gptlib.course import "  # in the cell that imports `check`
 
 CONFIG = '''\
@@ -145,7 +143,9 @@ def _imports(task: Exercise, source: str) -> list[str]:
             together.setdefault(known[name].module, []).append(ast.unparse(known[name].names[0]))
         elif hasattr(module, name) and not hasattr(builtins, name):
             together.setdefault(module.__name__, []).append(name)
-    return sorted(lines) + [f"from {origin} import {', '.join(together[origin])}" for origin in sorted(together)]
+    return sorted(lines) + [
+        f"from {origin} import {', '.join(together[origin])}" for origin in sorted(together)
+    ]
 
 
 def _imported(module: ast.Module) -> dict[str, ast.Import | ast.ImportFrom]:

@@ -1,7 +1,7 @@
 """What the reader has done so far, in one JSON file that can be read, copied and deleted.
 
-It lies in `work/progress.json` in the course's folder, or where the variable GPTLIB_PROGRESS says; nothing is
-kept if that is empty. Every change is a whole new file, so a kill leaves the old one or the new one.
+It lies in `work/progress.json` in the course's folder, or where the variable GPTLIB_PROGRESS says, counted from
+the course's folder too; nothing is kept if that is empty. Every change is a whole new file, so a kill leaves the old one or the new one.
 """
 
 from __future__ import annotations
@@ -32,27 +32,30 @@ _unkept: dict[str, Any] = {}
 
 def path() -> Path | None:
     """Where progress is kept; None if it is not."""
-    if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
     course = Path(__file__).resolve().parents[2]
-    folder = course / "work" if (course / "notebooks").is_dir() else Path.home() / ".gptlib"
-    return folder / "progress.json"
+    if VARIABLE in os.environ:  # the folder that a kernel or a shell is in says nothing
+        return course / os.path.expanduser(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
+    folder = course / "work" if (course / "notebooks").is_dir() else Path("~/.gptlib")
+    return Path(os.path.expanduser(folder)) / "progress.json"
 
 
 def load() -> dict[str, Any]:
-    """All that is kept: "exercises" and "questions" by name, "minutes" by notebook; empty at first."""
+    """All that is kept: "exercises" and "questions" by name, "minutes" by notebook; empty at first.
+
+    A file that holds no progress is set aside under another name. Of one that may not be read nothing is known.
+    """
     file = path()
     empty = {"exercises": {}, "questions": {}, "minutes": {}, "last": None}
     if file is None:
         return {**empty, **_unkept}
     try:
-        kept = _checked(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return empty
-    except ValueError:
-        file.replace(file.with_name(f"{file.stem} (unreadable {datetime.now():%Y-%m-%d %H.%M.%S}).json"))
-        return empty
-    return {**empty, **kept}
+        try:
+            return {**empty, **_checked(json.loads(file.read_text(encoding="utf-8")))}
+        except (ValueError, RecursionError):
+            file.replace(file.with_name(f"{file.stem} (unreadable {datetime.now():%Y-%m-%d %H.%M.%S}).json"))
+    except OSError:  # none yet, or none that may be read
+        pass
+    return empty
 
 
 def _checked(kept: Any) -> dict[str, Any]:
@@ -61,8 +64,21 @@ def _checked(kept: Any) -> dict[str, Any]:
         raise ValueError("no progress is kept there")
     sections = [kept.get(name, {}) for name in ("exercises", "questions")]
     entries = [entry for part in sections if isinstance(part, dict) for entry in part.values()]
-    if not all(isinstance(part, dict) for part in [*sections, *entries, kept.get("minutes", {})]):
+    minutes, last = kept.get("minutes", {}), kept.get("last")
+    if not all(isinstance(part, dict) for part in [*sections, *entries, minutes]):
         raise ValueError("no progress is kept there")
+    counts = [entry.setdefault(name, 0) for entry in sections[0].values() for name in ("attempts", "hints")]
+    counts += [entry.setdefault(name, 0) for entry in sections[1].values() for name in (RIGHT, "wrong")]
+    seen = [entry.get("misconceptions", {}) for entry in sections[0].values()]
+    if not all(isinstance(part, dict) for part in seen):
+        raise ValueError("no progress is kept there")
+    counts += [number for part in seen for number in part.values()]
+    if not all(isinstance(number, int) for number in counts):
+        raise ValueError("counts are whole numbers")
+    if not all(isinstance(number, int | float) for number in minutes.values()):
+        raise ValueError("minutes are numbers")
+    if last is not None and (not isinstance(last, str) or datetime.fromisoformat(last).tzinfo):
+        raise ValueError("the last time is one of this clock")
     return kept
 
 
@@ -120,6 +136,8 @@ def _record(name: str, change: Callable[[dict[str, Any]], None]) -> str | None:
         change(kept)
         _unkept.update(kept)
         return None
+    if file.exists() and not os.access(file, os.R_OK):  # it is not to be replaced by an empty one
+        return f"(Your progress could not be kept: {file.name} may not be read.)"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=5):  # two notebooks may be open
@@ -128,7 +146,7 @@ def _record(name: str, change: Callable[[dict[str, Any]], None]) -> str | None:
             _add_minutes(kept, lesson_of(name).number)
             text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
             write_atomically(file, lambda binary: binary.write(text.encode()))
-    except (OSError, Timeout) as error:
+    except (OSError, Timeout, NotImplementedError) as error:  # the last one where files cannot be locked
         return f"(Your progress could not be kept in {file.name}: {error})"
     return None
 

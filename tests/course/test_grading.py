@@ -482,7 +482,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
     command = [sys.executable, "-m", "gptlib", "grade", str(folder), "--out", str(out), "--jobs", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 240
-    while len(list(out.glob("results/student*"))) < 2 and time.monotonic() < until:
+    while len(list(out.glob("results/student*"))) < 2 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

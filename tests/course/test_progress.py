@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from gptlib.cli import main
-from gptlib.course import check, progress
+from gptlib.course import check, hint, progress
 from gptlib.course.exercises import lessons
-from gptlib.course.progress import hints_seen, load, questions_due, record_choice, record_hint
+from gptlib.course.progress import hints_seen, load, path, questions_due, record_choice, record_hint
 
 NAME = "attention.weighted_average"
 
@@ -75,7 +75,25 @@ def test_a_clock_that_went_back_is_no_trouble(file):
     assert load()["minutes"] == {}
 
 
-@pytest.mark.parametrize("text", ["{", "", "[1, 2]", '{"exercises": 3}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "",
+        "[1, 2]",
+        '{"exercises": 3}',
+        "null",
+        "[" * 100_000,
+        '{"exercises": {"attention.weighted_average": {"attempts": null}}}',
+        '{"exercises": {"attention.weighted_average": {"hints": "three"}}}',
+        '{"exercises": {"attention.weighted_average": {"misconceptions": []}}}',
+        '{"questions": {"attention.rows_sum": {"right": "yes"}}}',
+        '{"minutes": {"03": "many"}}',
+        '{"last": "yesterday"}',
+        '{"last": 5}',
+        '{"last": "2026-01-01T00:00:00+00:00"}',
+    ],
+)
 def test_a_file_that_cannot_be_read_is_set_aside_and_nothing_is_lost(file, text):
     file.parent.mkdir()
     file.write_text(text)
@@ -90,6 +108,38 @@ def test_where_it_cannot_be_kept_check_says_so_and_goes_on(file):
     verdict = check(NAME, lambda weights, values: weights @ values)
     assert verdict.status == "right"
     assert "could not be kept" in verdict.message
+
+
+def test_where_it_cannot_be_kept_hints_climb_all_the_same(file, capsys):
+    file.parent.write_text("a file where the folder should be")
+    hint(NAME)
+    assert "could not be kept" in capsys.readouterr().out
+    hint(NAME)
+    assert "2. " in capsys.readouterr().out
+    assert questions_due(before="04") == []
+    assert "03_attention" in repr(progress())
+    file.parent.unlink()
+    hint(NAME)
+    assert hints_seen(NAME) == 3
+    assert "could not be kept" not in capsys.readouterr().out
+
+
+def test_counts_that_were_deleted_by_hand_begin_again(file):
+    file.parent.mkdir()
+    file.write_text(json.dumps({"exercises": {NAME: {"status": "right"}}, "questions": {}}))
+    check(NAME, lambda weights, values: values)
+    entry = load()["exercises"][NAME]
+    assert (entry["status"], entry["attempts"], entry["hints"]) == ("right", 1, 0)
+
+
+def test_the_folder_that_a_kernel_is_in_makes_no_difference(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPTLIB_PROGRESS", "kept/here.json")
+    before = path()
+    monkeypatch.chdir(tmp_path)
+    assert path() == before
+    assert before.is_absolute()
+    monkeypatch.setenv("GPTLIB_PROGRESS", "~/here.json")
+    assert "~" not in str(path())
 
 
 def test_an_empty_variable_keeps_nothing(monkeypatch, file):

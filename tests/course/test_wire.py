@@ -52,7 +52,7 @@ def test_odd_values_come_back_as_what_they_look_like():
     assert isinstance(decode(encode(object())), Opaque)
     assert decode(encode(np.eye(3)[::-1])).tolist() == np.eye(3)[::-1].tolist()
     assert isinstance(decode(encode(np.array(["a"]))), Opaque)
-    assert repr(decode(encode(dict))) == "a dict"
+    assert repr(decode(encode(dict))) == "the class dict"
     assert isinstance(decode(encode(torch.eye(2).to_sparse())), Opaque)
 
 
