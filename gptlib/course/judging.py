@@ -120,10 +120,10 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
             # Unlike a leaf, its clone may be changed in place.
-            given = tuple(
-                value.clone() if any(value is leaf for leaf in leaves) else value for value in given
-            )
+            given = tuple(value.clone() if _is_float(value) and leaves else value for value in given)
             value = exercise.use(answer, *given)
+            if inspect.iscoroutine(value):
+                value.close()  # which spares a warning that nobody awaited it
             gradients = _gradients(value, leaves) if exercise.gradients else None
             # Within the limits too: what came back may be as odd as what was run.
             value = _detached(value)
@@ -164,7 +164,7 @@ def _line_of(answer: Any, error: BaseException) -> str:
         if frame.f_globals.get("__name__") == module
     ]
     line = linecache.getline(*frames[-1]).strip() if frames else ""
-    return f" (in the line `{line[:LONGEST_TEXT]}`)" if line else ""
+    return f" (in the line `{line}`)" if 0 < len(line) <= LONGEST_TEXT else ""
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,15 @@ def judge(
     """What the `outcomes` of an answer on the exercise's `inputs` say of it.
 
     There may be fewer outcomes than inputs, if the answer did not end on one. `by` spares running the
-    reference and the misconceptions again.
+    reference and the misconceptions again. Raises RuntimeError if the reference itself fails.
     """
     if outcomes and outcomes[0].value is ...:
         how = f'Write it in the cell above; hint("{exercise.name}") helps.'
         return Verdict(exercise.name, NOT_ATTEMPTED, how)
     expected = by.expected if by else [outcome(exercise, exercise.reference, given) for given in inputs]
+    for found in expected:
+        if found.problem is not None:  # answers that fail alike would be right
+            raise RuntimeError(f"the reference of {exercise.name} fails: {found.problem}")
     ended = len(outcomes)
     outcomes = [*outcomes, *[Outcome(problem="it gave no answer")] * (len(inputs) - len(outcomes))]
     right = [_same(one, other) for one, other in zip(expected, outcomes, strict=True)]
@@ -348,7 +351,8 @@ def _written(value: Any, digits: int) -> str:
         return f"{value:.{digits}g}"
     if isinstance(value, list | tuple):
         opening, closing = "[]" if isinstance(value, list) else "()"
-        return opening + ", ".join(_written(item, digits) for item in value) + closing
+        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return opening + ", ".join(_written(item, digits) for item in value) + comma + closing
     if isinstance(value, type) or inspect.isroutine(value):
         return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
     if inspect.isgenerator(value) or inspect.iscoroutine(value):
@@ -400,8 +404,9 @@ def _gradients(value: Any, inputs: list[torch.Tensor]) -> tuple[torch.Tensor | N
     output = value[0] if isinstance(value, tuple | list) and value else value
     if not isinstance(output, torch.Tensor) or not output.requires_grad:
         return (None,) * len(inputs)
-    weighting = torch.randn(output.shape, generator=torch.Generator().manual_seed(0), dtype=output.dtype)
-    return torch.autograd.grad(output, inputs, weighting, allow_unused=True)
+    generator = torch.Generator("cpu").manual_seed(0)
+    weighting = torch.randn(output.shape, generator=generator, dtype=output.dtype, device="cpu")
+    return torch.autograd.grad(output, inputs, weighting.to(output.device), allow_unused=True)
 
 
 def _detached(value: Any) -> Any:
@@ -426,4 +431,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(value: Any) -> torch.Tensor:
-    return torch.tensor(float(value), dtype=torch.float64)
+    return torch.tensor(float(value), dtype=torch.float64, device="cpu")

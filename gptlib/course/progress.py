@@ -1,7 +1,8 @@
 """What the reader has done so far, in one JSON file that can be read, copied and deleted.
 
-It lies in `work/progress.json` in the course's folder, or where the variable GPTLIB_PROGRESS says, counted from
-the course's folder too; nothing is kept if that is empty. Every change is a whole new file, so a kill leaves the old one or the new one.
+It lies in `work/progress.json` in the course's folder, or where the variable GPTLIB_PROGRESS says, counted
+from the course's folder too; nothing is kept if that is empty. Every change is a whole new file, so a kill
+leaves the old one or the new one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def path() -> Path | None:
 def load() -> dict[str, Any]:
     """All that is kept: "exercises" and "questions" by name, "minutes" by notebook; empty at first.
 
-    A file that holds no progress is set aside under another name. Of one that may not be read nothing is known.
+    A file that holds no progress is set aside under another name. One that may not be read counts as none.
     """
     file = path()
     empty = {"exercises": {}, "questions": {}, "minutes": {}, "last": None}

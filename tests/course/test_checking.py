@@ -56,6 +56,11 @@ def test_the_value_in_place_of_the_function():
     assert "weighted_average itself" in check("attention.weighted_average", 3).message
 
 
+def test_whatever_is_given_to_check_cells_below_go_on():
+    assert callable(check("attention.weighted_average", None).goes_on_with)
+    assert "The name comes first" in check(weighted_average, "attention.weighted_average").message
+
+
 def test_hints_climb_to_a_solution_that_is_kept_in_mind(capsys):
     name = "attention.weighted_average"
     lengths = []

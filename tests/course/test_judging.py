@@ -1,5 +1,8 @@
+import dataclasses
 import math
+import os
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -240,3 +243,131 @@ def test_a_verdict_is_text_and_html_with_nothing_run():
 
 def test_python_s_own_random_numbers_are_no_trouble():
     assert verdict(lambda x: x * 2 + random.random()).status == "not yet"
+
+
+def test_if_the_reference_fails_no_answer_is_right():
+    broken = dataclasses.replace(DOUBLED, reference=lambda x: x.twice())
+    assert verdict_on(broken, lambda x: x.twice(), seed=0).status == "not yet"
+    assert "own solution fails" in verdict_on(broken, doubled, seed=0).message
+    with pytest.raises(RuntimeError, match="the reference of tests.doubled fails"):
+        judge(broken, [(X,)], [Outcome(problem="AttributeError: no")])
+
+
+def test_an_input_with_a_gradient_may_be_changed_in_place():
+    def in_place(x):
+        x *= 2
+        return x
+
+    found = verdict(in_place)
+    assert found.status == "right"
+    assert "also changes x" in found.message
+
+
+def everything():
+    device = str(torch.get_default_device())
+    numbers = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    return torch.get_default_dtype(), device, torch.get_num_threads(), os.getcwd(), dict(os.environ), numbers
+
+
+def test_what_an_answer_sets_is_set_back():
+    def sets(x):
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        os.chdir("/")
+        os.environ["GPTLIB_TESTS"] = "1"
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        sys.stdout = None
+        return x * 2
+
+    before, out = everything(), sys.stdout
+    assert verdict(sets).status == "right"
+    assert everything() == before
+    assert sys.stdout is out
+
+
+def test_what_a_cell_set_before_makes_no_difference():
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        assert verdict(doubled).status == "right"
+        assert verdict(torch.square).misconception == "squared"
+        assert torch.get_default_dtype() is torch.float64
+        assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+class Endless:
+    def __repr__(self):
+        while True:
+            pass
+
+
+def test_what_cannot_be_shown_is_stopped_too():
+    assert "longer than 0.2 seconds" in verdict_on(DOUBLED, lambda x: Endless(), 0, seconds=0.2).message
+
+
+def test_of_an_error_the_line_is_shown():
+    def wrong(x):
+        y = x * 2
+        return y.twice()
+
+    assert (
+        "(in the line `return y.twice()`)\nThat was on the smallest input where this happens"
+        in verdict(wrong).message
+    )
+    assert "<code>return y.twice()</code>" in verdict(wrong)._repr_html_()
+
+
+def test_what_is_forgotten_to_return():
+    assert "got None. Is a `return` missing?" in verdict(lambda x: None).message
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (doubled, "the function doubled"),
+        (Exercise, "the class Exercise"),
+        (torch.nn.Linear(2, 2), "a module, Linear"),
+        ((number for number in ()), "a generator"),
+        (object(), "<object object>"),
+        (torch.zeros(2).to_sparse(), "a tensor of shape (2,)"),
+        (torch.zeros(2, device="meta"), "a tensor of shape (2,)"),
+        ("a\nb", "'a\\nb'"),
+    ],
+)
+def test_what_is_shown_is_short_and_without_places_in_memory(value, text):
+    assert shown(value) == text
+    assert len(shown([0.5] * 1000)) < 220
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "said"),
+    [
+        ([97, 98], [97, 0], "expected [97, 98], got [97, 0]"),
+        (list(range(500)), [*range(499), 0], "at [499] expected 499, got 0"),
+        ([list(range(200)), [1]], [list(range(200)), [2]], "at [1] expected [1], got [2]"),
+        ((torch.ones(2),), (torch.ones(2).double(),), "at [0] expected the dtype float32, got float64"),
+        (torch.ones(1), torch.ones(1) * 1.0004, "expected tensor [1], got tensor [1.00039995]"),
+        (1.0, 1.0004, "expected 1, got 1.0004"),
+        (np.ones(2), None, "expected an array of shape (2,), got None"),
+        (np.ones(2), ["1", "1"], "expected an array of shape (2,), got ['1', '1']"),
+        (np.ones(2), np.zeros(2), "expected array [1, 1], got array [0, 0]"),
+        (torch.ones(2), torch.ones(2).to("meta"), "expected a tensor on cpu, got one on meta"),
+        (
+            torch.ones(2),
+            torch.ones(2).to_sparse(),
+            "expected an ordinary tensor, got one of layout sparse_coo",
+        ),
+    ],
+)
+def test_a_difference_can_be_seen_in_what_is_said(expected, got, said):
+    assert difference(expected, got) == said
+
+
+def test_the_smallest_input_is_shown_wherever_it_stands():
+    mixed = dataclasses.replace(DOUBLED, inputs=lambda generator: [(torch.ones(3),), (torch.ones(1),)])
+    assert "x = tensor [1]" in verdict_on(mixed, lambda x: x, seed=0).message

@@ -19,6 +19,14 @@ def endless_and_catching_everything():
     endless()
 
 
+def endless_around_a_try():
+    while True:
+        try:
+            sum(range(1000))
+        except BaseException:  # noqa: B036
+            continue
+
+
 def elsewhere(function):
     """Runs `function` in another thread; returns what it raised."""
     raised = []
@@ -52,6 +60,11 @@ def test_what_does_not_end_is_ended(function, main):
         (error,) = elsewhere(lambda: limited(function))
         assert isinstance(error, TimeLimit)
     assert time.monotonic() - started < 10
+
+
+def test_a_loop_that_catches_everything_is_ended():
+    with pytest.raises(TimeLimit):
+        limited(endless_around_a_try)
 
 
 def test_a_sleep_is_ended():
