@@ -718,7 +718,7 @@ def run_grade(options: argparse.Namespace) -> int:
     from gptlib.course.grading import grade
 
     graded = grade(options.submissions, options.out, options.rubric, options.jobs)
-    print(f"{len(graded.rows)} students, {len(graded.exercises)} exercises: {options.out / 'grades.csv'}")
+    print(f"students: {len(graded.rows)}, exercises: {len(graded.exercises)}: {options.out / 'grades.csv'}")
     print(f"what to talk about in the next lecture: {options.out / 'class.html'}")
     return 0
 

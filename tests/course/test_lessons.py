@@ -1,7 +1,7 @@
-"""Every exercise of the course against the answers that readers give, and every notebook against its lesson.
+"""Every exercise of the course against answers as readers give them, and every notebook against its lesson.
 
-The answers stand in answers_NN.py beside this file: for each exercise at least two right ones that are written
-otherwise than the reference, and for each misconception a wrong one written otherwise than the lesson's own.
+The answers stand in answers_NN.py beside this file: for each exercise at least two right ones, written
+otherwise than the reference, and for each misconception a wrong one, written otherwise than the lesson's own.
 """
 
 import ast

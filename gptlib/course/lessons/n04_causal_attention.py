@@ -108,9 +108,15 @@ def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, place: int) -> Tens
     return (model(changed) - model(tokens))[0].abs().amax(dim=-1) > 1e-5
 
 
+CAUSAL_MASK_SOURCE = """\
+def causal_mask(n):
+    return torch.ones(n, n, dtype=torch.bool).tril()  # (query, key)
+"""
+
 CAUSAL_MASK = Exercise(
     name="attention.causal_mask",
     reference=causal_mask,
+    source=CAUSAL_MASK_SOURCE,
     inputs=how_many,
     use=made_for,  # an input is called n, as in the answer
     buys="With that line attention predicts: no place can copy its answer from the future.",

@@ -20,9 +20,8 @@ def split_heads(
 
 
 def merge_heads(x: Float[Tensor, "*batch head seq d_head"]) -> Float[Tensor, "*batch seq d_model"]:
-    return x.transpose(-3, -2).flatten(
-        -2
-    )  # (…, head, seq, d_head) -> (…, seq, head, d_head) -> (…, seq, d_model)
+    # (…, head, seq, d_head) -> (…, seq, head, d_head) -> (…, seq, d_model)
+    return x.transpose(-3, -2).flatten(-2)
 
 
 def contribution(
@@ -87,9 +86,15 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
     d_model = x.shape[-1]
     weights = MultiHeadAttention(d_model, n_heads).state_dict()
     layer = layer_class(d_model, n_heads)
+    if set(layer.state_dict()) != set(weights):
+        raise AttributeError("keep the two maps of __init__ as they are, self.qkv and self.output")
     layer.load_state_dict(weights)
     output = layer(x)
-    return ... if output is ... else (output, layer.weights)
+    if output is ...:
+        return ...
+    if not hasattr(layer, "weights"):
+        raise AttributeError("forward is to keep the patterns as self.weights, (batch, head, query, key)")
+    return output, layer.weights
 
 
 def words_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:

@@ -179,9 +179,17 @@ THROUGH_STACK = Exercise(
     difficulty=1,
 )
 
+LAYER_NORM_SOURCE = """\
+def layer_norm(x, weight, bias, eps=1e-5):
+    mean = x.mean(dim=-1, keepdim=True)  # (…, 1)
+    variance = x.var(dim=-1, keepdim=True, correction=0)  # (…, 1)
+    return weight * (x - mean) / torch.sqrt(variance + eps) + bias
+"""
+
 LAYER_NORM = Exercise(
     name="block.layer_norm",
     reference=layer_norm,
+    source=LAYER_NORM_SOURCE,
     inputs=vectors_to_norm,
     buys="Blocks can read a stream of any length; this runs twice in each of them.",
     hints=(
