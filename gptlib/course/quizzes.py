@@ -116,11 +116,12 @@ class Prediction(widgets.VBox):
 
     def _unlock(self, change: Any) -> None:
         if len(self.children) == 1:
-            _, metadata = self.drawing._repr_mimebundle_()
-            width = f"{metadata['image/png']['width']}px"
-            layout = {"width": width, "max_width": "100%", "object_fit": "contain"}
-            image = widgets.Image(value=self.drawing.png(), format="png", layout=layout)
-            self.children = (*self.children, image)
+            bundle, metadata = self.drawing._repr_mimebundle_()
+            width = metadata["image/png"]["width"]
+            alt = html.escape(f"The figure that answers: {self.box.question.asks}")
+            source = f"data:image/png;base64,{bundle['image/png']}"
+            image = f'<img src="{source}" alt="{alt}" style="width: {width}px; max-width: 100%">'
+            self.children = (*self.children, widgets.HTML(image))
 
     def __repr__(self) -> str:
         return f"Prediction {self.box.question.name}: {self.drawing!r}"

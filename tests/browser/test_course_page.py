@@ -1,6 +1,7 @@
 """Exercises, a prediction and a quiz in a real JupyterLab: answered by mouse, and by keyboard alone."""
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from driver import errors, notebook_page
 
 CODE = [
@@ -57,3 +58,13 @@ def test_a_quiz_by_keyboard_alone(page):
     page.keyboard.press("Space")
     quiz.get_by_text("A. ").first.wait_for()
     quiz.get_by_text("1 of 6 right").wait_for()
+
+
+def test_a_quiz_is_readable_for_all(page):
+    """Axe finds nothing in the check, the prediction and the quiz, with choices made right and wrong."""
+    quiz = page.locator(".jp-OutputArea", has_text="What sums to 1?").last
+    for letter in "ABCD":
+        quiz.get_by_role("button", name=letter).nth(1).click()
+    page.wait_for_timeout(500)
+    found = Axe().run(page, context=".jp-OutputArea-output").response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]][:3]) for rule in found] == []
