@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptlib import cli_finetuning
 from gptlib.files import write_atomically
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     _add_train(verbs.add_parser("train", help="train a GPT on a corpus, or go on training one"))
     _add_generate(verbs.add_parser("generate", help="let a trained GPT write"))
+    cli_finetuning.add_verbs(verbs)
     _add_start(verbs.add_parser("start", help="make your own copies of the notebooks, in work/"))
     _add_update(verbs.add_parser("update", help="bring what the course changed into your copies"))
     progress = verbs.add_parser("progress", help="say how far you are, and what is due again")
@@ -552,7 +554,7 @@ def run_generate(options: argparse.Namespace) -> int:
     """Print one text as it is written, or several when they are done."""
     from gptlib.generation import generate_many, stream
 
-    model, tokenizer = _load(options.model)
+    model, tokenizer = load_named(options.model)
     settings: dict[str, Any] = {
         name: getattr(options, name)
         for name in (
@@ -577,7 +579,7 @@ def run_generate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(name: str) -> tuple[GPT, Tokenizer | CharacterTokenizer]:
+def load_named(name: str) -> tuple[GPT, Tokenizer | CharacterTokenizer]:
     """A model that comes with the course by its name, or one that `train` made by its folder."""
     folder = Path(name)
     if not folder.is_dir():

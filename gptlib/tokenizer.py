@@ -17,7 +17,7 @@ import binascii
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
@@ -225,6 +225,44 @@ class Tokenizer(_Vocabulary):
         ranks = {piece: token for token, piece in enumerate(tokens)}
         return cls(ranks, {name: len(tokens) + place for place, name in enumerate(special_tokens)})
 
+    def grown(
+        self, texts: Iterable[str] | str, n_tokens: int, special_tokens: Sequence[str] = ()
+    ) -> Tokenizer:
+        """A tokenizer that knows more: it goes on learning merges, from these texts, for n_tokens new ones.
+
+        Old tokens keep their ids; the new ones follow, then the new special tokens. Old merges come first, so
+        a text is cut as before, and then its tokens are joined further. Where the texts do not allow as many
+        merges, there are fewer new tokens.
+
+        Raises:
+            ValueError: n_tokens is negative, or a special token is there already.
+        """
+        if index(n_tokens) < 0:
+            raise ValueError(f"n_tokens must be 0 or more, got {n_tokens}")
+        there = [name for name in _checked_special_tokens(special_tokens) if name in self.special_tokens]
+        if there:
+            raise ValueError(f"special_tokens must be new, but {there[0]!r} is there already")
+        matcher = regex.compile(self.pattern)
+        counts: Counter[str] = Counter()
+        for text in _checked_texts(texts):
+            counts.update(matcher.findall(text))
+        pieces = {tuple(self._encoding.encode_ordinary(piece)): count for piece, count in counts.items()}
+        tokens, ranks = dict(self._token_bytes), dict(self.ranks)
+        for place, (left, right) in enumerate(_learn_merges(pieces, n_tokens, self.vocab_size)):
+            tokens[self.vocab_size + place] = tokens[left] + tokens[right]
+            # Two pairs may spell the same token; the first of them made it.
+            ranks.setdefault(tokens[self.vocab_size + place], self.vocab_size + place)
+        return self.with_tokens([piece for piece in ranks if piece not in self.ranks], special_tokens)
+
+    def with_tokens(self, pieces: Sequence[bytes], special_tokens: Sequence[str] = ()) -> Tokenizer:
+        """The same with these tokens after its own, in this order, and after them these special tokens."""
+        ids = range(self.vocab_size, self.vocab_size + len(pieces) + len(special_tokens))
+        return Tokenizer(
+            self.ranks | dict(zip(pieces, ids, strict=False)),
+            self.special_tokens | dict(zip(special_tokens, ids[len(pieces) :], strict=True)),
+            self.pattern,
+        )
+
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The tokens of `text`, by tiktoken with our merges.
 
@@ -251,6 +289,10 @@ class Tokenizer(_Vocabulary):
             tokens += self._encoding._encode_single_piece(text[run.start() : end])
             start = end
         return tokens + self._encoding.encode_ordinary(text[start:])
+
+    def encode_bytes(self, piece: bytes) -> list[int]:
+        """The tokens of one piece of bytes, which may be only part of a character."""
+        return self._encoding._encode_single_piece(piece)
 
     @cached_property
     def merges(self) -> list[tuple[bytes, bytes]]:
@@ -363,6 +405,26 @@ class Tokenizer(_Vocabulary):
                 f"{name!r} must hold two tokens and a space between them on each line, got "
                 f"{' '.join(pairs[bad])!r}"
             )
+        return cls.from_merges(pairs, ids, name, ids_name)
+
+    @classmethod
+    def from_merges(
+        cls,
+        pairs: Sequence[Sequence[str]],
+        ids: dict[str, int],
+        name: str = "pairs",
+        ids_name: str = "ids",
+    ) -> Tokenizer:
+        """A tokenizer with given merges and given ids, both in GPT-2's visible characters.
+
+        Args:
+            pairs: what each merge joins, in the order of the merges.
+            ids: the id of each byte and each merge; what else is in it becomes a special token.
+            name, ids_name: where the two came from, for the errors.
+
+        Raises:
+            ValueError: the two do not belong together.
+        """
         shown = [_shown(byte) for byte in _BYTES] + [left + right for left, right in pairs]
         missing = [piece for piece in shown if piece not in ids]
         if missing:
@@ -527,8 +589,12 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | CharacterTokeniz
 # --------------------------------------------------------------------------------------------------- Training
 
 
-def _learn_merges(counts: dict[bytes, int], n_merges: int) -> list[tuple[int, int]]:
+def _learn_merges(
+    counts: Mapping[Sequence[int], int], n_merges: int, first_id: int = 256
+) -> list[tuple[int, int]]:
     """The first `n_merges` merges as pairs of ids (fewer if no pair is left), from the count of each piece.
+
+    A piece is bytes, or tokens of an older tokenizer; the new ids start at `first_id`.
 
     The plain algorithm counts all pairs again after each merge. This one keeps the counts, and changes only
     those of the pairs beside the places where a merge happened.
@@ -562,7 +628,7 @@ def _learn_merges(counts: dict[bytes, int], n_merges: int) -> list[tuple[int, in
         if pair_counts.get(pair) != -negative_count:
             continue
         left, right = pair
-        new = 256 + len(merges)
+        new = first_id + len(merges)
         merges.append(pair)
         changed = set()
         # From left to right, so that "aaa" becomes "aa" + "a", whatever order the places were found in.

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import safetensors.torch
@@ -137,14 +137,31 @@ class Step:
     tokens: int
 
 
+@runtime_checkable
+class TrainingData(Protocol):
+    """What `train` and `evaluate` ask of data; `TokenFile` and `finetuning.Conversations` have it."""
+
+    def batch(
+        self,
+        batch_size: int,
+        context_length: int,
+        generator: torch.Generator | None,
+        at_document_starts: bool,
+    ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+        """Random inputs and their targets, in which IGNORED carries no loss."""
+
+    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        """All the data in order, in pieces, each with its targets."""
+
+
 class LossNotFinite(FloatingPointError):
     """The loss, its gradient or a weight became infinite or not a number."""
 
 
 def train(
     model: nn.Module,
-    train_data: TokenFile,
-    validation_data: TokenFile | None,
+    train_data: TrainingData,
+    validation_data: TrainingData | None,
     config: TrainConfig,
     resume: str | os.PathLike[str] | None = None,
 ) -> Iterator[Step]:
@@ -197,8 +214,8 @@ def train(
 
 def _steps(
     model: nn.Module,
-    train_data: TokenFile,
-    validation_data: TokenFile | None,
+    train_data: TrainingData,
+    validation_data: TrainingData | None,
     config: TrainConfig,
     context_length: int,
     device: torch.device,
@@ -300,7 +317,7 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    data: TokenFile,
+    data: TrainingData,
     context_length: int | None = None,
     max_batches: int | None = None,
     batch_size: int = 32,
@@ -411,7 +428,7 @@ def save_checkpoint(
     if config is not None:
         settings = asdict(config) | {"folder": str(config.folder), "device": str(config.device)}
         metadata["train_config"] = json.dumps(settings)
-    return _write_tensors(path, tensors, metadata)
+    return write_tensors(path, tensors, metadata)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -422,7 +439,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if path.is_dir():
         path = path / CHECKPOINT_NAME
-    tensors, metadata = _read_tensors(path, CHECKPOINT_FORMAT)
+    tensors, metadata = read_tensors(path, CHECKPOINT_FORMAT)
     model: dict[str, Tensor] = {}
     optimizer: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -452,7 +469,7 @@ def save_model(
         for name, tensor in _own_tensors(model).items()
     }
     metadata = {"format": MODEL_FORMAT, "model_config": _config_text(model), "step": json.dumps(step)}
-    return _write_tensors(path, tensors, metadata)
+    return write_tensors(path, tensors, metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[GPT, int | None]:
@@ -462,7 +479,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[GPT, int | None]:
 
     Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or no model of ours.
     """
-    tensors, metadata = _read_tensors(Path(path), MODEL_FORMAT, CHECKPOINT_FORMAT)
+    tensors, metadata = read_tensors(Path(path), MODEL_FORMAT, CHECKPOINT_FORMAT)
     if metadata["format"] == CHECKPOINT_FORMAT:
         tensors = {
             name.removeprefix("model."): tensor
@@ -520,16 +537,24 @@ def _config_text(model: nn.Module) -> str:
     return json.dumps(None if config is None else asdict(config))
 
 
-def _write_tensors(
+def write_tensors(
     path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]
 ) -> Path:
+    """Write tensors and what is to be known about them, "format" among it, to one safetensors file.
+
+    Whole or not at all, and the same bytes for the same contents.
+    """
     # As one entry: several are written in an order that changes, so equal models would make unequal files.
     about = {"about": json.dumps(metadata)}
     whole = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
     return write_atomically(path, lambda file: file.write(whole))
 
 
-def _read_tensors(path: Path, *formats: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, *formats: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_tensors` wrote, if its format is one of `formats`.
+
+    Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or of another format.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:

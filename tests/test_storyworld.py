@@ -21,7 +21,7 @@ from gptlib.storyworld import (
     token_surprises,
 )
 from gptlib.storyworld.grammar import Language, Telling, Word, either, in_any_order, maybe
-from gptlib.storyworld.words import NUMBERS, PEOPLE, PLACES, VARIABLES
+from gptlib.storyworld.words import GIRLS, NUMBERS, PEOPLE, PLACES, VARIABLES
 
 PRONOUNS = {"she", "he", "her", "him", "his", "herself", "himself", "it"}
 
@@ -169,10 +169,11 @@ def test_splits_share_no_story():
         assert {split_of(story.text) for story in told} == {split}
 
 
-def test_the_same_seed_tells_the_same_stories_for_ever():
+@pytest.mark.parametrize("knob", [{}, {"heroines": 0.5}])
+def test_the_same_seed_tells_the_same_stories_for_ever(knob):
     digest = hashlib.sha256()
     for split in ("train", "validation", "test"):
-        for story in Storyworld(7, split).stories(50):
+        for story in Storyworld(7, split, **knob).stories(50):
             digest.update(f"{story.text}|{story.log_p:.6f}|{story.chinese}|{story.question}\n".encode())
     assert digest.hexdigest() == "4850eda4ae9b14aaf1196acf0e1fe00a1b8f708a82b0685d564c7b491a307870"
 
@@ -278,6 +279,49 @@ def test_the_chinese_tells_the_same(stories):
         assert story.telling.words["hero"].chinese[""] in story.chinese
         assert story.chinese.count("\n") == story.text.count("\n")
         assert "在在" not in story.chinese and "去在" not in story.chinese
+
+
+# --- the knob for who gets the leading part ----------------------------------------------------------
+
+
+def girl_leads(story) -> bool:
+    return story.telling.words["hero"] in GIRLS
+
+
+@pytest.mark.parametrize("heroines", [0.1, 0.5, 0.9])
+def test_as_many_heroes_are_girls_as_the_knob_says(heroines):
+    told = Storyworld(6, heroines=heroines).stories(1500)
+    share = np.mean([girl_leads(story) for story in told])
+    assert share == pytest.approx(heroines, abs=4 * math.sqrt(heroines * (1 - heroines) / 1500))
+    # Only the hero is drawn otherwise: the friend is nobody's mirror image.
+    friends = [story.telling.words["friend"] in GIRLS for story in told if "friend" in story.telling.words]
+    assert 0.4 < np.mean(friends) < 0.6
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.001, 0.999))
+def test_probabilities_stay_exact_under_the_knob(seed, heroines):
+    story = Storyworld(seed, heroines=heroines).story()
+    found = derive(story.text, heroines)
+    assert found.log_p == pytest.approx(story.log_p, abs=1e-9)
+    assert surprises(story.text, heroines).sum() == pytest.approx(-story.log_p, abs=1e-6)
+    # The same story in the even world: one of 40 names, where it was one of 20 with the hero's share.
+    share = heroines if girl_leads(story) else 1 - heroines
+    assert derive(story.text).log_p - story.log_p == pytest.approx(math.log(0.5 / share), abs=1e-9)
+
+
+def test_the_floor_knows_the_knob():
+    uneven = entropy_floor(400, seed=0, heroines=0.99)
+    drawn = Storyworld(0, "test", 0.99).stories(400)
+    assert uneven.nats_per_story == pytest.approx(-np.mean([story.log_p for story in drawn]), abs=1e-9)
+
+
+@pytest.mark.parametrize("heroines", [0.0, 1.0, -0.1, float("nan")])
+def test_a_knob_that_is_no_probability_is_refused(heroines):
+    with pytest.raises(ValueError, match="heroines: a probability above 0 and below 1"):
+        Storyworld(heroines=heroines)
+    with pytest.raises(ValueError, match="heroines"):
+        derive(Storyworld().story().text, heroines)
 
 
 # --- the floor ------------------------------------------------------------------------------------

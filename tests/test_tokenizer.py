@@ -527,3 +527,47 @@ def test_character_tokenizer_files(tmp_path):
         path.write_text(altered, encoding="utf-8")
         with pytest.raises(ValueError, match="not a whole tokenizer"):
             CharacterTokenizer.load(path)
+
+
+# ---------------------------------------------------------------------------------------------------- Growing
+
+
+CHINESE = ["小猫在公园里。小狗也在公园里。"] * 4
+
+
+@given(st.text(st.characters(codec="utf-8")), st.integers(0, 12))
+def test_a_grown_tokenizer_loses_nothing(text, n_tokens):
+    grown = Tokenizer.train("the red kite in the park " * 3, 270).grown(CHINESE, n_tokens, ["<|user|>"])
+    tokens = grown.encode(text)
+    assert grown.decode(tokens) == text
+    assert len(tokens) <= len(Tokenizer.train("the red kite in the park " * 3, 270).encode(text))
+
+
+def test_old_tokens_keep_their_ids_and_old_texts_their_tokens():
+    old = Tokenizer.train("the red kite in the park " * 3, 270)
+    new = old.grown(CHINESE, 8, ["<|user|>"])
+    assert new.vocab_size == old.vocab_size + 9 and new.special_tokens["<|user|>"] == new.vocab_size - 1
+    assert all(new.token_bytes(token) == old.token_bytes(token) for token in range(old.vocab_size))
+    assert new.encode("the red kite") == old.encode("the red kite")
+    assert len(new.encode(CHINESE[0])) < len(old.encode(CHINESE[0]))
+
+
+def test_growing_goes_on_where_training_stopped():
+    texts = ["low lower lowest newer newest wider " * 3]
+    short, long = Tokenizer.train(texts, 262, []), Tokenizer.train(texts, 274, [])
+    assert short.grown(texts, 12).ranks == long.ranks
+
+
+def test_a_grown_tokenizer_is_saved_and_read(tmp_path):
+    new = Tokenizer.train("the red kite in the park " * 3, 270).grown(CHINESE, 8, ["<|user|>"])
+    new.save(tmp_path / "new.json")
+    assert Tokenizer.load(tmp_path / "new.json") == new
+
+
+def test_growing_refuses_what_cannot_be():
+    old = Tokenizer.train("the red kite in the park " * 3, 270)
+    with pytest.raises(ValueError, match="n_tokens must be 0 or more, got -1"):
+        old.grown(CHINESE, -1)
+    with pytest.raises(ValueError, match="is there already"):
+        old.grown(CHINESE, 1, ["<|endoftext|>"])
+    assert old.grown(["a"], 50).vocab_size == old.vocab_size  # there is no pair to join

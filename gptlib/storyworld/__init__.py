@@ -2,13 +2,14 @@
 
 from gptlib.storyworld.grammar import Choice
 from gptlib.storyworld.reading import Floor, derivations, derive, entropy_floor, surprises, token_surprises
-from gptlib.storyworld.story import PLOTS, Mention, Story, Storyworld, split_of
+from gptlib.storyworld.story import PLOTS, Mention, Sentence, Story, Storyworld, split_of
 
 __all__ = [
     "PLOTS",
     "Choice",
     "Floor",
     "Mention",
+    "Sentence",
     "Story",
     "Storyworld",
     "derivations",

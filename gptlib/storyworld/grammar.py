@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
@@ -117,35 +117,44 @@ class Options:
         return self.log_p[index] if self.log_p else -math.log(len(self.items))
 
 
+# Variable -> word -> how much it weighs among the words that are left.
+Weights = Mapping[str, Mapping[Word, float]]
+
+
 class Telling:
     """A story being told: what is written so far, what is still to do, and what was chosen on the way.
 
     `run()` goes on to the next choice and returns its `Options`, or None at the end; `take(index)` makes the choice.
-    Copies are cheap, so that a search can try every option.
+    Copies are cheap, so that a search can try every option. `weights` says for a variable how much each word that it
+    can stand for weighs; the words of every other variable are equally likely.
     """
 
     __slots__ = (
         "text",
         "log_p",
+        "weights",
         "words",
         "frame",
         "pending",
         "choices",
         "mentions",
         "said",
+        "said_at",
         "facts",
         "notes",
     )
 
-    def __init__(self, steps: tuple[Step, ...]):
+    def __init__(self, steps: tuple[Step, ...], weights: Weights | None = None):
         self.text = ""
         self.log_p = 0.0
+        self.weights = weights or {}
         self.words: dict[str, Word] = {}
         self.frame = (steps, 0, None)
         self.pending: tuple[Options, Slot | None] | None = None
         self.choices: list[Choice] = []
         self.mentions: list[tuple[int, Slot]] = []
         self.said: list[Say | Break] = []
+        self.said_at: list[int] = []  # where in the text each of them begins
         self.facts: list[Fact] = []
         self.notes: list[Note] = []
 
@@ -153,8 +162,9 @@ class Telling:
         """An independent copy that waits at the same choice."""
         other = object.__new__(Telling)
         other.text, other.log_p, other.frame, other.pending = self.text, self.log_p, self.frame, self.pending
+        other.weights = self.weights
         other.words = dict(self.words)
-        for name in ("choices", "mentions", "said", "facts", "notes"):
+        for name in ("choices", "mentions", "said", "said_at", "facts", "notes"):
             setattr(other, name, list(getattr(self, name)))
         return other
 
@@ -176,16 +186,18 @@ class Telling:
                 if word is None:
                     self.frame, self.text = frame, text
                     taken = words.values()
-                    options = Options([word for word in step.pool if word not in taken], None, None)
+                    free = [word for word in step.pool if word not in taken]
+                    options = _word_options(free, self.weights.get(step.variable))
                     self.pending = (options, step)
                     return options
                 if word.is_entity:
                     self.mentions.append((len(text), step))
                 text += word.forms[step.form]
             elif kind is Say:
-                self.said.append(step)
                 if text and text[-1] != "\n":
                     text += " "
+                self.said.append(step)
+                self.said_at.append(len(text))
                 if len(step.wordings) == 1:
                     frame = (step.wordings[0], 0, frame)
                 else:
@@ -202,6 +214,7 @@ class Telling:
                 words[step.variable] = step.value(words)
             elif kind is Break:
                 self.said.append(step)
+                self.said_at.append(len(text))
                 text += "\n"
             elif kind is Fact:
                 self.facts.append(step)
@@ -222,6 +235,14 @@ class Telling:
         else:
             self.words[slot.variable] = item
             self.frame = ((slot,), 0, self.frame)
+
+
+def _word_options(words: list[Word], weights: Mapping[Word, float] | None) -> Options:
+    if weights is None:
+        return Options(words, None, None)
+    total = math.fsum(weights[word] for word in words)
+    chances = [weights[word] / total for word in words]
+    return Options(words, tuple(itertools.accumulate(chances)), tuple(map(math.log, chances)))
 
 
 _EITHER_OPTIONS: dict[Either, Options] = {}

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptlib.storyworld.grammar import Step, Telling
+from gptlib.storyworld.grammar import Step, Telling, Weights
 from gptlib.storyworld.story import ANY_STORY, Story, Storyworld
+from gptlib.storyworld.words import hero_weights
 
 
-def _follow(text: str, steps: tuple[Step, ...]) -> tuple[list[Telling], np.ndarray]:
+def _follow(
+    text: str, steps: tuple[Step, ...], weights: Weights | None = None
+) -> tuple[list[Telling], np.ndarray]:
     """All complete tellings of `text`, and the probability of beginning with its first i characters, for i from 0."""
     complete: list[Telling] = []
     mass = np.zeros(len(text) + 1)  # by how far a telling agrees with the text
-    waiting = [Telling(steps)]
+    waiting = [Telling(steps, weights)]
     while waiting:
         telling = waiting.pop()
         agreed = len(telling.text)
@@ -51,18 +54,18 @@ def derivations(text: str, steps: tuple[Step, ...] = ANY_STORY) -> list[Story]:
     return [Story(telling.text, telling.log_p, telling) for telling in _follow(text, steps)[0]]
 
 
-def derive(text: str) -> Story:
-    """Reads the derivation of a story back from its text.
+def derive(text: str, heroines: float = 0.5) -> Story:
+    """Reads the derivation of a story back from its text. `log_p` is that of `Storyworld(heroines=heroines)`.
 
     Raises:
         ValueError: if Storyworld cannot tell this text; the message names the position where it stops being a story.
     """
-    return _derive(text)[0]
+    return _derive(text, heroines)[0]
 
 
-def _derive(text: str) -> tuple[Story, np.ndarray]:
+def _derive(text: str, heroines: float) -> tuple[Story, np.ndarray]:
     """The story, and the probability of beginning with its first i characters, for i from 0."""
-    complete, reachable = _follow(text, ANY_STORY)
+    complete, reachable = _follow(text, ANY_STORY, hero_weights(heroines))
     if not complete:
         position = int(np.count_nonzero(reachable)) - 1
         found = (
@@ -74,19 +77,20 @@ def _derive(text: str) -> tuple[Story, np.ndarray]:
     return Story(complete[0].text, complete[0].log_p, complete[0]), reachable
 
 
-def surprises(text: str) -> Float[np.ndarray, "characters_and_end"]:
+def surprises(text: str, heroines: float = 0.5) -> Float[np.ndarray, "characters_and_end"]:
     """The true surprise, −log p in nats, of each character given all before it, and last of the story's end.
 
-    The sum is the story's −log p. Raises ValueError as `derive` does.
+    The sum is the story's −log p. `heroines` is that of the Storyworld asked about.
+    Raises ValueError as `derive` does.
     """
-    story, reachable = _derive(text)
+    story, reachable = _derive(text, heroines)
     log_reachable = np.append(np.log(reachable), story.log_p)
     return np.maximum(log_reachable[:-1] - log_reachable[1:], 0.0)
 
 
-def token_surprises(text: str, tokenizer: Any) -> Float[np.ndarray, "tokens_and_end"]:
+def token_surprises(text: str, tokenizer: Any, heroines: float = 0.5) -> Float[np.ndarray, "tokens_and_end"]:
     """The true surprise in nats of each token of a story, and last of the end-of-text token that follows it."""
-    by_character = surprises(text)
+    by_character = surprises(text, heroines)
     by_token = [by_character[start:end].sum() for start, end in tokenizer.spans(text)]
     return np.array([*by_token, by_character[-1]])
 
@@ -124,17 +128,19 @@ def _ratio(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     return float(ratio), float(residuals.std(ddof=1) / counts.mean() / math.sqrt(len(totals)))
 
 
-def entropy_floor(n_stories: int = 2000, seed: int = 0, tokenizer: Any = None, split: str = "test") -> Floor:
+def entropy_floor(
+    n_stories: int = 2000, seed: int = 0, tokenizer: Any = None, split: str = "test", heroines: float = 0.5
+) -> Floor:
     """Estimates the entropy of Storyworld as a mean of exact −log p over fresh stories.
 
     Args:
         n_stories: how many to draw, at least 2.
-        seed, split: as for `Storyworld`.
+        seed, split, heroines: as for `Storyworld`.
         tokenizer: if given, the floor is also told per token of it.
     """
     if n_stories < 2:
         raise ValueError(f"n_stories: at least 2 are needed for a standard error, got {n_stories}")
-    stories = Storyworld(seed, split).stories(n_stories)
+    stories = Storyworld(seed, split, heroines).stories(n_stories)
     nats = -np.array([story.log_p for story in stories])
     per_story = _ratio(nats, np.ones(n_stories))
     per_character = _ratio(nats, np.array([len(story.text) + 1 for story in stories]))

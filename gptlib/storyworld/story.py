@@ -12,6 +12,7 @@ from gptlib.storyworld.grammar import Break, Choice, Note, Options, Step, Tellin
 from gptlib.storyworld.plots_days import PLOTS_ABOUT_DAYS
 from gptlib.storyworld.plots_people import PLOTS_ABOUT_PEOPLE
 from gptlib.storyworld.plots_things import PLOTS_ABOUT_THINGS
+from gptlib.storyworld.words import hero_weights
 
 PLOTS: dict[str, tuple[Step, ...]] = PLOTS_ABOUT_THINGS | PLOTS_ABOUT_PEOPLE | PLOTS_ABOUT_DAYS
 
@@ -40,6 +41,20 @@ class Mention:
     def is_pronoun(self) -> bool:
         """Whether the mention is a pronoun, such as "she" or "it", and not a name."""
         return self.form in ("she", "She", "her", "hers", "Hers", "herself", "it")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One thing that the story says, in a sentence or more: `text[start:end]`, and the same in Chinese.
+
+    `wording` is the Chinese with its slots still open; it is the same whichever English wording was chosen.
+    """
+
+    start: int
+    end: int
+    english: str
+    chinese: str
+    wording: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,22 @@ class Story:
         return found
 
     @property
+    def sentences(self) -> list[Sentence]:
+        """What the story says, thing by thing, each in English and in Chinese."""
+        starts = [*self.telling.said_at, len(self.text)]
+        return [
+            Sentence(
+                start,
+                start + len(english),
+                english,
+                render(said.chinese, self.telling.words, "chinese"),
+                said.chinese,
+            )
+            for said, start, after in zip(self.telling.said, starts[:-1], starts[1:], strict=True)
+            if not isinstance(said, Break) and (english := self.text[start:after].rstrip())
+        ]
+
+    @property
     def chinese(self) -> str:
         """The same story told in Chinese."""
         return "".join(
@@ -131,24 +162,26 @@ class Storyworld:
     Args:
         seed: which stream; any whole number.
         split: "train", "validation" or "test". A story of one split is never told in another, whatever the seeds.
+        heroines: the probability that the hero is a girl, for studies of bias. At 0.5 girls and boys are alike.
 
     Raises:
-        ValueError: if `split` is not one of the three.
+        ValueError: if `split` is not one of the three, or `heroines` not above 0 and below 1.
         TypeError: if `seed` is not a whole number.
     """
 
-    def __init__(self, seed: int = 0, split: str = "train"):
+    def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):
         if split not in SPLITS:
             raise ValueError(f"split: one of {', '.join(SPLITS)} is needed, got {split!r}")
         if not isinstance(seed, int):
             raise TypeError(f"seed: a whole number is needed, got {seed!r}")
         self.split = split
+        self._weights = hero_weights(heroines)
         self._random = random.Random(seed).random  # `random()` alone is the same in every Python version
 
     def story(self) -> Story:
         """The next story of the split."""
         while True:
-            telling = Telling(ANY_STORY)
+            telling = Telling(ANY_STORY, self._weights)
             while (options := telling.run()) is not None:
                 telling.take(self._choose(options))
             if split_of(telling.text) == self.split:

@@ -5,7 +5,7 @@ Every word comes with its Chinese, objects with their measure word, people with 
 
 from __future__ import annotations
 
-from gptlib.storyworld.grammar import Word
+from gptlib.storyworld.grammar import Weights, Word
 
 _SHE = {"she": "she", "She": "She", "her": "her", "hers": "her", "Hers": "Her", "herself": "herself"}
 _HE = {"she": "he", "She": "He", "her": "him", "hers": "his", "Hers": "His", "herself": "himself"}
@@ -85,6 +85,21 @@ BOYS = _people(
     Ravi 拉维; Hugo 雨果; Luca 卢卡; Adam 亚当; Peter 彼得; Ivan 伊万; Kai 阿凯; Oscar 奥斯卡; Theo 西奥; Felix 菲利克斯""",
 )
 PEOPLE = GIRLS + BOYS
+
+
+def hero_weights(heroines: float) -> Weights:
+    """What makes the hero a girl with the probability `heroines`; at 0.5 all names are alike and none is weighed.
+
+    Raises ValueError unless heroines is above 0 and below 1.
+    """
+    if not 0 < heroines < 1:
+        raise ValueError(f"heroines: a probability above 0 and below 1 is needed, got {heroines!r}")
+    if heroines == 0.5:
+        return {}
+    girls = dict.fromkeys(GIRLS, heroines / len(GIRLS))
+    return {"hero": girls | dict.fromkeys(BOYS, (1 - heroines) / len(BOYS))}
+
+
 KIN = _kin(
     """mother she 妈妈; father he 爸爸; grandmother she 奶奶; grandfather he 爷爷; aunt she 姑姑; uncle he 叔叔;
     big_sister she 姐姐; big_brother he 哥哥"""
