@@ -7,26 +7,38 @@ Two baselines take no neural network: the answer that is most frequent in traini
 from __future__ import annotations
 
 import ast
+import json
 import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 
 from gptlib.corpora import python_source
-from gptlib.finetuning import Conversation, Conversations, Message, answer, conversation, encode_conversation
+from gptlib.finetuning import (
+    Conversation,
+    Conversations,
+    Message,
+    answer,
+    conversation,
+    encode_conversation,
+    load_adapter,
+)
 from gptlib.gpt import GPT
 from gptlib.ngram import NGram
+from gptlib.pretrained import data_folder, load_pretrained, read_checked
 from gptlib.storyworld import Sentence, Story, Storyworld, derive, split_of
 from gptlib.storyworld.grammar import Word, render
 from gptlib.storyworld.words import BOYS, COLORS, GIRLS, PLACES, TOYS, VARIABLES
 from gptlib.tokenizer import Tokenizer
 from gptlib.training import evaluate
 
+ADAPTERS = "adapters"  # their folder in data/
 Score = Callable[[str, str, str], float]  # (answer, right answer, what the user said last) -> 0 to 1
 
 
@@ -70,8 +82,8 @@ def exact(said: str, right: str, prompt: str = "") -> float:
 
 
 def f1_of_list(said: str, right: str, prompt: str = "") -> float:
-    """How well a list, parted by semicolons, agrees with the right one: 2 hits / (said + wanted)."""
-    given, wanted = Counter(said.strip().split("; ")), Counter(right.strip().split("; "))
+    """How well a list, parted by full stops, agrees with the right one: 2 hits / (said + wanted)."""
+    given, wanted = Counter(said.strip().split(". ")), Counter(right.strip().split(". "))
     return 2 * (given & wanted).total() / (given.total() + wanted.total())
 
 
@@ -164,8 +176,8 @@ def entities(split: str, seed: int) -> Iterator[Conversation]:
         for mention in story.mentions:
             if not mention.is_pronoun and mention.form != "girl":
                 written = story.text[mention.start : mention.end]
-                items.setdefault(mention.chain, f"{written}: {_kind(mention.chain)}")
-        yield conversation(story.text, "; ".join(dict.fromkeys(items.values())))
+                items.setdefault(mention.chain, f"{written}, {_kind(mention.chain)}")
+        yield conversation(story.text, ". ".join(dict.fromkeys(items.values())))
 
 
 def _kind(chain: str) -> str:
@@ -181,42 +193,42 @@ def _kind(chain: str) -> str:
 
 # Who did what to whom, in the sentences that say so, by their wording: agent, verb, theme, recipient.
 FRAMES: dict[str, tuple[str, ...]] = {
-    "{hero.she}的{kin}给了{hero}{count.m}{food.m}{food}。": ("{kin} | give | {food} | {hero}",),
-    "{hero}把{given.m}{food.m}{food}给了{friend}。": ("{hero} | give | {food} | {friend}",),
+    "{hero.she}的{kin}给了{hero}{count.m}{food.m}{food}。": ("{kin}, gave, {food}, {hero}",),
+    "{hero}把{given.m}{food.m}{food}给了{friend}。": ("{hero}, gave, {food}, {friend}",),
     "第二天，{friend}给{hero}带来了一{treasure.m}{color}的{treasure}。": (
-        "{friend} | give | {treasure} | {hero}",
+        "{friend}, gave, {treasure}, {hero}",
     ),
     "于是{hero}带着{toy2}回家，{friend}带着{toy}回家。": (
-        "{hero} | give | {toy} | {friend}",
-        "{friend} | give | {toy2} | {hero}",
+        "{hero}, gave, {toy}, {friend}",
+        "{friend}, gave, {toy2}, {hero}",
     ),
     "{hero.she}的{kin}给{hero.she}一{clothing.m}{color2}的{clothing}。“它会给你带来好运，”{kin.she}说。": (
-        "{kin} | give | {clothing} | {hero}",
+        "{kin}, gave, {clothing}, {hero}",
     ),
     "“你全都记住了！”{kin}{glad}地说，给了{hero}一{treasure.m}{treasure}。": (
-        "{kin} | give | {treasure} | {hero}",
+        "{kin}, gave, {treasure}, {hero}",
     ),
-    "{friend}向它扔了一{clothing.m}{clothing}，{clothing}也挂住了。": ("{friend} | throw | {clothing}",),
-    "{hero}{place.at}玩，{toy}掉在一块石头上，摔坏了。": ("{hero} | break | {toy}",),
-    "{hero}把{toy}藏在{spot}，什么也没说。": ("{hero} | hide | {toy}",),
-    "{weekday}，{friend}来了，看了看{spot}，发现了它。": ("{friend} | find | {toy}",),
-    "{hero}{place.at}找到一把{color}的钥匙。": ("{hero} | find | key",),
-    "最后，{friend}在{spot}发现一个{size}的盒子。": ("{friend} | find | box",),
+    "{friend}向它扔了一{clothing.m}{clothing}，{clothing}也挂住了。": ("{friend}, threw, {clothing}",),
+    "{hero}{place.at}玩，{toy}掉在一块石头上，摔坏了。": ("{hero}, broke, {toy}",),
+    "{hero}把{toy}藏在{spot}，什么也没说。": ("{hero}, hid, {toy}",),
+    "{weekday}，{friend}来了，看了看{spot}，发现了它。": ("{friend}, found, {toy}",),
+    "{hero}{place.at}找到一把{color}的钥匙。": ("{hero}, found, key",),
+    "最后，{friend}在{spot}发现一个{size}的盒子。": ("{friend}, found, box",),
     "{hero}留下了{treasure}，把{treasure3}给了{friend}。": (
-        "{hero} | get | {treasure}",
-        "{friend} | get | {treasure3}",
+        "{hero}, got, {treasure}",
+        "{friend}, got, {treasure3}",
     ),
-    "一个{weather}的{daytime}，{hero}把{toy}放在{spot}，去{chore}。": ("{hero} | leave | {toy}",),
-    "它很饿。{hero}喂了它一{food.m}{food}。": ("{hero} | feed | {animal}",),
-    "{hero}给了它一{food.m}{food}，{hero.she}很{glad}。": ("{hero} | feed | {animal}",),
+    "一个{weather}的{daytime}，{hero}把{toy}放在{spot}，去{chore}。": ("{hero}, left, {toy}",),
+    "它很饿。{hero}喂了它一{food.m}{food}。": ("{hero}, fed, {animal}",),
+    "{hero}给了它一{food.m}{food}，{hero.she}很{glad}。": ("{hero}, fed, {animal}",),
     "于是{hero}{place.at}偷偷做了一{garment.m}{color}的{garment}，上面缝着一{treasure.m}{treasure}。": (
-        "{hero} | make | {garment}",
+        "{hero}, made, {garment}",
     ),
-    "{hero.she}把它藏在{spot}。": ("{hero} | hide | {garment}",),
-    "{hero}找了很久，终于找到了那{treasure.m}{color}的{treasure}。": ("{hero} | find | {treasure}",),
-    "{hero}跑得太急，摔进了泥里。{friend}赢了{treasure}。": ("{friend} | win | {treasure}",),
-    "快到{place2}的时候，{hero}超过了{friend}，赢了。": ("{hero} | win | {treasure}",),
-    "{third}赢了{treasure}，可是{hero}和{friend}一起走到终点，都很{glad}。": ("{third} | win | {treasure}",),
+    "{hero.she}把它藏在{spot}。": ("{hero}, hid, {garment}",),
+    "{hero}找了很久，终于找到了那{treasure.m}{color}的{treasure}。": ("{hero}, found, {treasure}",),
+    "{hero}跑得太急，摔进了泥里。{friend}赢了{treasure}。": ("{friend}, won, {treasure}",),
+    "快到{place2}的时候，{hero}超过了{friend}，赢了。": ("{hero}, won, {treasure}",),
+    "{third}赢了{treasure}，可是{hero}和{friend}一起走到终点，都很{glad}。": ("{third}, won, {treasure}",),
 }
 
 
@@ -228,7 +240,7 @@ def roles(split: str, seed: int) -> Iterator[Conversation]:
             render(frame, words) for sentence in story.sentences for frame in FRAMES.get(sentence.wording, ())
         ]
         if events:
-            yield conversation(story.text, "; ".join(events))
+            yield conversation(story.text, ". ".join(events))
 
 
 def questions(split: str, seed: int) -> Iterator[Conversation]:
@@ -301,14 +313,15 @@ def report(split: str, seed: int) -> Iterator[Conversation]:
 
 
 def table(split: str, seed: int) -> Iterator[Conversation]:
-    """A table of people and what they have, and a question about it."""
+    """Comma-separated values, name, toy, color and place, and a question about them."""
     chance = random.Random(seed)
     while True:
         n = chance.randint(3, 5)
         people, toys = chance.sample(GIRLS + BOYS, n), chance.sample(TOYS, n)
         colors, places = chance.choices(COLORS[:4], k=n), chance.sample(PLACES, n)
         rows = list(zip(people, toys, colors, places, strict=True))
-        text = "\n".join(" | ".join(word.forms[""] for word in row) for row in rows)
+        # A space before each name, as in a sentence: " Mia" is a token that the model knows.
+        text = "".join(f" {', '.join(word.forms[''] for word in row)}\n" for row in rows)
         person, toy, color, place = chance.choice(rows)
         who, thing, where = person.forms[""], toy.forms[""], place.forms["at"]
         same = sum(other is color for other in colors)
@@ -372,14 +385,14 @@ APPLICATIONS: dict[str, Application] = {
     "dialogue": Application("Dialogue, three turns", {"exact": exact}, dialogue),
     "summary": Application("Summary", {"exact": exact, "chrF": chrf}, summary),
     "to-chinese": Application(
-        "English to Chinese", {"chrF": chrf, "facts kept": facts_kept}, to_chinese, n_new_tokens=512
+        "English to Chinese", {"chrF": chrf, "facts kept": facts_kept}, to_chinese, n_new_tokens=1200
     ),
     "to-english": Application(
-        "Chinese to English", {"chrF": chrf, "facts kept": facts_kept}, to_english, n_new_tokens=512
+        "Chinese to English", {"chrF": chrf, "facts kept": facts_kept}, to_english, n_new_tokens=1200
     ),
     "report": Application("Table to text", {"facts kept": facts_kept}, report, baseline="n-gram"),
     "table": Application("Questions over a table", {"exact": exact}, table),
-    "code": Application("Python", {"parses": parses}, code, baseline="n-gram", n_new_tokens=512),
+    "code": Application("Python", {"parses": parses}, code, baseline="n-gram", n_new_tokens=1200),
 }
 
 
@@ -450,7 +463,32 @@ def ngram_writer(
     return write
 
 
-# ----------------------------------------------------------------------------------------------- the table
+# ------------------------------------------------------------------------------------- what ships, the table
+
+
+def adapter_path(name: str) -> Path:
+    """Where the course's adapter for an application is. ValueError for an unknown name."""
+    named(name)
+    return data_folder() / ADAPTERS / f"{name}.safetensors"
+
+
+def load_application(name: str) -> tuple[GPT, Tokenizer]:
+    """storyteller with the course's adapter for an application, and the tokenizer with its new tokens.
+
+    Raises ValueError for an unknown name or a file that is not as its checksum says; FileNotFoundError for a
+    missing one.
+    """
+    path = adapter_path(name)
+    read_checked(f"{ADAPTERS}/{path.name}")
+    model, tokenizer, _ = load_adapter(path, *load_pretrained("storyteller"))
+    return model, tokenizer
+
+
+def recorded_results() -> list[Result]:
+    """The table of all applications as `python -m gptlib evaluate` measured it. Raises as above."""
+    rows = json.loads(read_checked(f"{ADAPTERS}/results.json"))
+    pairs = ("baseline", "before", "after", "margin")
+    return [Result(**row | {name: tuple(row[name]) for name in pairs}) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any
 from gptlib.files import write_atomically
 
 VALIDATION_EXAMPLES = 400
-ADAPTERS_NAME = "adapters"
 
 
 def add_verbs(verbs: Any) -> None:
@@ -47,6 +46,7 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=1000, help="updates to make (default: 1000)")
     parser.add_argument("--batch-size", type=int, default=16, help="conversations in each (default: 16)")
     parser.add_argument("--learning-rate", type=float, default=0.003, help="the highest (default: 0.003)")
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between validation losses")
     parser.add_argument("--patience", type=int, default=5, help="how many may fail to fall (default: 5)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
@@ -73,6 +73,7 @@ def run_finetune(options: argparse.Namespace) -> int:
         steps=options.steps,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
+        optimizer=options.optimizer,
         weight_decay=0.0,  # it would pull at rows of the embedding that are to stay as they are
         eval_every=options.eval_every,
         eval_batches=None,
@@ -162,7 +163,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Print the table."""
     import torch
 
-    from gptlib.applications import APPLICATIONS, measure, named, results_table
+    from gptlib.applications import APPLICATIONS, adapter_path, measure, named, results_table
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -215,10 +216,3 @@ def _before_and_after(path: Path, base: Any, own_tokenizer: Any) -> tuple[Any, A
 
     after, tokenizer, _ = load_adapter(path, base, own_tokenizer)
     return grow(base, own_tokenizer, tokenizer), after, tokenizer
-
-
-def adapter_path(name: str) -> Path:
-    """Where the course's adapter for an application is."""
-    from gptlib.pretrained import data_folder
-
-    return data_folder() / ADAPTERS_NAME / f"{name}.safetensors"

@@ -15,6 +15,7 @@ from gptlib import attention
 from gptlib.attention import causal_mask
 from gptlib.course import check, workbooks
 from gptlib.course.exercises import lessons
+from gptlib.finetuning import LoRALinear
 from gptlib.generation import apply_temperature, keep_top_k, keep_top_p
 from gptlib.gpt import PRESETS, GPTConfig, count_parameters
 from gptlib.positions import alibi_bias, sinusoidal_positions
@@ -159,7 +160,7 @@ EXAM = exam_questions()
 
 
 def test_the_exam_has_questions_of_all_kinds_on_all_notebooks():
-    assert list(EXAM) == list(range(1, 51))
+    assert list(EXAM) == list(range(1, 59))
     assert {notebook for notebook, *_ in EXAM.values()} == set(NOTEBOOKS)
     kinds = {kind for _, kind, *_ in EXAM.values()}
     assert kinds == {"compute by hand", "find the error", "explain a figure", "design"}
@@ -256,6 +257,13 @@ HOT = torch.tensor([8.0, 4, 2, 1]).log()
 STORYTELLER = count_parameters(PRESETS["storyteller"])["total"]
 MEDIUM = count_parameters(PRESETS["gpt2-medium"])["total"]
 SMALL = count_parameters(GPTConfig(2048, 64, n_layers=2, n_heads=4, d_model=64))
+GPT2 = count_parameters(PRESETS["gpt2"])["total"]
+LORA = sum(
+    parameter.numel()
+    for name, parameter in LoRALinear(torch.nn.Linear(128, 384), 8, 2.0).named_parameters()
+    if "lora" in name
+)
+LAYER = sum(parameter.numel() for parameter in torch.nn.Linear(128, 384).parameters())
 LOW = Tokenizer.train(["low low lower"], vocab_size=259, special_tokens=())
 
 # What code says for a question, as its answer writes it.
@@ -340,6 +348,14 @@ COMPUTED = {
     46: lambda: [", ".join(numbers_of(*apply_temperature(HOT, heat).softmax(0))) for heat in (1, 0.5, 2)],
     47: lambda: numbers_of(kept(keep_top_p(TAIL, 0.6))[1], kept(keep_top_k(TAIL, 3))[1]),
     48: lambda: [f"{sum(range(10, 60)):,}", f"= {10 + 49}"],
+    51: lambda: [f"{GPT2 * size / 1e6:,.0f} MB" for size in (4, 2, 16)],
+    53: lambda: [
+        f"= {LORA:,}",
+        f"{LAYER:,}",
+        f"{LORA / LAYER:.1%}",
+        f"rank {128 * 384 // (128 + 384) + 1}",
+    ],
+    55: lambda: [f"{64 * 200:,}", f"{64 * 200 * 0.15:,.0f}", f"{1 / 0.15:.1f} times"],
 }
 
 
