@@ -34,7 +34,7 @@ from gptlib.ngram import NGram
 from gptlib.pretrained import data_folder, load_pretrained, read_checked
 from gptlib.storyworld import Sentence, Story, Storyworld, derive, split_of
 from gptlib.storyworld.grammar import Word, render
-from gptlib.storyworld.words import BOYS, COLORS, GIRLS, PLACES, TOYS, VARIABLES
+from gptlib.storyworld.words import VARIABLES
 from gptlib.tokenizer import Tokenizer
 from gptlib.training import evaluate
 
@@ -298,46 +298,32 @@ def report(split: str, seed: int) -> Iterator[Conversation]:
     """A table of what a story is about; its first half, told."""
     for story in _stories(split, seed):
         text = story.text.partition("\n")[0]
-        names = dict.fromkeys(
-            slot
-            for sentence in story.sentences
-            if sentence.end <= len(text)
-            for slot in story.telling.words
-            if f"{{{slot}}}" in sentence.wording or f"{{{slot}." in sentence.wording
-        )
-        rows = [f"{name}: {story.telling.words[name].forms['']}" for name in names]
-        yield conversation("\n".join([f"plot: {story.plot}", *rows]), text)
-
-
-# --------------------------------------------------------------------------------------------- from elsewhere
+        said = [sentence for sentence in story.sentences if sentence.end <= len(text)]
+        yield conversation(_table(story, said), text)
 
 
 def table(split: str, seed: int) -> Iterator[Conversation]:
-    """Comma-separated values, name, toy, color and place, and a question about them."""
-    chance = random.Random(seed)
-    while True:
-        n = chance.randint(3, 5)
-        people, toys = chance.sample(GIRLS + BOYS, n), chance.sample(TOYS, n)
-        colors, places = chance.choices(COLORS[:4], k=n), chance.sample(PLACES, n)
-        rows = list(zip(people, toys, colors, places, strict=True))
-        # A space before each name, as in a sentence: " Mia" is a token that the model knows.
-        text = "".join(f" {', '.join(word.forms[''] for word in row)}\n" for row in rows)
-        person, toy, color, place = chance.choice(rows)
-        who, thing, where = person.forms[""], toy.forms[""], place.forms["at"]
-        same = sum(other is color for other in colors)
-        asked, right = chance.choice(
-            [
-                (f"What color is {who}'s {thing}?", color.forms[""]),
-                (f"What does {who} have?", thing),
-                (f"Who has the {thing}?", who),
-                (f"Where is {who}?", where),
-                (f"Who is {where}?", who),
-                (f"What color is the toy {where}?", color.forms[""]),
-                (f"How many toys are {color.forms['']}?", str(same)),
-            ]
-        )
-        if split_of(text) == split:
-            yield conversation(f"{text} {asked}", right)
+    """A table of what a story is about, without the story, and a question that the table answers."""
+    for story in _stories(split, seed):
+        rows = _table(story, story.sentences)
+        values = {row.partition(": ")[2] for row in rows.split("\n")}
+        if any(story.answer.endswith(value) for value in values):
+            yield conversation(f"{rows}\n {story.question}", story.answer)
+
+
+def _table(story: Story, said: Sequence[Sentence]) -> str:
+    """The plot, and what each variable of these sentences stands for, a line for each."""
+    words = story.telling.words
+    used = dict.fromkeys(
+        name
+        for sentence in said
+        for name in words
+        if f"{{{name}}}" in sentence.wording or f"{{{name}." in sentence.wording
+    )
+    return "\n".join([f"plot: {story.plot}", *(f"{name}: {words[name].forms['']}" for name in used)])
+
+
+# --------------------------------------------------------------------------------------------- from elsewhere
 
 
 def code(split: str, seed: int) -> Iterator[Conversation]:

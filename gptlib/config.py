@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
-NORMS = ("layernorm",)
-MLPS = ("gelu",)
+NORMS = ("layernorm", "rmsnorm")
+MLPS = ("gelu", "swiglu")
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class GPTConfig:
     n_kv_heads      heads of keys and values, each shared by a group of query heads (None: n_heads)
     d_mlp           the width inside the MLP (None: 4 * d_model)
     dropout         the chance that an activation is dropped in training, from 0 up to, not including, 1
-    bias            whether linear layers and norms add a bias
+    bias            whether linear layers and layer norms add a bias; an RMS norm never does
     position        how the model knows the order: none, learned, sinusoidal, rotary or alibi
-    norm, mlp       which norm and which MLP the blocks use
+    norm            layernorm or rmsnorm
+    mlp             gelu or swiglu; a swiglu has three matrices for the gelu's two, at the same d_mlp
     tie_embeddings  whether the unembedding is the very same matrix as the token embedding
 
     Raises TypeError for a value of the wrong type, ValueError for one that cannot work.

@@ -1,8 +1,8 @@
 """From logits to text: how a model that only scores the next token comes to write (notebook 10).
 
 A model gives logits for the next token. Filters change them, always in this order: repetition penalty, no
-repeated n-grams, temperature, top-k, top-p. One token is drawn from what is left, and the model reads on
-from there.
+repeated n-grams, minimum length, temperature, top-k, top-p. One token is drawn from what is left, and the
+model reads on from there. `beam_search` draws nothing: it keeps the likeliest of several texts as they grow.
 """
 
 from __future__ import annotations
@@ -48,6 +48,22 @@ class Sampling:
             _check_whole("no_repeat_ngram", self.no_repeat_ngram, at_least=1)
 
 
+@dataclass(frozen=True)
+class _Lengths:
+    """The fewest and the most new tokens that a text may have."""
+
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        _check_whole("min_new_tokens", self.least, at_least=0)
+        _check_whole("max_new_tokens", self.most, at_least=0)
+        if self.least > self.most:
+            raise ValueError(
+                f"min_new_tokens is {self.least}; it needs to be at most max_new_tokens = {self.most}"
+            )
+
+
 # ------------------------------------------------------------------------------------------------------ text
 
 
@@ -61,6 +77,7 @@ def generate(
     top_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
+    min_new_tokens: int = 0,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
     cached: bool = True,
@@ -69,7 +86,8 @@ def generate(
 
     The model reads the end-of-text token before the prompt, as before each document in training; so an empty
     prompt begins a new document. The writing ends before the next end-of-text token, before any of `stop`
-    (texts or tokens), or after `max_new_tokens`. Past the model's context_length it goes on, reading only
+    (texts or tokens), or after `max_new_tokens`; the tokens that end it cannot come before `min_new_tokens`
+    others, though a text in `stop` still can. Past the model's context_length it goes on, reading only
     the last context_length tokens. `temperature=0` is greedy; otherwise the same `seed` gives the same text
     (None: another each time). `cached=False` reads all tokens anew for each new one, which gives the same
     text more slowly.
@@ -87,6 +105,7 @@ def generate(
             top_p,
             repetition_penalty,
             no_repeat_ngram,
+            min_new_tokens,
             stop,
             seed,
             cached,
@@ -104,6 +123,7 @@ def stream(
     top_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
+    min_new_tokens: int = 0,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
     cached: bool = True,
@@ -114,7 +134,8 @@ def stream(
     other bytes are in the next token. Settings and errors as for `generate`; errors come at the call.
     """
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    writing = _Writing(model, tokenizer, prompt, max_new_tokens, sampling, stop, _seeds(seed, 1), cached)
+    lengths = _Lengths(min_new_tokens, max_new_tokens)
+    writing = _Writing(model, tokenizer, prompt, lengths, sampling, stop, _seeds(seed, 1), cached)
     return (piece for _, piece in writing.pieces())
 
 
@@ -128,6 +149,7 @@ def generate_many(
     top_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
+    min_new_tokens: int = 0,
     stop: Sequence[str | int] | str | int = (),
     seed: int | None = None,
     cached: bool = True,
@@ -140,8 +162,8 @@ def generate_many(
     """
     _check_whole("n_sequences", n_sequences, at_least=1)
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    seeds = _seeds(seed, n_sequences)
-    writing = _Writing(model, tokenizer, prompt, max_new_tokens, sampling, stop, seeds, cached)
+    lengths = _Lengths(min_new_tokens, max_new_tokens)
+    writing = _Writing(model, tokenizer, prompt, lengths, sampling, stop, _seeds(seed, n_sequences), cached)
     texts = [""] * n_sequences
     for row, piece in writing.pieces():
         texts[row] += piece
@@ -157,6 +179,7 @@ def generate_tokens(
     top_p: float | int | None = None,
     repetition_penalty: float | int = 1.0,
     no_repeat_ngram: int | None = None,
+    min_new_tokens: int = 0,
     stop: Sequence[int] | int = (),
     seed: int | None = None,
     cached: bool = True,
@@ -170,10 +193,11 @@ def generate_tokens(
     """
     model.check_tokens(tokens[..., -model.config.context_length :])
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    _check_whole("max_new_tokens", max_new_tokens, at_least=0)
+    lengths = _Lengths(min_new_tokens, max_new_tokens)
     stop = (stop,) if isinstance(stop, int) else tuple(stop)
+    seeds = _seeds(seed, len(tokens))
     ended: dict[int, int] = {}
-    for drawn in _next_tokens(model, tokens, max_new_tokens, sampling, _seeds(seed, len(tokens)), cached):
+    for drawn in _next_tokens(model, tokens, lengths, sampling, stop, seeds, cached):
         for row, token in ended.items():
             drawn[row] = token
         ended |= {row: token for row, token in enumerate(drawn.tolist()) if token in stop}
@@ -181,6 +205,59 @@ def generate_tokens(
         if len(ended) == len(tokens):
             break
     return tokens
+
+
+def beam_search(
+    model: GPT,
+    tokens: Int[Tensor, "1 seq"],
+    n_beams: int = 4,
+    max_new_tokens: int = 100,
+    n_sequences: int = 1,
+    length_penalty: float | int = 1.0,
+    stop: Sequence[int] | int = (),
+) -> Int[Tensor, "n_sequences longer"]:
+    """The likeliest continuations found when `n_beams` texts grow side by side, best first.
+
+    At each step every beam tries every token, and of all these texts the likeliest n_beams stay. A text that
+    comes to a token in `stop` is finished. Texts are ranked by log-probability / length^length_penalty, where
+    length counts new tokens: 0 compares the sums, which favors short texts, and 1 the means. It ends when no
+    beam can beat the finished texts as it stands, or after max_new_tokens. Rows that are shorter than others
+    are filled up with the token that they ended with.
+
+    Raises ValueError for a setting that cannot work, by its name, and as the model does for tokens.
+    Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2, for the search;
+    Wu et al. 2016, "Google's Neural Machine Translation System", section 7, for the length.
+    """
+    model.check_tokens(tokens[..., -model.config.context_length :])
+    _check_whole("n_beams", n_beams, at_least=1)
+    _check_whole("max_new_tokens", max_new_tokens, at_least=1)
+    _check_whole("n_sequences", n_sequences, at_least=1)
+    if n_sequences > n_beams or len(tokens) != 1:
+        raise ValueError(
+            f"n_sequences is {n_sequences} and tokens has {len(tokens)} rows; it needs one row, "
+            f"and n_sequences of at most n_beams = {n_beams}"
+        )
+    stop = torch.tensor([stop] if isinstance(stop, int) else list(stop), dtype=torch.long)
+    beams, scores = tokens.cpu(), torch.zeros(1)  # (beam, seq) and the log-probability of each beam
+    finished: list[tuple[float, Tensor]] = []
+    for length in range(1, max_new_tokens + 1):
+        logits = _last_logits(model, beams[:, -model.config.context_length :], cache=None)
+        totals = scores[:, None] + logits.cpu().log_softmax(dim=-1)  # (beam, 1) + (beam, vocab)
+        # However many of the best come to an end, n_beams others are among so many.
+        most = n_beams * (1 + max(1, len(stop)))
+        scores, places = totals.flatten().topk(min(most, totals.numel()))
+        rows, drawn = places // totals.shape[1], places % totals.shape[1]
+        texts = torch.cat([beams[rows], drawn[:, None]], dim=1)  # (candidate, seq) and (candidate, 1)
+        ended = torch.isin(drawn, stop)
+        done = ended[:n_beams] | (length == max_new_tokens)
+        finished += [(float(scores[n]) / length**length_penalty, texts[n]) for n in done.nonzero().flatten()]
+        finished = sorted(finished, key=lambda text: -text[0])[:n_beams]
+        beams, scores = texts[~ended][:n_beams], scores[~ended][:n_beams]
+        if len(finished) == n_beams and not (scores / length**length_penalty > finished[-1][0]).any():
+            break
+    best = [text for _, text in finished[:n_sequences]]
+    longest = max(map(len, best))
+    return torch.stack([torch.cat([text, text[-1:].expand(longest - len(text))]) for text in best])
 
 
 # ----------------------------------------------------------------------------- logits -> probabilities
@@ -210,7 +287,10 @@ def next_token_distribution(
 
 
 def _distribution(
-    logits: Float[Tensor, "*batch vocab"], sampling: Sampling, previous: Int[Tensor, "*batch seq"] | None
+    logits: Float[Tensor, "*batch vocab"],
+    sampling: Sampling,
+    previous: Int[Tensor, "*batch seq"] | None,
+    barred: Sequence[int] = (),
 ) -> Float[Tensor, "*batch vocab"]:
     if previous is not None and sampling.repetition_penalty != 1:
         logits = penalise_repetition(logits, previous, sampling.repetition_penalty)
@@ -218,6 +298,10 @@ def _distribution(
         logits = forbid_repeated_ngrams(logits, previous, sampling.no_repeat_ngram)
         if logits.isneginf().all(dim=-1).any():
             raise ValueError(f"no_repeat_ngram is {sampling.no_repeat_ngram} and leaves no token to choose")
+    if barred:
+        logits = rule_out(logits, barred)
+        if logits.isneginf().all(dim=-1).any():
+            raise ValueError(f"min_new_tokens keeps out the tokens {list(barred)} and leaves none to choose")
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
@@ -260,6 +344,13 @@ def forbid_repeated_ngrams(
     repeats = (ngrams[..., :-1] == beginning[..., None, :]).all(dim=-1)  # (…, seq - n + 1)
     ruled_out = torch.zeros_like(logits).scatter_add(-1, ngrams[..., -1], repeats.to(logits.dtype)) > 0
     return logits.masked_fill(ruled_out, float("-inf"))
+
+
+def rule_out(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) -> Float[Tensor, "*batch vocab"]:
+    """Rule out (-inf) the given tokens: those that would end a text, while it is below its minimum length."""
+    logits = logits.clone()
+    logits[..., list(tokens)] = float("-inf")
+    return logits
 
 
 def apply_temperature(
@@ -309,22 +400,24 @@ def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float | int) -> Float[T
 def _next_tokens(
     model: GPT,
     tokens: Int[Tensor, "batch seq"],
-    n: int,
+    lengths: _Lengths,
     sampling: Sampling,
+    ends: Sequence[int],
     seeds: Sequence[int],
     cached: bool,
     first: int = 0,
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """The next n tokens of each row, one position at a time; the caller may change them in between.
+    """The next tokens of each row, one position at a time; the caller may change them in between.
 
-    The repetition filters do not look at the tokens before `first`.
+    As many as `lengths` allows; none of `ends` is among the fewest that it asks for. The repetition filters
+    do not look at the tokens before `first`.
     """
     context_length = model.config.context_length
     device = next(model.parameters()).device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     tokens = tokens.to(device)
     cache: KeyValueCache | None = None
-    for _ in range(n):
+    for length in range(lengths.most):
         if tokens.shape[1] > context_length or not cached:
             # A sliding window gives every token another position, so nothing that was kept is still right.
             cache, unread = None, tokens[:, -context_length:]
@@ -334,7 +427,8 @@ def _next_tokens(
         else:
             unread = tokens[:, -1:]
         logits = _last_logits(model, unread, cache)
-        drawn = _draw(_distribution(logits, sampling, tokens[:, first:]), generators)
+        barred = ends if length < lengths.least else ()
+        drawn = _draw(_distribution(logits, sampling, tokens[:, first:], barred), generators)
         yield drawn
         tokens = torch.cat([tokens, drawn[:, None].to(tokens)], dim=1)  # (batch, seq) and (batch, 1)
 
@@ -389,7 +483,7 @@ class _Writing:
         model: GPT,
         tokenizer: Tokenizer | CharacterTokenizer,
         prompt: str,
-        max_new_tokens: int,
+        lengths: _Lengths,
         sampling: Sampling,
         stop: Sequence[str | int] | str | int,
         seeds: list[int],
@@ -400,7 +494,6 @@ class _Writing:
                 f"tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
                 "a model writes with the tokenizer that it was trained with"
             )
-        _check_whole("max_new_tokens", max_new_tokens, at_least=0)
         stops = [stop] if isinstance(stop, (str, int)) else list(stop)
         if "" in stops:
             raise ValueError(
@@ -411,7 +504,8 @@ class _Writing:
         self.seeds = seeds
         start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(prompt)]] * len(seeds))
         # The token that says where a document starts is no part of the text, and may come again at its end.
-        self.tokens = _next_tokens(model, start, max_new_tokens, sampling, seeds, cached, first=1)
+        ends = sorted(self.stop_tokens)
+        self.tokens = _next_tokens(model, start, lengths, sampling, ends, seeds, cached, first=1)
         stop_texts = [text for text in stops if isinstance(text, str)]
         self.pens = [_Pen(tokenizer.token_bytes, stop_texts) for _ in seeds]
 

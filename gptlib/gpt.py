@@ -38,7 +38,7 @@ PRESETS: dict[str, GPTConfig] = {
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer in GPT-2's layout.
+    """A decoder-only transformer in GPT-2's layout, or with other parts where the config names them.
 
     Starts from random weights, drawn from torch's global generator with standard deviation 0.02; for the two
     projections of each block that write into the residual stream it is 0.02 / √(2 n_layers), so that the
@@ -137,10 +137,10 @@ def count_parameters(config: GPTConfig) -> dict[str, int]:
     """
     d_keys = config.kv_heads * config.d_head
     bias = int(config.bias)
-    norm = config.d_model * (1 + bias)
+    norm = config.d_model * (1 + bias if config.norm == "layernorm" else 1)
     qkv = (config.d_model + bias) * (config.d_model + 2 * d_keys)
     output = (config.d_model + bias) * config.d_model
-    up = (config.d_model + bias) * config.mlp_width
+    up = _widenings(config) * (config.d_model + bias) * config.mlp_width
     down = (config.mlp_width + bias) * config.d_model
     parts = {
         "token_embedding": config.vocab_size * config.d_model,
@@ -165,7 +165,12 @@ def count_flops(config: GPTConfig, seq: int) -> int:
         raise ValueError(f"seq is {seq}; it needs to be from 1 to context_length = {config.context_length}")
     d_keys = config.kv_heads * config.d_head
     projections = config.d_model * (config.d_model + 2 * d_keys) + config.d_model * config.d_model
-    mlp = 2 * config.d_model * config.mlp_width
+    mlp = (_widenings(config) + 1) * config.d_model * config.mlp_width
     scores_and_average = 2 * seq * config.d_model
     unembedding = config.d_model * config.vocab_size
     return 2 * (config.n_layers * (projections + mlp + scores_and_average) + unembedding)
+
+
+def _widenings(config: GPTConfig) -> int:
+    """How many matrices of the MLP lead from d_model to d_mlp; one leads back."""
+    return 2 if config.mlp == "swiglu" else 1

@@ -46,7 +46,7 @@ def load_pretrained(name: str = "storyteller") -> tuple[GPT, Tokenizer]:
     """
     config = _read_config(name)
     model = _build(config, _read_weights(f"{name}/model.safetensors"), f"{name}/model.safetensors")
-    _read(f"{name}/tokenizer.json")  # checked; the tokenizer then reads it by itself
+    read_checked(f"{name}/tokenizer.json")  # checked; the tokenizer then reads it by itself
     tokenizer = Tokenizer.load(data_folder() / name / "tokenizer.json")
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(
@@ -72,7 +72,7 @@ def training_log(name: str = "storyteller") -> dict[str, np.ndarray]:
     Raises as `load_pretrained` does.
     """
     _check_name(name)
-    log = json.loads(_read(f"{name}/training_log.json"))
+    log = json.loads(read_checked(f"{name}/training_log.json"))
     return {
         key: np.array([np.nan if number is None else number for number in row]) for key, row in log.items()
     }
@@ -87,7 +87,7 @@ def verify_data() -> list[str]:
     problems = []
     for path in listed:
         try:
-            _read(path, listed)
+            read_checked(path, listed)
         except (OSError, ValueError) as error:
             problems.append(str(error))
     return problems
@@ -163,8 +163,11 @@ def _read_checksums() -> dict[str, str]:
     return listed
 
 
-def _read(path: str, listed: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a file below data/, once they are known to be what its checksum says."""
+def read_checked(path: str, listed: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a file below data/, once they are known to be what its checksum says.
+
+    Raises ValueError for a file that is cut off, altered or not listed; FileNotFoundError for a missing one.
+    """
     listed = _read_checksums() if listed is None else listed
     if path not in listed:
         raise ValueError(f"data/{path} is not listed in data/{CHECKSUMS}, so it cannot be checked; {MEND}")
@@ -181,7 +184,7 @@ def _read(path: str, listed: Mapping[str, str] | None = None) -> bytes:
 
 def _read_config(name: str) -> GPTConfig:
     _check_name(name)
-    values = json.loads(_read(f"{name}/config.json"))
+    values = json.loads(read_checked(f"{name}/config.json"))
     unknown = set(values) - {field.name for field in fields(GPTConfig)}
     if unknown:
         raise ValueError(f"data/{name}/config.json has {', '.join(sorted(unknown))}, unknown to GPTConfig")
@@ -189,7 +192,7 @@ def _read_config(name: str) -> GPTConfig:
 
 
 def _read_weights(path: str) -> dict[str, Tensor]:
-    content = _read(path)
+    content = read_checked(path)
     try:
         return {name: weight.float() for name, weight in safetensors.torch.load(content).items()}
     except SafetensorError as error:

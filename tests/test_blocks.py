@@ -3,8 +3,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from gptlib.blocks import MLP, MLP_CLASSES, NORM_CLASSES, Block, LayerNorm, gelu, layer_norm
+from gptlib.blocks import (
+    MLP,
+    MLP_CLASSES,
+    NORM_CLASSES,
+    Block,
+    LayerNorm,
+    RMSNorm,
+    SwiGLU,
+    gelu,
+    layer_norm,
+    rms_norm,
+)
 from gptlib.config import MLPS, NORMS, GPTConfig
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=1, n_heads=2, d_model=12)
@@ -41,6 +54,42 @@ def test_layer_norm_makes_mean_0_and_variance_1():
     normed = layer_norm(5 * draw(4, 64) - 3, torch.ones(64))
     torch.testing.assert_close(normed.mean(-1), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(normed.var(-1, correction=0), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_rms_norm_by_hand_fused_and_transformers_agree():
+    x = (3 * draw(2, 5, 12) + 1).requires_grad_()
+    weight = draw(12, seed=1)
+    theirs, ours = LlamaRMSNorm(12, eps=1e-5), RMSNorm(CONFIG)
+    with torch.no_grad():
+        for module in (theirs, ours):
+            module.weight.copy_(weight)
+    expected = theirs(x)
+    torch.testing.assert_close(rms_norm(x, weight), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x), expected, atol=1e-6, rtol=1e-5)
+    wanted = torch.autograd.grad(expected.square().sum(), x)
+    torch.testing.assert_close(torch.autograd.grad(ours(x).square().sum(), x), wanted, atol=1e-4, rtol=1e-4)
+    assert [name for name, _ in ours.named_parameters()] == ["weight"]  # CONFIG has bias=True
+
+
+def test_rms_norm_leaves_the_mean_where_it_is():
+    x = 5 * draw(4, 64) - 3
+    normed = rms_norm(x, torch.ones(64))
+    torch.testing.assert_close(normed.square().mean(-1), torch.ones(4), atol=1e-4, rtol=0)
+    assert normed.mean(-1).max() < -0.3
+    torch.testing.assert_close(rms_norm(10 * x, torch.ones(64)), normed)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_swiglu_is_transformers(bias):
+    config = GPTConfig(11, 16, n_layers=1, n_heads=2, d_model=12, d_mlp=20, bias=bias)
+    ours = SwiGLU(config)
+    sizes = {"hidden_size": 12, "intermediate_size": 20, "num_attention_heads": 2}
+    theirs = LlamaMLP(LlamaConfig(**sizes, hidden_act="silu", mlp_bias=bias))
+    theirs.load_state_dict(
+        {name.replace(".", "_proj."): weight for name, weight in ours.state_dict().items()}
+    )
+    x = draw(2, 5, 12)
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-5)
 
 
 def test_gelu_is_gpt2s():
@@ -82,7 +131,10 @@ def test_every_name_in_a_config_has_its_class():
     [
         (lambda: layer_norm(draw(2, 4), torch.ones(3)), ValueError, r"weight has shape \(3,\)"),
         (lambda: layer_norm(draw(2, 4), torch.ones(4), torch.ones(1)), ValueError, r"bias has shape \(1,\)"),
+        (lambda: rms_norm(draw(2, 4), torch.ones(3)), ValueError, r"weight has shape \(3,\)"),
         (lambda: LayerNorm(CONFIG)(draw(2, 13)), ValueError, "needs to be 12"),
+        (lambda: RMSNorm(CONFIG)(draw(2, 13)), ValueError, "needs to be 12"),
+        (lambda: SwiGLU(CONFIG)(draw(2, 48)), ValueError, "needs to be 12"),
         (lambda: MLP(CONFIG)(draw(2, 48)), ValueError, "needs to be 12"),
         (lambda: MLP(CONFIG)(torch.ones(2, 12).long()), TypeError, "x has dtype torch.int64"),
         (lambda: Block(CONFIG)(draw(2, 3, 10)), ValueError, "needs to be 12"),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import (
     LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -16,6 +17,7 @@ from gptlib import generation
 from gptlib.attention import KeyValueCache
 from gptlib.generation import (
     apply_temperature,
+    beam_search,
     forbid_repeated_ngrams,
     generate,
     generate_many,
@@ -24,6 +26,7 @@ from gptlib.generation import (
     keep_top_p,
     next_token_distribution,
     penalise_repetition,
+    rule_out,
     stream,
 )
 from gptlib.gpt import GPT, GPTConfig
@@ -120,12 +123,17 @@ def test_all_filters_in_order_are_transformers(seed):
         [
             RepetitionPenaltyLogitsProcessor(1.4),
             NoRepeatNGramLogitsProcessor(2),
+            MinNewTokensLengthLogitsProcessor(25, 10, eos_token_id=[3, 5]),
             TemperatureLogitsWarper(0.7),
             TopKLogitsWarper(12),
             TopPLogitsWarper(0.85),
         ]
     )
     expected = theirs(previous, logits.clone()).softmax(dim=-1)
+    settings = generation.Sampling(0.7, 12, 0.85, 1.4, 2)
+    torch.testing.assert_close(generation._distribution(logits, settings, previous, barred=[3, 5]), expected)
+    # Tokens that are ruled out first come to the same: no filter brings one back.
+    logits = rule_out(logits, [3, 5])
     ours = next_token_distribution(
         logits,
         temperature=0.7,
@@ -161,6 +169,90 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     frequencies = torch.bincount(drawn, minlength=6) / 4000
     torch.testing.assert_close(frequencies, probabilities[0], atol=0.03, rtol=0)
     assert frequencies[probabilities[0] == 0].sum() == 0
+
+
+# -------------------------------------------------------------------------------------- the shortest text
+
+
+def test_a_text_that_may_not_end_yet_goes_on_with_the_next_best():
+    script = [TOKENIZER.encode("a")[0], END, TOKENIZER.encode("b")[0]]
+    assert written(script, max_new_tokens=3)[0] == "a"
+    # Token 0 is the first of all that are left, as the script's model scores them equally.
+    assert written(script, max_new_tokens=3, min_new_tokens=2, temperature=0.0)[0] == "a\x00b"
+    assert written(script, max_new_tokens=3, min_new_tokens=1, temperature=0.0)[0] == "a"
+    # Other tokens in `stop` are kept out too; texts are not.
+    assert written(script, max_new_tokens=2, min_new_tokens=1, temperature=0.0, stop=script[0])[0] == "\x00"
+    assert written(script, max_new_tokens=3, min_new_tokens=3, temperature=0.0, stop="a")[0] == ""
+
+
+@pytest.mark.parametrize("least", [0, 1, 7, 20])
+def test_no_text_is_shorter_than_asked(least):
+    rows = generate_tokens(
+        a_model(scale=0.1), torch.ones(8, 1).long(), 20, min_new_tokens=least, stop=range(0, 290, 2), seed=0
+    )[:, 1:]
+    ends = (rows % 2 == 0).int()
+    assert not ends[:, :least].any()
+    assert least == 20 or ends[:, least:].any()
+
+
+def test_where_every_token_would_end_the_text_it_cannot_go_on():
+    with pytest.raises(ValueError, match="min_new_tokens keeps out .* leaves none to choose"):
+        generate_tokens(a_model(), torch.tensor([[1]]), 5, min_new_tokens=1, stop=range(290))
+
+
+# -------------------------------------------------------------------------------------------------- beams
+
+
+def log_probability(model, text, start):
+    with torch.no_grad():
+        logits = model(text[None, :-1])[0].log_softmax(dim=-1)
+    return logits.gather(1, text[1:, None])[start - 1 :].sum().item()
+
+
+def test_a_wide_beam_finds_the_likeliest_of_all_texts():
+    """With as many beams as there are texts nothing is lost: the search is exhaustive."""
+    model = a_model(vocab_size=5)
+    start = torch.tensor([[1, 2]])
+    every = torch.cartesian_prod(*[torch.arange(5)] * 3)  # (125, 3)
+    texts = torch.cat([start.expand(len(every), 2), every], dim=1)
+    scores = torch.tensor([log_probability(model, text, start=2) for text in texts])
+    found = beam_search(model, start, n_beams=125, max_new_tokens=3, n_sequences=4)
+    assert torch.equal(found, texts[scores.topk(4).indices])
+
+
+def test_one_beam_is_greedy_and_more_beams_find_likelier_texts():
+    model = a_model(context_length=64, scale=6.0)
+    start = torch.tensor([[1, 2, 3]])
+    greedy = generate_tokens(model, start, 12, temperature=0.0)
+    assert torch.equal(beam_search(model, start, n_beams=1, max_new_tokens=12), greedy)
+    found = beam_search(model, start, n_beams=8, max_new_tokens=12)
+    assert log_probability(model, found[0], 3) > log_probability(model, greedy[0], 3) + 0.1
+
+
+def test_beams_go_on_past_the_context_and_rows_are_filled_up():
+    model = a_model(context_length=8, scale=2.0)
+    stop = list(range(0, 290, 3))
+    rows = beam_search(model, torch.tensor([[1, 2]]), n_beams=6, max_new_tokens=15, n_sequences=6, stop=stop)
+    for row in rows[:, 2:].tolist():
+        ends = [n for n, token in enumerate(row) if token in stop]
+        assert len(row) <= 15 and (not ends or len(set(row[ends[0] :])) == 1)
+    assert len({tuple(row) for row in rows.tolist()}) == 6
+    free = beam_search(model, torch.tensor([[1, 2]]), n_beams=2, max_new_tokens=15)
+    assert free.shape == (1, 17)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_beams": 0}, "n_beams is 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"n_sequences": 0}, "n_sequences is 0"),
+        ({"n_beams": 2, "n_sequences": 3}, "n_sequences is 3 .* at most n_beams = 2"),
+    ],
+)
+def test_beam_search_refuses_wrong_settings_by_name(settings, words):
+    with pytest.raises(ValueError, match=words):
+        beam_search(a_model(), torch.tensor([[1]]), **settings)
 
 
 # ----------------------------------------------------------------------------- the cache and the window
@@ -387,6 +479,8 @@ def test_a_character_tokenizer_writes_too():
         ("repetition_penalty", -1.0),
         ("no_repeat_ngram", 0),
         ("max_new_tokens", -1),
+        ("min_new_tokens", -1),
+        ("min_new_tokens", 101),
         ("seed", -1),
     ],
 )
@@ -398,7 +492,7 @@ def test_wrong_settings_are_refused_by_name(name, value):
         lambda: generate_many(model, TOKENIZER, **{name: value}),
         lambda: generate_tokens(model, torch.tensor([[1]]), **{name: value}),
     ]
-    if name not in ("max_new_tokens", "seed"):
+    if name not in ("max_new_tokens", "min_new_tokens", "seed"):
         calls.append(
             lambda: next_token_distribution(torch.zeros(4), previous=torch.tensor([1]), **{name: value})
         )

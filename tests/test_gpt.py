@@ -23,6 +23,8 @@ VARIANTS = [
     replace(SMALL, position="alibi"),
     replace(SMALL, position="sinusoidal"),
     replace(SMALL, position="none"),
+    replace(SMALL, norm="rmsnorm", mlp="swiglu", n_kv_heads=2, d_mlp=50),
+    replace(SMALL, norm="rmsnorm", mlp="swiglu", position="rotary", bias=False),
 ]
 
 
@@ -134,6 +136,13 @@ def test_initial_weights_are_scaled_as_in_gpt2():
             assert parameter.eq(0).all(), name
         else:
             assert parameter.eq(1).all(), name
+
+
+def test_all_that_is_written_into_the_stream_starts_small_whatever_the_mlp():
+    for name, parameter in build(replace(SMALL, d_model=256, mlp="swiglu")).named_parameters():
+        if ".mlp." in name and parameter.dim() == 2:
+            expected = 0.02 / math.sqrt(6) if "down" in name else 0.02
+            assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
 
 
 def test_same_seed_same_weights():
@@ -324,8 +333,8 @@ def test_config_is_frozen_and_names_its_widths():
             ValueError,
             "position is 'relative'.*none, learned, sinusoidal, rotary, alibi",
         ),
-        ({"norm": "rmsnorm"}, ValueError, "norm is 'rmsnorm'.*layernorm"),
-        ({"mlp": "swiglu"}, ValueError, "mlp is 'swiglu'.*gelu"),
+        ({"norm": "batchnorm"}, ValueError, "norm is 'batchnorm'.*layernorm, rmsnorm"),
+        ({"mlp": "relu"}, ValueError, "mlp is 'relu'.*gelu, swiglu"),
         ({"d_model": 36, "position": "rotary"}, ValueError, "d_head = 36 / 4 = 9 is odd"),
         ({"d_model": 9, "n_heads": 1, "position": "sinusoidal"}, ValueError, "d_model = 9 is odd"),
     ],

@@ -27,6 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COURSE = {
     "anywidget",
     "filelock",
+    "huggingface-hub",
     "ipywidgets",
     "jinja2",
     "jaxtyping",

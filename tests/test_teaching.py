@@ -43,7 +43,7 @@ def without_code(page):
 
 def names_in(page):
     """Every `topic.name` in backticks whose topic is one of the course's."""
-    found = re.findall(r"`([a-z_]+)\.(\w+)`", without_code(page))
+    found = re.findall(r"`([a-z0-9_]+)\.(\w+)`", without_code(page))
     files = {"json", "py", "md", "csv", "html"}
     return {f"{topic}.{name}" for topic, name in found if topic in TOPICS and name not in files}
 
