@@ -260,11 +260,12 @@ def dialogue(split: str, seed: int) -> Iterator[Conversation]:
 
 
 def _with_pronoun(asked: str, hero: Word) -> str:
-    name, before = hero.forms[""], ("to ", "for ", "with ", "from ", "after ", "gave ", "give ")
+    """The question with the hero's name as a pronoun: whose it is, who did or was, or whom."""
+    name = hero.forms[""]
     asked = asked.replace(f"{name}'s", hero.forms["hers"])
-    for word in before:
-        asked = asked.replace(f"{word}{name}", f"{word}{hero.forms['her']}")
-    return asked.replace(name, hero.forms["she"])
+    for verb in ("did", "was"):
+        asked = asked.replace(f" {verb} {name}", f" {verb} {hero.forms['she']}")
+    return asked.replace(name, hero.forms["her"])
 
 
 def summary(split: str, seed: int) -> Iterator[Conversation]:
