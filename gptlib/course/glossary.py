@@ -63,7 +63,15 @@ TERMS = (
         "The weights of one head as a matrix: rows are queries, columns are keys.",
         ("sixteen patterns",),
     ),
+    Term(
+        "attention sink",
+        "A place, often the first token, that takes attention which has nowhere else to go.",
+    ),
     Term("batch", "Several sequences that a model processes at once, side by side in one tensor."),
+    Term(
+        "beam search",
+        "A search for a likely text: several grow side by side, and the likeliest stay.",
+    ),
     Term("bias", "A learned vector that a layer adds to its result, whatever its input."),
     Term("bigram", "An n-gram of two tokens: the next one is guessed from the last one alone."),
     Term(
@@ -79,6 +87,7 @@ TERMS = (
         "A way to learn a vocabulary: again and again, merge the pair of neighbors that is most frequent.",
         ("byte-pair encoding", "BPE"),
     ),
+    Term("catastrophic forgetting", "Losing what a model could do, while it is trained on something else."),
     Term("causal attention", "Attention in which no position can see a later one.", ("causal",)),
     Term("causal mask", "The mask that hides from each query every key that comes after it."),
     Term(
@@ -86,13 +95,25 @@ TERMS = (
         "A text's probability is the product of those of its pieces, each given the pieces before it.",
     ),
     Term("checkpoint", "All that a training run needs to go on later, saved in a file."),
+    Term(
+        "chrF",
+        "How well two texts agree in runs of one to six characters; what is missing weighs more.",
+    ),
     Term("clipping", also=("gradient clipping",)),
     Term("conditional probability", "How likely something is, given that something else is known."),
     Term("context", "The tokens that a model has before it when it guesses the next one."),
     Term(
         "context length", "The largest number of tokens that a model can read at once.", ("context_length",)
     ),
+    Term(
+        "control",
+        "The same measurement where a claim should not hold; without it no number says anything.",
+    ),
     Term("corpus", "The collection of texts that a model learns from."),
+    Term(
+        "cross-attention",
+        "Attention in which the queries come from one text and the keys and values from another.",
+    ),
     Term(
         "cross-entropy",
         "The mean surprise of a model, in nats, at what really came next: the loss of this course.",
@@ -103,6 +124,10 @@ TERMS = (
     Term(
         "dropout", "Setting random activations to 0 while training, so that a model relies on none of them."
     ),
+    Term(
+        "early stopping",
+        "Ending a training run when the held-out loss has not fallen for a while, and keeping the best.",
+    ),
     Term("embedding", "A table with one learned vector for each token, and the vector that it gives."),
     Term("encode", "To turn a text into tokens.", ("encoding",)),
     Term("end of text", "A special token that marks where one document ends and the next begins."),
@@ -112,8 +137,10 @@ TERMS = (
         also=("floor",),
         meaning="The lowest loss that any model can reach on a source of text.",
     ),
+    Term("F1", "How well two lists agree: twice the hits, divided by the items of both."),
     Term("feature", "One of the numbers in a vector that a model computes."),
     Term("FLOPs", "Floating-point operations, the measure of how much computing something takes."),
+    Term("full fine-tuning", "Training all weights of a trained model on, on a new task."),
     Term("GELU"),
     Term("generation", "Writing with a model: guess the next token, append it, and start again."),
     Term(
@@ -125,6 +152,7 @@ TERMS = (
         "Learning by small steps against the gradient, each of which lowers the loss a little.",
     ),
     Term("greedy decoding", "Always taking the likeliest next token.", ("greedy",)),
+    Term("GRU", "A recurrent network with gates that decide how much of its state is kept."),
     Term(
         "head",
         "One attention with its own queries, keys and values; a layer has several, side by side.",
@@ -149,12 +177,19 @@ TERMS = (
     Term("linear layer", "A layer that multiplies by a learned matrix and may add a bias.", ("nn.Linear",)),
     Term("logits", "The scores that a model gives to every possible next token, before the softmax."),
     Term(
+        "LoRA",
+        "Fine-tuning that leaves the weights as they are and learns a change of low rank beside them.",
+    ),
+    Term(
         "loss",
         "The number that training makes small: here, the mean surprise at what came next.",
         ("the loss",),
     ),
+    Term("LSTM", "A recurrent network with a second state, written and erased through gates."),
     Term("mask", "A grid that says which keys a query may look at."),
     Term("merge", "The step of byte-pair encoding that makes one new token of two neighbors."),
+    Term("merging", "Adding what LoRA learned to the weights, so that the model is a plain one again."),
+    Term("minimum length", "The number of tokens before which a text is not allowed to end."),
     Term(
         "MLP", "The part of a block that works on each position alone: two linear layers with a bend between."
     ),
@@ -177,9 +212,19 @@ TERMS = (
         "Learning the training texts by heart: their loss falls, and the loss on new texts rises.",
     ),
     Term("parameter", "A number that training sets; the weights of a model are its parameters."),
+    Term(
+        "patching",
+        "Putting what a model computed on one text into its run on another, to see what it carries.",
+    ),
+    Term("patience", "How many measurements of the held-out loss may fail to fall before a run is stopped."),
     Term("permutation equivariant", "Shuffle the inputs, and the outputs are the same ones, shuffled alike."),
     Term(
         "perplexity", "e to the power of the loss: among how many equally likely choices a model hesitates."
+    ),
+    Term(
+        "pickle",
+        "Python's own format for objects; opening one runs whatever it says, so weights should not be one.",
+        ("pickles",),
     ),
     Term(
         "positional embedding",
@@ -207,6 +252,7 @@ TERMS = (
         "Positions told by turning queries and keys, each by an angle that grows with its place.",
         ("rotary", "RoPE"),
     ),
+    Term("safetensors", "A file of numbers with names and shapes, which can do nothing when it is opened."),
     Term("sampling"),
     Term("saturated", "So far toward one end that the gradient is nearly 0.", ("saturates",)),
     Term("schedule", "How the learning rate changes in the course of a training run."),
@@ -219,21 +265,21 @@ TERMS = (
         ("sines", "sinusoidal"),
     ),
     Term("smoothing", "Giving what was never seen a little probability.", ("mix",)),
-    Term("softmax", "Makes shares of scores: exp of each, divided by the sum of all."),
     Term(
         "soft dictionary",
         "A look-up that returns an average of all values, weighted by how well their keys fit.",
     ),
+    Term("softmax", "Makes shares of scores: exp of each, divided by the sum of all."),
     Term("special token", also=("special tokens",)),
     Term(
         "split pattern",
         "The rule by which a text is cut into pieces before the merges, so that none crosses a gap.",
     ),
+    Term("storyteller", "The small GPT that comes with the course, trained on Storyworld."),
     Term(
         "Storyworld",
         "The course's story generator, which knows the exact probability of every story it tells.",
     ),
-    Term("storyteller", "The small GPT that comes with the course, trained on Storyworld."),
     Term("surprise"),
     Term("targets"),
     Term("temperature"),
