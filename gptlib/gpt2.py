@@ -58,6 +58,17 @@ LLAMA_PARTS = {
     "mlp.up": "mlp.up_proj",
     "mlp.down": "mlp.down_proj",
 }
+NEOX_PARTS = {
+    "token_embedding": "gpt_neox.embed_in",
+    "final_norm": "gpt_neox.final_layer_norm",
+    "unembedding": "embed_out",
+    "attention_norm": "input_layernorm",
+    "attention.qkv": "attention.query_key_value",
+    "attention.output": "attention.dense",
+    "mlp_norm": "post_attention_layernorm",
+    "mlp.up": "mlp.dense_h_to_4h",
+    "mlp.down": "mlp.dense_4h_to_h",
+}
 
 # What GPT-2's config.json may say besides sizes -> the values that our GPT can express, the default first.
 EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
@@ -290,10 +301,11 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
 def save_hugging_face(model: GPT, tokenizer: Tokenizer, path: str | os.PathLike[str]) -> Path:
     """Write a folder that transformers loads: `pipeline("text-generation", model=path)` then writes as we do.
 
-    Two layouts have a counterpart there. GPT2LMHeadModel: position="learned", norm="layernorm", mlp="gelu"
-    and no shared keys; it always has biases, so a model without them gets zeros, and equal logits.
-    LlamaForCausalLM: position="rotary", norm="rmsnorm", mlp="swiglu" and bias=False. The tokenizer puts
-    <|endoftext|> before each text, as `generate` does. Weights are float32.
+    Three layouts have a counterpart there, of which the first two need norm="layernorm", mlp="gelu" and no
+    shared keys: GPT2LMHeadModel with position="learned", GPTNeoXForCausalLM with position="rotary". Both
+    always have biases, so a model without them gets zeros, and equal logits. LlamaForCausalLM has
+    position="rotary", norm="rmsnorm", mlp="swiglu" and bias=False. The tokenizer puts <|endoftext|> before
+    each text, as `generate` does. Weights are float32.
 
     The folder is made where there is none; what an earlier call wrote is replaced. config.json, without which
     nothing loads a folder, goes first and comes last, so a half-written one never loads. Returns the path.
@@ -344,10 +356,12 @@ def save_hugging_face(model: GPT, tokenizer: Tokenizer, path: str | os.PathLike[
 def _layout(config: GPTConfig) -> Callable[[GPT], tuple[dict[str, Any], dict[str, Tensor]]]:
     """What describes a model of this config as transformers has it."""
     gpt2 = {"position": "learned", "norm": "layernorm", "mlp": "gelu", "kv_heads": config.n_heads}
+    neox = gpt2 | {"position": "rotary"}
     llama = {"position": "rotary", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
     obstacles = []
     for theirs, describe, needed in (
         ("GPT2LMHeadModel", _as_gpt2, gpt2),
+        ("GPTNeoXForCausalLM", _as_neox, neox),
         ("LlamaForCausalLM", _as_llama, llama),
     ):
         wrong = [f"{part} = {value!r}" for part, value in needed.items() if getattr(config, part) != value]
@@ -386,6 +400,43 @@ def _as_gpt2(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return described, {f"transformer.{name}": weight for name, weight in weights.items()} | head
 
 
+def _as_neox(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """config.json and the tensors of a GPTNeoXForCausalLM."""
+    config = model.config
+    weights = {}
+    for ours, weight in _own_weights(model).items():
+        if ".attention.qkv." in ours:
+            queries, keys, values = weight.split(model.blocks[0].attention.widths)
+            parts = torch.stack([_by_halves(queries, config.d_head), _by_halves(keys, config.d_head), values])
+            parts = parts.unflatten(
+                1, (config.n_heads, config.d_head)
+            )  # (3, width, …) -> (3, head, d_head, …)
+            weight = parts.transpose(0, 1).flatten(0, 2)  # (head, 3, d_head, …) -> (3 * width, …)
+        name = _renamed(ours, NEOX_PARTS, "gpt_neox.layers")
+        weights[name] = weight
+        if not config.bias and not name.endswith(("embed_in.weight", "embed_out.weight")):
+            weights[name.replace("weight", "bias")] = torch.zeros(len(weight))
+    described = {
+        "architectures": ["GPTNeoXForCausalLM"],
+        "model_type": "gpt_neox",
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context_length,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.mlp_width,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "hidden_act": "gelu_new",
+        "layer_norm_eps": 1e-5,
+        "use_parallel_residual": False,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+        "attention_bias": True,
+        "attention_dropout": config.dropout,
+        "hidden_dropout": config.dropout,
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+    return described, weights
+
+
 def _as_llama(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """config.json and the tensors of a LlamaForCausalLM."""
     config = model.config
@@ -420,14 +471,14 @@ def _as_llama(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return described, weights
 
 
-def _by_halves(weight: Float[Tensor, "width d_model"], d_head: int) -> Float[Tensor, "width d_model"]:
-    """Rows in the order that Llama's rotary positions need.
+def _by_halves(weight: Float[Tensor, "width *d_model"], d_head: int) -> Float[Tensor, "width *d_model"]:
+    """Rows, or a bias, in the order that the rotary positions of Llama and GPT-NeoX need.
 
     They turn (x[i], x[i + d_head / 2]) where ours turn neighbors (x[2i], x[2i + 1]). Queries and keys are
     sorted alike, so their products stay.
     """
-    pairs = weight.unflatten(0, (-1, d_head // 2, 2))  # (width, d_model) -> (head, pair, 2, d_model)
-    return pairs.transpose(1, 2).flatten(0, 2)  # (head, 2, pair, d_model) -> (width, d_model)
+    pairs = weight.unflatten(0, (-1, d_head // 2, 2))  # (width, …) -> (head, pair, 2, …)
+    return pairs.transpose(1, 2).flatten(0, 2)  # (head, 2, pair, …) -> (width, …)
 
 
 def _own_weights(model: GPT) -> dict[str, Tensor]:
