@@ -39,7 +39,7 @@ from gptlib.rivals import (
     width_for,
 )
 from gptlib.storyworld import Story, token_surprises
-from gptlib.storyworld.bilingual import Sentence, sentences
+from gptlib.storyworld.bilingual import AlignedSentence, sentences
 from gptlib.storyworld.words import PEOPLE
 from gptlib.tokenizer import CharacterTokenizer, Tokenizer
 from gptlib.training import IGNORED, evaluate, learning_rate_at
@@ -329,7 +329,7 @@ def loss_of_pairs(
 
 @torch.no_grad()
 def test_of_translator(
-    model: EncoderDecoder, english: Tokenizer, chinese: CharacterTokenizer, pairs: list[Sentence]
+    model: EncoderDecoder, english: Tokenizer, chinese: CharacterTokenizer, pairs: list[AlignedSentence]
 ) -> dict:
     encoded = [(english.encode(pair.english), chinese.encode(pair.chinese)) for pair in pairs]
     loss = loss_of_pairs(model, *padded(encoded, chinese.end_of_text)).item()
@@ -341,7 +341,7 @@ def test_of_translator(
 
 
 def alignment_scores(
-    model: EncoderDecoder, english: Tokenizer, chinese: CharacterTokenizer, pairs: list[Sentence]
+    model: EncoderDecoder, english: Tokenizer, chinese: CharacterTokenizer, pairs: list[AlignedSentence]
 ) -> dict:
     """The head that finds most words in one half of the sentences, scored on the other half."""
     half = len(pairs) // 2

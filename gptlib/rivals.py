@@ -28,7 +28,7 @@ from gptlib.corpora import TokenFile
 from gptlib.files import write_atomically
 from gptlib.positions import EMBEDDING_POSITIONS
 from gptlib.pretrained import data_folder, read_checked
-from gptlib.storyworld.bilingual import Sentence, Span
+from gptlib.storyworld.bilingual import AlignedSentence, Span
 from gptlib.tokenizer import CharacterTokenizer, Tokenizer
 from gptlib.training import IGNORED
 
@@ -425,7 +425,7 @@ def alignment(
     model: EncoderDecoder,
     english: Tokenizer | CharacterTokenizer,
     chinese: Tokenizer | CharacterTokenizer,
-    pairs: Sequence[Sentence],
+    pairs: Sequence[AlignedSentence],
 ) -> Alignment:
     """Score the cross-attention against Storyworld's own alignment of its two languages.
 

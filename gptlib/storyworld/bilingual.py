@@ -21,34 +21,26 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """One thing said (a sentence, seldom two), in both languages. Links are in the order of the Chinese."""
+class AlignedSentence:
+    """A `Sentence` of a story in both languages, with its links in the order of the Chinese."""
 
     english: str
     chinese: str
     links: tuple[Link, ...]
 
 
-def sentences(story: Story) -> list[Sentence]:
+def sentences(story: Story) -> list[AlignedSentence]:
     """All that a story says. The alignment is known, not guessed: both languages fill the same slots."""
-    found = []
-    start = 0
-    telling = story.telling
-    for said in telling.said:
-        if isinstance(said, Break):
-            continue
-        start += start > 0  # the space or the line break between two sentences
-        english, spans = _as_written(story.text, start, said, telling.words)
-        found.append(_sentence(english, spans, said.chinese, telling.words))
-        start += len(english)
-    return found
+    words = story.telling.words
+    steps = [step for step in story.telling.said if not isinstance(step, Break)]
+    return [
+        _aligned(sentence.english, _spans(sentence.english, step, words), step.chinese, words)
+        for step, sentence in zip(steps, story.sentences, strict=True)
+    ]
 
 
-def _as_written(
-    text: str, start: int, said: Say, words: dict[str, Word]
-) -> tuple[str, list[tuple[str, Span]]]:
-    """The wording that stands in the text at `start`, and the span of each variable in it."""
-    fitting = []
+def _spans(english: str, said: Say, words: dict[str, Word]) -> list[tuple[str, Span]]:
+    """Where each variable stands in a sentence, by the wording that was chosen for it."""
     for wording in said.wordings:
         if any(isinstance(part, Slot) and part.variable not in words for part in wording):
             continue  # it would have brought in somebody whom this story does not know
@@ -61,13 +53,14 @@ def _as_written(
                 written += form
             else:
                 written += part
-        if text.startswith(written, start):
-            fitting.append((written, spans))
-    # One wording can be the beginning of another; Storyworld is unambiguous, so the longer one was meant.
-    return max(fitting, key=lambda fit: len(fit[0]))
+        if written == english:
+            return spans
+    raise ValueError(f"english is {english!r}, which no wording of this sentence writes")
 
 
-def _sentence(english: str, spans: list[tuple[str, Span]], template: str, words: dict[str, Word]) -> Sentence:
+def _aligned(
+    english: str, spans: list[tuple[str, Span]], template: str, words: dict[str, Word]
+) -> AlignedSentence:
     chinese, links, end = "", [], 0
     for slot in SLOT.finditer(template):
         chinese += template[end : slot.start()]
@@ -78,4 +71,4 @@ def _sentence(english: str, spans: list[tuple[str, Span]], template: str, words:
         if places:
             links.append(Link(variable, form, (len(chinese), len(chinese) + len(written)), places))
         chinese += written
-    return Sentence(english, chinese + template[end:], tuple(links))
+    return AlignedSentence(english, chinese + template[end:], tuple(links))
