@@ -4,7 +4,7 @@
 # make notebooks  execute all notebooks and save them (ONLY="03 04" for some)
 # make slides     a slide show of a notebook, to present offline (NB=03)
 # make glossary   docs/glossary.md anew, from the notebooks
-# make bench      how fast the explorers are, in a real browser
+# make bench      how fast all of it is, beside what else one would pick; then the explorers, in a real browser
 # make doctor     what this machine has, and what is wrong with it
 # make clean      forget the set-up
 
@@ -52,6 +52,7 @@ glossary: $(VENV)/lab.stamp
 	$(BIN)/python -m gptlib glossary
 
 bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/explorers.py
 
 doctor: $(VENV)/lab.stamp

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gptlib.attention import LayerCache, MultiHeadAttention, check_width
+from gptlib.attention import CappedAttention, LayerCache, MultiHeadAttention, WindowCache, check_width
 from gptlib.config import GPTConfig
+from gptlib.experts import Experts
 
 
 def layer_norm(
@@ -61,28 +62,30 @@ def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 class LayerNorm(nn.Module):
-    """`layer_norm` with a learned weight and bias, by torch's fused kernel. eps is 1e-5, as in GPT-2."""
+    """`layer_norm` with a learned weight and bias, by torch's fused kernel."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.d_model))
         self.bias = nn.Parameter(torch.zeros(config.d_model)) if config.bias else None
+        self.eps = config.norm_eps
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         check_width(x, len(self.weight))
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps=1e-5)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm` with a learned weight, by torch's fused kernel. eps is 1e-5, as in `LayerNorm`."""
+    """`rms_norm` with a learned weight, by torch's fused kernel."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.d_model))
+        self.eps = config.norm_eps
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         check_width(x, len(self.weight))
-        return F.rms_norm(x, self.weight.shape, self.weight, eps=1e-5)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class MLP(nn.Module):
@@ -136,12 +139,14 @@ class Block(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attention_norm = NORM_CLASSES[config.norm](config)
-        self.attention = MultiHeadAttention(config)
+        self.attention = (MultiHeadAttention if config.score_cap is None else CappedAttention)(config)
+        self.residual_mid = nn.Identity()  # the place at which `gptlib.trace` sees the stream between the two
         self.mlp_norm = NORM_CLASSES[config.norm](config)
-        self.mlp = MLP_CLASSES[config.mlp](config)
+        mlp = MLP_CLASSES[config.mlp]
+        self.mlp = mlp(config) if config.n_experts is None else Experts(config, mlp)
 
     def forward(
-        self, x: Float[Tensor, "batch seq d_model"], cache: LayerCache | None = None
+        self, x: Float[Tensor, "batch seq d_model"], cache: LayerCache | WindowCache | None = None
     ) -> Float[Tensor, "batch seq d_model"]:
-        x = x + self.attention(self.attention_norm(x), cache)
+        x = self.residual_mid(x + self.attention(self.attention_norm(x), cache))
         return x + self.mlp(self.mlp_norm(x))

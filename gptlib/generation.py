@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gptlib.attention import KeyValueCache
+from gptlib.decoding import FastDecoder, can_decode
 from gptlib.gpt import GPT
 from gptlib.tokenizer import CharacterTokenizer, Tokenizer
 
@@ -283,15 +284,16 @@ def next_token_distribution(
         raise ValueError(
             "previous needs to hold the tokens so far when repetition_penalty or no_repeat_ngram is set"
         )
-    return _distribution(logits, sampling, previous)
+    return _shaped(_allowed(logits, sampling, previous), sampling).softmax(dim=-1)
 
 
-def _distribution(
+def _allowed(
     logits: Float[Tensor, "*batch vocab"],
     sampling: Sampling,
     previous: Int[Tensor, "*batch seq"] | None,
     barred: Sequence[int] = (),
 ) -> Float[Tensor, "*batch vocab"]:
+    """The logits after the filters that look at the text so far."""
     if previous is not None and sampling.repetition_penalty != 1:
         logits = penalise_repetition(logits, previous, sampling.repetition_penalty)
     if previous is not None and sampling.no_repeat_ngram is not None:
@@ -302,12 +304,17 @@ def _distribution(
         logits = rule_out(logits, barred)
         if logits.isneginf().all(dim=-1).any():
             raise ValueError(f"min_new_tokens keeps out the tokens {list(barred)} and leaves none to choose")
+    return logits
+
+
+def _shaped(logits: Float[Tensor, "*batch vocab"], sampling: Sampling) -> Float[Tensor, "*batch vocab"]:
+    """The logits after the filters that look at nothing else."""
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
     if sampling.top_p is not None:
         logits = keep_top_p(logits, sampling.top_p)
-    return logits.softmax(dim=-1)
+    return logits
 
 
 def penalise_repetition(
@@ -417,18 +424,26 @@ def _next_tokens(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     tokens = tokens.to(device)
     cache: KeyValueCache | None = None
+    fast: FastDecoder | None = None
     for length in range(lengths.most):
         if tokens.shape[1] > context_length or not cached:
             # A sliding window gives every token another position, so nothing that was kept is still right.
-            cache, unread = None, tokens[:, -context_length:]
+            logits = _last_logits(model, tokens[:, -context_length:], None)
         elif cache is None:
             cache = KeyValueCache(model.config, len(tokens), device, next(model.parameters()).dtype)
-            unread = tokens
+            fast = FastDecoder(model, cache) if can_decode(model) else None
+            logits = _last_logits(model, tokens, cache)
+        elif fast is None or fast.is_watched():
+            logits = _last_logits(model, tokens[:, -1:], cache)
         else:
-            unread = tokens[:, -1:]
-        logits = _last_logits(model, unread, cache)
+            with torch.no_grad():
+                logits = fast(tokens[:, -1])
         barred = ends if length < lengths.least else ()
-        drawn = _draw(_distribution(logits, sampling, tokens[:, first:], barred), generators)
+        logits = _allowed(logits, sampling, tokens[:, first:], barred)
+        if sampling.temperature == 0:
+            drawn = logits.argmax(dim=-1).cpu()
+        else:
+            drawn = _draw(_shaped(logits, sampling).softmax(dim=-1), generators)
         yield drawn
         tokens = torch.cat([tokens, drawn[:, None].to(tokens)], dim=1)  # (batch, seq) and (batch, 1)
 

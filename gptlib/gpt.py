@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gptlib.attention import KeyValueCache
+from gptlib.attention import KeyValueCache, soft_cap
 from gptlib.blocks import NORM_CLASSES, Block
 from gptlib.config import GPTConfig
 from gptlib.positions import EMBEDDING_POSITIONS
@@ -37,6 +37,21 @@ PRESETS: dict[str, GPTConfig] = {
 }
 
 
+class Unembedding(nn.Linear):
+    """Scores every token of the vocabulary as the next one."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config.d_model, config.vocab_size, bias=False)
+        self.config = config
+
+
+class CappedUnembedding(Unembedding):
+    """The same, with logits that pass through `soft_cap`. Gemma Team 2024, "Gemma 2", section 2."""
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        return soft_cap(super().forward(x), self.config.logit_cap)
+
+
 class GPT(nn.Module):
     """A decoder-only transformer in GPT-2's layout, or with other parts where the config names them.
 
@@ -54,7 +69,8 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = NORM_CLASSES[config.norm](config)
-        self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        unembedding = Unembedding if config.logit_cap is None else CappedUnembedding
+        self.unembedding = unembedding(config)
         if config.tie_embeddings:
             self.unembedding.weight = self.token_embedding.weight
         self.draw_weights()
@@ -62,7 +78,7 @@ class GPT(nn.Module):
     def draw_weights(self) -> None:
         """Draw all weights anew."""
         for name, parameter in self.named_parameters():
-            if name.endswith(("attention.output.weight", "mlp.down.weight")):
+            if name.endswith(("attention.output.weight", ".down.weight")):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layers))
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
@@ -133,42 +149,62 @@ class GPT(nn.Module):
 def count_parameters(config: GPTConfig) -> dict[str, int]:
     """How many parameters each part of GPT(config) has, and their "total", without building it.
 
-    A tied unembedding counts 0: it is the token embedding.
+    A tied unembedding counts 0: it is the token embedding. The norms inside heads count as attention.
     """
-    d_keys = config.kv_heads * config.d_head
+    d_queries, d_keys = config.n_heads * config.d_head, config.kv_heads * config.d_head
     bias = int(config.bias)
     norm = config.d_model * (1 + bias if config.norm == "layernorm" else 1)
-    qkv = (config.d_model + bias) * (config.d_model + 2 * d_keys)
-    output = (config.d_model + bias) * config.d_model
-    up = _widenings(config) * (config.d_model + bias) * config.mlp_width
-    down = (config.mlp_width + bias) * config.d_model
+    qkv = (config.d_model + bias) * (d_queries + 2 * d_keys)
+    output = (d_queries + bias) * config.d_model
+    head_norms = 2 * config.d_head if config.qk_norm else 0
+    mlp = _mlp_parameters(config) * (config.n_experts or 1)
+    router = config.d_model * (config.n_experts or 0)
     parts = {
         "token_embedding": config.vocab_size * config.d_model,
         "position": config.context_length * config.d_model if config.position == "learned" else 0,
-        "attention": config.n_layers * (qkv + output),
-        "mlp": config.n_layers * (up + down),
+        "attention": config.n_layers * (qkv + output + head_norms),
+        "mlp": config.n_layers * (mlp + router),
         "norms": (2 * config.n_layers + 1) * norm,
         "unembedding": 0 if config.tie_embeddings else config.vocab_size * config.d_model,
     }
     return parts | {"total": sum(parts.values())}
 
 
+def count_active_parameters(config: GPTConfig) -> int:
+    """How many of the parameters one token meets: all but those of the experts that it is not sent to.
+
+    Jiang et al. 2024, "Mixtral of Experts", section 2.1.
+    """
+    idle = 0 if config.n_experts is None else config.n_experts - config.n_active
+    return count_parameters(config)["total"] - config.n_layers * idle * _mlp_parameters(config)
+
+
 def count_flops(config: GPTConfig, seq: int) -> int:
     """Floating-point operations per token of a forward pass over seq tokens; a multiply and an add are two.
 
     Counts the matrix products, beside which norms, softmax and GELU are small. Every query counts against
-    all seq keys, masked or not. A training step costs about three times as much.
+    all seq keys, masked or not; of the experts, those that a token is sent to. A training step costs about
+    three times as much.
     Raises ValueError when seq is not between 1 and context_length.
     Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
     """
     if not 1 <= seq <= config.context_length:
         raise ValueError(f"seq is {seq}; it needs to be from 1 to context_length = {config.context_length}")
-    d_keys = config.kv_heads * config.d_head
-    projections = config.d_model * (config.d_model + 2 * d_keys) + config.d_model * config.d_model
+    d_queries, d_keys = config.n_heads * config.d_head, config.kv_heads * config.d_head
+    projections = config.d_model * (d_queries + 2 * d_keys) + d_queries * config.d_model
     mlp = (_widenings(config) + 1) * config.d_model * config.mlp_width
-    scores_and_average = 2 * seq * config.d_model
+    if config.n_experts is not None:
+        mlp = config.n_active * mlp + config.d_model * config.n_experts
+    scores_and_average = 2 * seq * d_queries
     unembedding = config.d_model * config.vocab_size
     return 2 * (config.n_layers * (projections + mlp + scores_and_average) + unembedding)
+
+
+def _mlp_parameters(config: GPTConfig) -> int:
+    """Of one MLP: of one expert, where there are several."""
+    bias = int(config.bias)
+    up = _widenings(config) * (config.d_model + bias) * config.mlp_width
+    return up + (config.mlp_width + bias) * config.d_model
 
 
 def _widenings(config: GPTConfig) -> int:

@@ -19,7 +19,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -28,6 +27,17 @@ from gptlib.fast_tokenizer import from_fast_tokenizer, to_fast_tokenizer
 from gptlib.files import write_atomically
 from gptlib.gpt import GPT
 from gptlib.hub import PUBLISHED, fetch
+from gptlib.layouts import (
+    LLAMA_KIN,
+    NEOX,
+    Layout,
+    Weights,
+    plain,
+    publish_llama,
+    read_llama_config,
+    renamed,
+    restore_llama,
+)
 from gptlib.tokenizer import END_OF_TEXT, Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -47,34 +57,11 @@ GPT2_PARTS = {
     "mlp.up": "mlp.c_fc",
     "mlp.down": "mlp.c_proj",
 }
-LLAMA_PARTS = {
-    "token_embedding": "model.embed_tokens",
-    "final_norm": "model.norm",
-    "unembedding": "lm_head",
-    "attention_norm": "input_layernorm",
-    "attention.output": "self_attn.o_proj",
-    "mlp_norm": "post_attention_layernorm",
-    "mlp.gate": "mlp.gate_proj",
-    "mlp.up": "mlp.up_proj",
-    "mlp.down": "mlp.down_proj",
-}
-NEOX_PARTS = {
-    "token_embedding": "gpt_neox.embed_in",
-    "final_norm": "gpt_neox.final_layer_norm",
-    "unembedding": "embed_out",
-    "attention_norm": "input_layernorm",
-    "attention.qkv": "attention.query_key_value",
-    "attention.output": "attention.dense",
-    "mlp_norm": "post_attention_layernorm",
-    "mlp.up": "mlp.dense_h_to_4h",
-    "mlp.down": "mlp.dense_4h_to_h",
-}
 
 # What GPT-2's config.json may say besides sizes -> the values that our GPT can express, the default first.
 EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "model_type": ("gpt2",),
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
-    "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "reorder_and_upcast_attn": (False,),
@@ -114,7 +101,7 @@ def load_gpt2(
         return _load_folder(path)
     if path.is_file():
         weights = _published_names(_read_weights(path))
-        return _build(_config_from_shapes(weights, n_heads, path), weights, path), None
+        return _build_gpt2(_config_from_shapes(weights, n_heads, path), weights, path), None
     raise FileNotFoundError(
         f"name_or_path is {str(name_or_path)!r}: no file or folder, and none of the published names "
         f"{', '.join(PUBLISHED)}"
@@ -126,7 +113,7 @@ def published_name(name: str) -> str:
 
     Raises KeyError for a part that GPT-2 does not have.
     """
-    return _renamed(name, GPT2_PARTS, "h")
+    return renamed(name, GPT2_PARTS, "h")
 
 
 def is_transposed(name: str) -> bool:
@@ -134,22 +121,37 @@ def is_transposed(name: str) -> bool:
     return re.search(r"c_(attn|proj|fc)\.weight$", name) is not None
 
 
-def _renamed(name: str, parts: Mapping[str, str], blocks: str) -> str:
-    part, _, kind = name.rpartition(".")  # kind is weight or bias
-    if not part.startswith("blocks."):
-        return f"{parts[part]}.{kind}"
-    _, layer, part = part.split(".", 2)
-    return f"{blocks}.{layer}.{parts[part]}.{kind}"
+def load_hugging_face(path: str | os.PathLike[str]) -> tuple[GPT, Tokenizer | None]:
+    """The model in a Hugging Face folder, and its tokenizer, None where there are no files of one.
+
+    It may be a GPT-2, Llama, Mistral, Qwen3 or Mixtral: what config.json says. As `load_gpt2`, it raises
+    FileNotFoundError where something is not there, and ValueError for what it cannot read, by name.
+    """
+    folder = Path(path)
+    given = _read_json(folder / "config.json")
+    model_type = given.get("model_type")
+    if model_type == "gpt2":
+        return load_gpt2(folder)
+    if model_type not in LLAMA_KIN:
+        raise ValueError(
+            f"{str(folder)!r} holds a model_type of {model_type!r}; it needs to be one of "
+            f"gpt2, {', '.join(LLAMA_KIN)}"
+        )
+    config = read_llama_config(given, repr(str(folder / "config.json")))
+    return _with_tokenizer(_build_llama(config, _read_folder(folder), folder), folder)
 
 
 def _load_folder(folder: Path) -> tuple[GPT, Tokenizer | None]:
     config = _read_config(folder / "config.json")
-    model = _build(config, _published_names(_read_folder(folder)), folder)
+    return _with_tokenizer(_build_gpt2(config, _published_names(_read_folder(folder)), folder), folder)
+
+
+def _with_tokenizer(model: GPT, folder: Path) -> tuple[GPT, Tokenizer | None]:
     tokenizer = _read_tokenizer(folder)
-    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
+    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"{str(folder)!r}: the tokenizer has {tokenizer.vocab_size} tokens and config.json "
-            f"vocab_size = {config.vocab_size}; they need to be equal"
+            f"vocab_size = {model.config.vocab_size}; they need to be equal"
         )
     return model, tokenizer
 
@@ -179,6 +181,7 @@ def _read_config(path: Path) -> GPTConfig:
         d_mlp=given.get("n_inner"),
         dropout=dropouts["resid_pdrop"],
         tie_embeddings=given.get("tie_word_embeddings", True),
+        norm_eps=given.get("layer_norm_epsilon", 1e-5),
     )
 
 
@@ -247,19 +250,28 @@ def _published_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight for name, weight in weights.items() if not mask.fullmatch(name)}
 
 
-def _build(config: GPTConfig, weights: dict[str, Tensor], path: Path) -> GPT:
-    """The model with these weights, once every one of them is accounted for."""
+def _build(
+    config: GPTConfig,
+    weights: dict[str, Tensor],
+    path: Path,
+    publish: Callable[[Weights], dict[str, Tensor]],
+    restore: Callable[[Weights, list[str]], dict[str, Tensor]],
+    embedding: str,
+) -> GPT:
+    """The model with these weights, once every one of them is accounted for.
+
+    publish gives all our weights their published names and shapes, restore makes ours of them; embedding is
+    the published name of the token embedding.
+    """
     with torch.device("meta"):  # shapes alone: no first weights are drawn, only to be thrown away
         model = GPT(config)
-    names = {ours: published_name(ours) for ours, _ in model.named_parameters()}  # a tied one once
+    own = dict(model.named_parameters())  # a tied one once
     head = weights.get("lm_head.weight")
     if config.tie_embeddings and head is not None:
-        if not torch.equal(head, weights.get("wte.weight", head)):
-            raise ValueError(f"{str(path)!r}: lm_head.weight is not wte.weight, though the config ties them")
+        if not torch.equal(head, weights.get(embedding, head)):
+            raise ValueError(f"{str(path)!r}: lm_head.weight is not {embedding}, though the config ties them")
         weights = {name: weight for name, weight in weights.items() if weight is not head}
-    shapes = {
-        names[ours]: tuple(_turned(names[ours], tensor).shape) for ours, tensor in model.named_parameters()
-    }
+    shapes = {name: tuple(weight.shape) for name, weight in publish(own).items()}
     problems = [f"missing {name}" for name in shapes if name not in weights]
     for name, weight in weights.items():
         if name not in shapes:
@@ -269,13 +281,35 @@ def _build(config: GPTConfig, weights: dict[str, Tensor], path: Path) -> GPT:
         elif not weight.is_floating_point():
             problems.append(f"{name} holds {weight.dtype}, no floating-point numbers")
     if problems:
-        raise ValueError(f"{str(path)!r} is not the GPT-2 that its config describes: {'; '.join(problems)}")
+        raise ValueError(f"{str(path)!r} is not the model that its config describes: {'; '.join(problems)}")
     # Copies, so that the model does not depend on the file any more.
-    state = {ours: _turned(name, weights[name]).to(torch.float32, copy=True) for ours, name in names.items()}
+    restored = restore(weights, list(own))
+    state = {name: weight.to(torch.float32, copy=True) for name, weight in restored.items()}
     model.load_state_dict(state, assign=True, strict=False)
     if config.tie_embeddings:
         model.unembedding.weight = model.token_embedding.weight
     return model.eval()
+
+
+def _build_gpt2(config: GPTConfig, weights: dict[str, Tensor], path: Path) -> GPT:
+    def publish(own: Weights) -> dict[str, Tensor]:
+        return {published_name(ours): _turned(published_name(ours), weight) for ours, weight in own.items()}
+
+    def restore(published: Weights, names: list[str]) -> dict[str, Tensor]:
+        theirs = {ours: published_name(ours) for ours in names}
+        return {ours: _turned(name, published[name]) for ours, name in theirs.items()}
+
+    return _build(config, weights, path, publish, restore, "wte.weight")
+
+
+def _build_llama(config: GPTConfig, weights: dict[str, Tensor], path: Path) -> GPT:
+    def publish(own: Weights) -> dict[str, Tensor]:
+        return publish_llama(own, config)
+
+    def restore(published: Weights, names: list[str]) -> dict[str, Tensor]:
+        return restore_llama(published, names, config)
+
+    return _build(config, weights, path, publish, restore, "model.embed_tokens.weight")
 
 
 def _turned(name: str, weight: Tensor) -> Tensor:
@@ -301,11 +335,12 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
 def save_hugging_face(model: GPT, tokenizer: Tokenizer, path: str | os.PathLike[str]) -> Path:
     """Write a folder that transformers loads: `pipeline("text-generation", model=path)` then writes as we do.
 
-    Three layouts have a counterpart there, of which the first two need norm="layernorm", mlp="gelu" and no
+    Six layouts have a counterpart there, of which the first two need norm="layernorm", mlp="gelu" and no
     shared keys: GPT2LMHeadModel with position="learned", GPTNeoXForCausalLM with position="rotary". Both
     always have biases, so a model without them gets zeros, and equal logits. LlamaForCausalLM has
-    position="rotary", norm="rmsnorm", mlp="swiglu" and bias=False. The tokenizer puts <|endoftext|> before
-    each text, as `generate` does. Weights are float32.
+    position="rotary", norm="rmsnorm", mlp="swiglu" and bias=False; with a window besides it is a
+    MistralForCausalLM, with qk_norm a Qwen3ForCausalLM, with experts a MixtralForCausalLM. The tokenizer puts
+    <|endoftext|> before each text, as `generate` does. Weights are float32.
 
     The folder is made where there is none; what an earlier call wrote is replaced. config.json, without which
     nothing loads a folder, goes first and comes last, so a half-written one never loads. Returns the path.
@@ -315,14 +350,14 @@ def save_hugging_face(model: GPT, tokenizer: Tokenizer, path: str | os.PathLike[
             model's, has no <|endoftext|>, or another split pattern than GPT-2's.
         FileExistsError: the folder holds files that this function does not write, by name.
     """
-    describe = _layout(model.config)
+    layout = _layout(model.config)
     if tokenizer.vocab_size != model.config.vocab_size:
         raise ValueError(
             f"tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
             "a model writes with the tokenizer that it was trained with"
         )
     fast_tokenizer = to_fast_tokenizer(tokenizer)
-    config, weights = describe(model)
+    weights = layout.publish(_own_weights(model), model.config)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
@@ -349,38 +384,30 @@ def save_hugging_face(model: GPT, tokenizer: Tokenizer, path: str | os.PathLike[
             "split_special_tokens": True,  # what a user types never ends a text, as in Tokenizer.encode
         },
     )
-    _write_json(folder / "config.json", config | ends | {"dtype": "float32"})
+    _write_json(folder / "config.json", layout.describe(model.config) | ends | {"dtype": "float32"})
     return folder
 
 
-def _layout(config: GPTConfig) -> Callable[[GPT], tuple[dict[str, Any], dict[str, Tensor]]]:
-    """What describes a model of this config as transformers has it."""
-    gpt2 = {"position": "learned", "norm": "layernorm", "mlp": "gelu", "kv_heads": config.n_heads}
-    neox = gpt2 | {"position": "rotary"}
-    llama = {"position": "rotary", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
-    obstacles = []
-    for theirs, describe, needed in (
-        ("GPT2LMHeadModel", _as_gpt2, gpt2),
-        ("GPTNeoXForCausalLM", _as_neox, neox),
-        ("LlamaForCausalLM", _as_llama, llama),
-    ):
+def _layout(config: GPTConfig) -> Layout:
+    """The first of transformers' layouts that a model of this config has."""
+    obstacles = {}
+    for layout in (GPT2, NEOX, *LLAMA_KIN.values()):
+        needed = layout.needs(config)
         wrong = [f"{part} = {value!r}" for part, value in needed.items() if getattr(config, part) != value]
         if not wrong:
-            return describe
-        obstacles.append(f"{theirs} would need {', '.join(wrong)}")
-    raise ValueError(f"model has a layout that transformers does not know: {'; '.join(obstacles)}")
+            return layout
+        obstacles[layout] = wrong
+    nearest = min(LLAMA_KIN.values(), key=lambda kin: len(obstacles[kin]))  # they differ in a part or two
+    told = (f"{it.architecture} would need {', '.join(obstacles[it])}" for it in (GPT2, NEOX, nearest))
+    raise ValueError(f"model has a layout that transformers does not know: {'; '.join(told)}")
 
 
-def _as_gpt2(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json and the tensors of a GPT2LMHeadModel."""
-    config = model.config
-    weights = {}
-    for ours, weight in _own_weights(model).items():
-        name = published_name(ours)
-        weights[name] = _turned(name, weight)
-        if not config.bias and name not in ("wte.weight", "wpe.weight", "lm_head.weight"):
-            weights[name.replace("weight", "bias")] = torch.zeros(len(weight))
-    described = {
+def _gpt2_needs(config: GPTConfig) -> dict[str, Any]:
+    return plain(config) | {"position": "learned", "norm": "layernorm", "mlp": "gelu"}
+
+
+def _describe_gpt2(config: GPTConfig) -> dict[str, Any]:
+    return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": config.vocab_size,
@@ -390,95 +417,26 @@ def _as_gpt2(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "n_head": config.n_heads,
         "n_inner": config.d_mlp,
         "activation_function": "gelu_new",
-        "layer_norm_epsilon": 1e-5,
+        "layer_norm_epsilon": config.norm_eps,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
         "tie_word_embeddings": config.tie_embeddings,
     }
-    head = {"lm_head.weight": weights.pop("lm_head.weight")} if "lm_head.weight" in weights else {}
-    return described, {f"transformer.{name}": weight for name, weight in weights.items()} | head
 
 
-def _as_neox(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json and the tensors of a GPTNeoXForCausalLM."""
-    config = model.config
-    weights = {}
-    for ours, weight in _own_weights(model).items():
-        if ".attention.qkv." in ours:
-            queries, keys, values = weight.split(model.blocks[0].attention.widths)
-            parts = torch.stack([_by_halves(queries, config.d_head), _by_halves(keys, config.d_head), values])
-            parts = parts.unflatten(
-                1, (config.n_heads, config.d_head)
-            )  # (3, width, …) -> (3, head, d_head, …)
-            weight = parts.transpose(0, 1).flatten(0, 2)  # (head, 3, d_head, …) -> (3 * width, …)
-        name = _renamed(ours, NEOX_PARTS, "gpt_neox.layers")
-        weights[name] = weight
-        if not config.bias and not name.endswith(("embed_in.weight", "embed_out.weight")):
-            weights[name.replace("weight", "bias")] = torch.zeros(len(weight))
-    described = {
-        "architectures": ["GPTNeoXForCausalLM"],
-        "model_type": "gpt_neox",
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_length,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.mlp_width,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "hidden_act": "gelu_new",
-        "layer_norm_eps": 1e-5,
-        "use_parallel_residual": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
-        "attention_bias": True,
-        "attention_dropout": config.dropout,
-        "hidden_dropout": config.dropout,
-        "tie_word_embeddings": config.tie_embeddings,
-    }
-    return described, weights
+def _publish_gpt2(weights: Weights, config: GPTConfig) -> dict[str, Tensor]:
+    published = {}
+    for ours, weight in weights.items():
+        name = published_name(ours)
+        prefix = "" if name.startswith("lm_head") else "transformer."
+        published[prefix + name] = _turned(name, weight)
+        if not config.bias and name not in ("wte.weight", "wpe.weight", "lm_head.weight"):
+            published[prefix + name.replace("weight", "bias")] = torch.zeros(len(weight))
+    return published
 
 
-def _as_llama(model: GPT) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json and the tensors of a LlamaForCausalLM."""
-    config = model.config
-    weights = {}
-    for ours, weight in _own_weights(model).items():
-        if not ours.endswith("attention.qkv.weight"):
-            weights[_renamed(ours, LLAMA_PARTS, "model.layers")] = weight
-            continue
-        layer = f"model.layers.{ours.split('.')[1]}.self_attn"
-        queries, keys, values = weight.split(model.blocks[0].attention.widths)
-        weights[f"{layer}.q_proj.weight"] = _by_halves(queries, config.d_head)
-        weights[f"{layer}.k_proj.weight"] = _by_halves(keys, config.d_head)
-        weights[f"{layer}.v_proj.weight"] = values.contiguous()
-    described = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_length,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.mlp_width,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.kv_heads,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-5,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": config.dropout,
-        "tie_word_embeddings": config.tie_embeddings,
-    }
-    return described, weights
-
-
-def _by_halves(weight: Float[Tensor, "width *d_model"], d_head: int) -> Float[Tensor, "width *d_model"]:
-    """Rows, or a bias, in the order that the rotary positions of Llama and GPT-NeoX need.
-
-    They turn (x[i], x[i + d_head / 2]) where ours turn neighbors (x[2i], x[2i + 1]). Queries and keys are
-    sorted alike, so their products stay.
-    """
-    pairs = weight.unflatten(0, (-1, d_head // 2, 2))  # (width, …) -> (head, pair, 2, …)
-    return pairs.transpose(1, 2).flatten(0, 2)  # (head, 2, pair, …) -> (width, …)
+GPT2 = Layout("GPT2LMHeadModel", _gpt2_needs, _describe_gpt2, _publish_gpt2)
 
 
 def _own_weights(model: GPT) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "length d_m
 
 
 def rotate(
-    x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"], base: float = 10000.0
+    x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"], base: float | int = 10000.0
 ) -> Float[Tensor, "*batch seq d_head"]:
     """Turn each pair of neighbours (x[2i], x[2i + 1]) by position * base^(-2i / d_head) radians.
 
@@ -143,10 +143,14 @@ class PlainScores(nn.Module):
 class RotaryPositions(PlainScores):
     """Turns queries and keys with `rotate`. Su et al. 2021, section 3.2.2."""
 
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.base = config.rotary_base
+
     def forward(
         self, x: Float[Tensor, "batch head seq d_head"], start: int = 0
     ) -> Float[Tensor, "batch head seq d_head"]:
-        return rotate(x, torch.arange(start, start + x.shape[2], device=x.device))
+        return rotate(x, torch.arange(start, start + x.shape[2], device=x.device), self.base)
 
 
 class AlibiPositions(PlainScores):
@@ -190,7 +194,7 @@ def _rows(
     return table[start:end]
 
 
-def _angles(positions: Int[Tensor, " seq"], d: int, base: float) -> Float[Tensor, "seq half"]:
+def _angles(positions: Int[Tensor, " seq"], d: int, base: float | int) -> Float[Tensor, "seq half"]:
     """position * base^(-2i / d) for i = 0 … d/2 - 1, in radians."""
     frequencies = base ** (-torch.arange(0, d, 2, device=positions.device) / d)  # (d/2,)
     return positions[:, None] * frequencies  # (seq, 1) * (d/2,) -> (seq, d/2)

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gptlib.attention import (
+    CappedAttention,
     KeyValueCache,
     LayerCache,
     MultiHeadAttention,
+    WindowCache,
     attention,
     attention_weights,
     causal_mask,
     fast_attention,
+    soft_cap,
 )
 from gptlib.config import POSITIONS, GPTConfig
 from gptlib.tracing import trace
@@ -129,6 +132,53 @@ def test_causal_mask_says_who_came_before(n_queries, more):
         assert mask[query].tolist() == [key <= query + more for key in range(n_keys)]
 
 
+@given(n_queries=st.integers(1, 12), more=st.integers(0, 12), window=st.integers(1, 30))
+def test_a_window_shows_the_last_few(n_queries, more, window):
+    n_keys = n_queries + more
+    mask = causal_mask(n_queries, n_keys, window)
+    for query in range(n_queries):
+        own = query + more
+        assert mask[query].tolist() == [own - window < key <= own for key in range(n_keys)]
+    queries, keys = draw(2, n_queries, 4), draw(2, n_keys, 4, seed=1)
+    expected, _ = attention(queries, keys, keys, mask)
+    fast = fast_attention(queries, keys, keys, causal=True, window=window)
+    torch.testing.assert_close(fast, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_soft_cap_bounds_and_leaves_small_numbers():
+    x = torch.linspace(-300, 300, 601, dtype=torch.float64)
+    capped = soft_cap(x, 50.0)
+    assert capped.abs().max() < 50 and (capped.diff() > 0).all()
+    small = x.abs() <= 5
+    torch.testing.assert_close(capped[small], x[small], atol=0.02, rtol=0)
+
+
+def test_capped_scores_are_what_the_weights_are_made_of():
+    torch.manual_seed(0)
+    layer = CappedAttention(replace(CONFIG, score_cap=0.5))
+    x = 30 * draw(1, 6, 32)
+    with trace(layer, only=["*scores", "*weights"]) as run:
+        layer(x)
+    scores = run["attention.scores"]
+    seen = scores.isfinite()
+    assert torch.equal(seen[0, 0], causal_mask(6)) and scores[seen].abs().max() <= 0.5
+    torch.testing.assert_close(run["attention.weights"], scores.softmax(dim=-1))
+
+
+def test_qk_norm_forgets_how_long_queries_and_keys_are():
+    torch.manual_seed(0)
+    normed = MultiHeadAttention(replace(CONFIG, qk_norm=True, position="rotary", bias=False))
+    x = draw(2, 9, 32)
+    before = normed(x)
+    with torch.no_grad():
+        normed.qkv.weight[:64].mul_(100)  # queries and keys, not values
+    torch.testing.assert_close(normed(x), before, atol=1e-4, rtol=1e-3)
+    with trace(normed, only=["*queries", "*keys"]) as run:
+        normed(x)
+    for name in ("attention.queries", "attention.keys"):  # rotary positions turn, and leave the length
+        torch.testing.assert_close(run[name].square().mean(-1), torch.ones(2, 4, 9), atol=1e-3, rtol=0)
+
+
 def copied_to_torch(ours):
     theirs = nn.MultiheadAttention(CONFIG.d_model, CONFIG.n_heads, batch_first=True)
     with torch.no_grad():
@@ -203,6 +253,24 @@ def test_cache_holds_what_was_read():
 Q, K = torch.ones(2, 3, 4), torch.ones(2, 5, 4)
 
 
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(7, 7), (3, 7), (1, 7), (600, 600)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_bfloat16_takes_other_paths_to_the_same_numbers(n_queries, n_keys, biased):
+    generator = torch.Generator().manual_seed(n_keys)
+    shapes = [(2, 3, n, 8) for n in (n_queries, n_keys, n_keys)]
+    inputs = [torch.randn(shape, generator=generator).bfloat16().requires_grad_() for shape in shapes]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    bias = -torch.rand(3, n_queries, n_keys, generator=generator) if biased else None
+    fast = fast_attention(*inputs, bias=bias, causal=True)
+    slow, _ = attention(*exact, causal_mask(n_queries, n_keys), bias)
+    assert fast.dtype is torch.bfloat16
+    torch.testing.assert_close(fast.double(), slow, atol=0.02, rtol=0.02)  # half the bits: 8 of them
+    fast.sum().backward()
+    slow.sum().backward()
+    for x, y in zip(inputs, exact, strict=True):
+        torch.testing.assert_close(x.grad.double(), y.grad, atol=0.02 * y.grad.abs().max(), rtol=0.02)
+
+
 @pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("path", [attention, fast_attention])
 @pytest.mark.parametrize(
@@ -239,6 +307,7 @@ def test_bad_input_is_named(path, inputs, error, words):
         (lambda: fast_attention(Q, Q, Q, causal_mask(3), causal=True), ValueError, "mask and causal=True"),
         (lambda: causal_mask(0), ValueError, "n_queries is 0"),
         (lambda: causal_mask(4, 3), ValueError, "n_queries is 4 and n_keys 3"),
+        (lambda: causal_mask(4, window=0), ValueError, "window is 0; it needs to be at least 1"),
         (lambda: KeyValueCache(CONFIG, batch_size=0), ValueError, "batch_size is 0"),
         (lambda: MultiHeadAttention(CONFIG)(torch.ones(2, 32)), ValueError, r"x has shape \(2, 32\)"),
         (lambda: MultiHeadAttention(CONFIG)(torch.ones(2, 3, 31)), ValueError, "needs to be 32"),
@@ -263,3 +332,7 @@ def test_a_full_or_foreign_cache_is_refused():
     with pytest.raises(ValueError, match="holds 14 of 16 tokens, and 3 more do not fit"):
         layer(torch.ones(1, 3, 32), cache)
     assert cache.length == 14
+    windowed = WindowCache(replace(CONFIG, window=4), 1, None, torch.float32)
+    with pytest.raises(ValueError, match=r"keys has shape \(2, 4, 3, 8\)"):
+        layer(torch.ones(2, 3, 32), windowed)
+    assert windowed.length == 0

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jaxtyping
 import pytest
 import torch
@@ -69,6 +71,15 @@ def test_rms_norm_by_hand_fused_and_transformers_agree():
     wanted = torch.autograd.grad(expected.square().sum(), x)
     torch.testing.assert_close(torch.autograd.grad(ours(x).square().sum(), x), wanted, atol=1e-4, rtol=1e-4)
     assert [name for name, _ in ours.named_parameters()] == ["weight"]  # CONFIG has bias=True
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_add_the_configs_eps(norm):
+    by_hand = {"layernorm": layer_norm, "rmsnorm": rms_norm}[norm]
+    x = 0.1 * draw(3, 12)
+    module = NORM_CLASSES[norm](replace(CONFIG, norm_eps=0.01))
+    torch.testing.assert_close(module(x), by_hand(x, torch.ones(12), eps=0.01))
+    assert not torch.allclose(module(x), by_hand(x, torch.ones(12)), atol=0.1)
 
 
 def test_rms_norm_leaves_the_mean_where_it_is():

@@ -131,7 +131,8 @@ def test_all_filters_in_order_are_transformers(seed):
     )
     expected = theirs(previous, logits.clone()).softmax(dim=-1)
     settings = generation.Sampling(0.7, 12, 0.85, 1.4, 2)
-    torch.testing.assert_close(generation._distribution(logits, settings, previous, barred=[3, 5]), expected)
+    allowed = generation._allowed(logits, settings, previous, barred=[3, 5])
+    torch.testing.assert_close(generation._shaped(allowed, settings).softmax(dim=-1), expected)
     # Tokens that are ruled out first come to the same: no filter brings one back.
     logits = rule_out(logits, [3, 5])
     ours = next_token_distribution(
@@ -306,7 +307,13 @@ def test_the_cache_reads_each_token_once(monkeypatch):
         lengths.append(tokens.shape[1])
         return forward(tokens, cache)
 
+    class Counting(generation.FastDecoder):
+        def __call__(self, tokens):
+            lengths.append(1)
+            return super().__call__(tokens)
+
     monkeypatch.setattr(model, "forward", counting)
+    monkeypatch.setattr(generation, "FastDecoder", Counting)
     generate_tokens(model, torch.tensor([[1, 2, 3]]), 8)
     assert lengths == [3, 1, 1, 1, 1, 1, 8, 8]
 

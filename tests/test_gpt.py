@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptlib.attention import KeyValueCache
 from gptlib.config import POSITIONS
-from gptlib.gpt import GPT, PRESETS, GPTConfig, count_flops, count_parameters
+from gptlib.gpt import GPT, PRESETS, GPTConfig, count_active_parameters, count_flops, count_parameters
 from gptlib.tracing import trace
 
 SMALL = GPTConfig(vocab_size=31, context_length=24, n_layers=3, n_heads=4, d_model=32)
@@ -25,6 +25,10 @@ VARIANTS = [
     replace(SMALL, position="none"),
     replace(SMALL, norm="rmsnorm", mlp="swiglu", n_kv_heads=2, d_mlp=50),
     replace(SMALL, norm="rmsnorm", mlp="swiglu", position="rotary", bias=False),
+    replace(SMALL, qk_norm=True, head_width=6, n_kv_heads=2, position="rotary", norm="rmsnorm", mlp="swiglu"),
+    replace(SMALL, window=5, score_cap=5.0, logit_cap=3.0),
+    replace(SMALL, n_experts=4, n_active=3, d_mlp=20, head_width=7),
+    replace(SMALL, n_experts=3, n_active=1, mlp="swiglu", bias=False, tie_embeddings=False),
 ]
 
 
@@ -82,10 +86,22 @@ def test_counts_equal_those_of_the_model(config):
         "position": model.position.parameters(),
         "attention": (p for name, p in model.named_parameters() if ".attention." in name),
         "mlp": (p for name, p in model.named_parameters() if ".mlp." in name),
-        "norms": (p for name, p in model.named_parameters() if "norm" in name),
+        "norms": (
+            p for name, p in model.named_parameters() if "_norm." in name and ".attention." not in name
+        ),
     }
     for part, parameters in by_part.items():
         assert counts[part] == sum(parameter.numel() for parameter in parameters), part
+
+
+def test_active_parameters_are_those_that_a_token_changes():
+    config = replace(SMALL, n_experts=4, n_active=3, mlp="swiglu", d_mlp=20)
+    model = build(config)
+    model(torch.tensor([[7]])).square().sum().backward()
+    # One token: its row of each embedding is a vector of gradients, the rest of the tables 0.
+    met = [p for name, p in model.named_parameters() if ".experts." not in name or p.grad.abs().sum() > 0]
+    assert sum(p.numel() for p in met) == count_active_parameters(config) < count_parameters(config)["total"]
+    assert count_active_parameters(SMALL) == count_parameters(SMALL)["total"]
 
 
 def test_gpt3_reads_tokens_on_the_meta_device():
@@ -219,6 +235,51 @@ def test_cached_logits_equal_uncached(position, n_kv_heads, pieces):
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"qk_norm": True}, {"score_cap": 2.0, "logit_cap": 2.0}, {"n_experts": 3}]
+)
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("window", [1, 2, 7, 24, 99])
+def test_a_cache_that_forgets_what_no_window_sees_changes_no_logit(changes, position, window):
+    config = replace(SMALL, position=position, window=window, n_kv_heads=2, **changes)
+    model, tokens = build(config).eval(), draw_tokens(2, 24)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+        cache = KeyValueCache(config, batch_size=2)
+        pieces = tokens.split([3, 4, 1, 10, *[1] * 6], dim=1)
+        logits = torch.cat([model(piece, cache) for piece in pieces], dim=1)
+        torch.testing.assert_close(logits, model(tokens), atol=1e-5, rtol=1e-5)
+    assert cache.length == 24
+    assert all(layer.keys.shape[2] == min(window - 1, 24) for layer in cache.layers)
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_window_hides_what_lies_before_its_reach(window):
+    model, tokens = build(replace(SMALL, window=window, n_layers=2)).eval(), draw_tokens(1, 20)
+    changed = tokens.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 31
+    differs = (model(tokens) != model(changed)).any(dim=-1)[0]
+    reach = 2 * (window - 1)  # each layer looks window - 1 tokens further back
+    assert differs.nonzero().flatten().tolist() == list(range(4, 4 + reach + 1))
+
+
+def test_logits_stay_below_their_cap_and_keep_their_order():
+    model, tokens = build(replace(SMALL, logit_cap=2.0)).eval(), draw_tokens(1, 9)
+    with torch.no_grad():
+        model.token_embedding.weight.mul_(50)
+        capped = model(tokens)
+        plain = F.linear(model.final_norm(hidden_of(model, tokens)), model.unembedding.weight)
+    assert plain.abs().max() > 4 and capped.abs().max() <= 2
+    torch.testing.assert_close(capped, 2 * torch.tanh(plain / 2))
+
+
+def hidden_of(model, tokens):
+    with trace(model, only="residual_final") as run:
+        model(tokens)
+    return run["residual_final"]
+
+
 # --- the same numbers as transformers' GPT-2 ---------------------------------------------------------------
 
 
@@ -336,6 +397,24 @@ def test_config_is_frozen_and_names_its_widths():
         ({"norm": "batchnorm"}, ValueError, "norm is 'batchnorm'.*layernorm, rmsnorm"),
         ({"mlp": "relu"}, ValueError, "mlp is 'relu'.*gelu, swiglu"),
         ({"d_model": 36, "position": "rotary"}, ValueError, "d_head = 36 / 4 = 9 is odd"),
+        ({"head_width": 7, "position": "rotary"}, ValueError, "d_head = head_width = 7 is odd"),
+        ({"head_width": 0}, ValueError, "head_width is 0"),
+        ({"window": 0}, ValueError, "window is 0; it needs to be at least 1"),
+        ({"window": 2.5}, TypeError, "window is 2.5"),
+        ({"score_cap": 0.0}, ValueError, "score_cap is 0.0; it needs to be above 0"),
+        ({"logit_cap": float("inf")}, ValueError, "logit_cap is inf; it needs to be above 0 and finite"),
+        ({"logit_cap": "30"}, TypeError, "logit_cap is '30'"),
+        ({"norm_eps": 0.0}, ValueError, "norm_eps is 0.0"),
+        ({"rotary_base": -1.0}, ValueError, "rotary_base is -1.0"),
+        ({"rotary_base": None}, TypeError, "rotary_base is None"),
+        ({"qk_norm": "yes"}, TypeError, "qk_norm is 'yes'"),
+        (
+            {"n_experts": 2, "n_active": 3},
+            ValueError,
+            "n_active = 3 experts .* n_experts = 2; .* from 1 to 2",
+        ),
+        ({"n_active": 0}, ValueError, "n_active is 0"),
+        ({"balance": -0.1}, ValueError, "balance is -0.1; it needs a number of at least 0"),
         ({"d_model": 9, "n_heads": 1, "position": "sinusoidal"}, ValueError, "d_model = 9 is odd"),
     ],
 )

@@ -382,7 +382,6 @@ def test_an_unembedding_that_contradicts_the_config_is_refused(folder):
         {"model_type": "llama"},
         {"activation_function": "relu"},
         {"activation_function": "gelu"},
-        {"layer_norm_epsilon": 1e-6},
         {"scale_attn_weights": False},
         {"scale_attn_by_inverse_layer_idx": True},
         {"reorder_and_upcast_attn": True},
