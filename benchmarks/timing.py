@@ -47,20 +47,3 @@ def medians(repeats: int, *contestants: Callable[[], object]) -> list[float]:
             if round_:
                 times.append(time.process_time() - started)
     return [statistics.median(times) for times in taken]
-
-
-def matmul_peak(size: int = 1024, repeats: int = 40) -> float:
-    """Floating-point operations a second in a product of two square matrices: the best that was seen."""
-    import torch
-
-    left, right = torch.randn(2, size, size)
-    return 2 * size**3 / min(medians(1, lambda: left @ right)[0] for _ in range(repeats))
-
-
-def reading_speed(megabytes: int = 128, repeats: int = 10) -> float:
-    """Bytes a second that a product of a large matrix and a vector reads from memory."""
-    import torch
-
-    matrix = torch.randn(megabytes * 1024**2 // 4 // 4096, 4096)
-    vector = torch.randn(4096)
-    return 4 * matrix.numel() / medians(repeats, lambda: torch.mv(matrix, vector))[0]

@@ -263,8 +263,8 @@ class KeyValueCache:
 class HeadNorm(nn.Module):
     """RMS norm of each head's queries or keys, so that no score is large because a vector is long.
 
-    Henry et al. 2020, "Query-Key Normalization for Transformers", section 3, in the form of Qwen Team 2025,
-    "Qwen3 Technical Report", section 2: an RMS norm with a learned weight, for all heads the same.
+    Henry et al. 2020, "Query-Key Normalization for Transformers", in the form of Qwen Team 2025, "Qwen3
+    Technical Report", section 2: an RMS norm with a learned weight, for all heads the same.
     """
 
     def __init__(self, config: GPTConfig) -> None:

@@ -25,6 +25,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from gptlib.corpora import TokenFile
+from gptlib.distributed import ALONE, Alone
+from gptlib.experts import watch_balance
 from gptlib.files import write_atomically
 from gptlib.gpt import GPT, GPTConfig
 from gptlib.optimizers import OPTIMIZERS, make_optimizer
@@ -41,6 +43,8 @@ class TrainConfig:
     """Everything that decides a training run except the model and the data.
 
     steps, batch_size     how many updates, each from how many sequences
+    accumulate            in how many pieces each process takes its share of a batch, one after another: the
+                          memory is then that of a piece, the gradient that of the whole batch all the same
     context_length        tokens in each sequence (None: the model's)
     learning_rate         the highest; it rises to it over warmup_steps (None: a twentieth of the run, at most
                           200), then falls along a cosine to min_learning_rate (None: a tenth)
@@ -61,6 +65,7 @@ class TrainConfig:
 
     steps: int
     batch_size: int = 32
+    accumulate: int = 1
     context_length: int | None = None
     learning_rate: float | int = 1e-3
     min_learning_rate: float | int | None = None
@@ -83,6 +88,7 @@ class TrainConfig:
         for name in (
             "steps",
             "batch_size",
+            "accumulate",
             "context_length",
             "eval_every",
             "eval_batches",
@@ -164,22 +170,28 @@ def train(
     validation_data: TrainingData | None,
     config: TrainConfig,
     resume: str | os.PathLike[str] | None = None,
+    team: Alone = ALONE,
 ) -> Iterator[Step]:
     """Train `model` in place, yielding a `Step` after each update.
 
     `resume` names a checkpoint, or the folder that holds one. With the same data and `config` the run goes
     on as if it had never stopped: the same batches, losses and weights, bit for bit, on the same machine.
+    `team` is who trains: every process draws the same batch and takes its own share of it, so steps, losses
+    and checkpoints are those of one process, up to rounding.
 
     AdamW: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2. Its settings, the
     schedule and the clipping: Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B.
 
-    Raises ValueError when the context is longer than the model's, or the checkpoint does not fit the model or
-    is not before `config.steps`; FileNotFoundError when there is no checkpoint at `resume`; LossNotFinite,
-    naming the step, the learning rate and the last good checkpoint, when the loss or its gradient is not
-    finite: the weights are then still those before the failed step.
+    Raises ValueError when the context is longer than the model's, the batch does not divide into equal
+    pieces, or the checkpoint does not fit the model or is not before `config.steps`; FileNotFoundError when
+    there is no checkpoint at `resume`; LossNotFinite, naming the step, the learning rate and the last good
+    checkpoint, when the loss or its gradient is not finite: the weights are then still those before the
+    failed step.
     """
-    device = _move(model, config.device)
     context_length = _context_length(model, config)
+    check_shares(config, team)
+    device = _device_of(model) if config.device is None else pick_device(config.device)
+    team.place(model, device)
     if config.folder is not None:
         Path(config.folder).mkdir(parents=True, exist_ok=True)
     optimizer = make_optimizer(
@@ -195,7 +207,7 @@ def train(
                 f"the checkpoint {str(checkpoint.path)!r} is at step {checkpoint.step}, so steps must be "
                 f"more than that to resume, got steps={config.steps}"
             )
-        checkpoint.restore(model, optimizer, generator)
+        checkpoint.restore(model, optimizer, generator, team)
         done = checkpoint.step
         last_checkpoint = (checkpoint.path, done)
     return _steps(
@@ -209,7 +221,17 @@ def train(
         generator,
         done,
         last_checkpoint,
+        team,
     )
+
+
+def check_shares(config: TrainConfig, team: Alone) -> None:
+    """ValueError unless the processes can share a batch equally, each in as many pieces."""
+    if config.batch_size % (team.size * config.accumulate):
+        raise ValueError(
+            f"batch_size must be a multiple of processes × accumulate = {team.size} × {config.accumulate}, "
+            f"got {config.batch_size}"
+        )
 
 
 def _steps(
@@ -223,11 +245,13 @@ def _steps(
     generator: torch.Generator,
     done: int,
     last_checkpoint: tuple[Path, int] | None,
+    team: Alone,
 ) -> Iterator[Step]:
     """The loop itself, once everything is in place."""
+    loss_function = team.loss_function(model, loss_of)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     was_training = model.training
-    bar = tqdm(total=config.steps, initial=done, unit="step", disable=not config.progress)
+    bar = tqdm(total=config.steps, initial=done, unit="step", disable=not config.progress or team.rank > 0)
     try:
         for step in range(done + 1, config.steps + 1):
             model.train()
@@ -238,16 +262,21 @@ def _steps(
             inputs, targets = train_data.batch(
                 config.batch_size, context_length, generator, config.at_document_starts
             )
-            with _noise_of_step(model, config.seed, step, device), _precision(config, device):
-                loss = loss_of(
-                    model, inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-                )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = torch.zeros((), device=device)
+            for number, rows, row_targets, weight in _pieces(inputs, targets, config.accumulate, team):
+                with team.exchange(model, now=(number + 1) % config.accumulate == 0):
+                    with _noise_of_piece(model, config.seed, step, number), _precision(config, device):
+                        piece_loss = weight * loss_function(
+                            rows.to(device, non_blocking=True), row_targets.to(device, non_blocking=True)
+                        )
+                    # Gradients are averaged over the processes, and these are to be summed.
+                    (team.size * piece_loss).backward()
+                loss += piece_loss.detach()
             norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip is None else config.clip)
 
             # One transfer for both numbers: on a GPU each one makes the processor wait.
-            loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
+            loss_value, norm_value = torch.stack([team.sum(loss), team.whole(norm)]).tolist()
             if not math.isfinite(loss_value) or not math.isfinite(norm_value):
                 raise _not_finite(loss_value, norm_value, step, learning_rate, last_checkpoint)
             optimizer.step()
@@ -263,14 +292,15 @@ def _steps(
                     config.eval_batches,
                     config.batch_size,
                     config.at_document_starts,
+                    team,
                 )
             if config.folder is not None and (
                 last or config.checkpoint_every and step % config.checkpoint_every == 0
             ):
-                if not all(torch.isfinite(parameter).all() for parameter in parameters):
+                if not all(team.whole(torch.isfinite(parameter).all()) for parameter in parameters):
                     raise _not_finite(loss_value, math.inf, step, learning_rate, last_checkpoint)
                 path = save_checkpoint(
-                    Path(config.folder) / CHECKPOINT_NAME, model, optimizer, step, generator, config
+                    Path(config.folder) / CHECKPOINT_NAME, model, optimizer, step, generator, config, team
                 )
                 last_checkpoint = (path, step)
 
@@ -283,12 +313,33 @@ def _steps(
         model.train(was_training)
 
 
+def _pieces(
+    inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], accumulate: int, team: Alone
+) -> Iterator[tuple[int, Int[Tensor, "rows seq"], Int[Tensor, "rows seq"], Float[Tensor, ""]]]:
+    """The pieces of a batch that are this process's, each with its number and its weight in the mean loss.
+
+    It weighs as much as its share of the targets that are not IGNORED, of which some have more than others.
+    """
+    n_targets = (targets != IGNORED).sum()
+    n_pieces = team.size * accumulate
+    pieces = list(zip(inputs.chunk(n_pieces), targets.chunk(n_pieces), strict=True))
+    for number in range(team.rank * accumulate, (team.rank + 1) * accumulate):
+        rows, row_targets = pieces[number]
+        yield number, rows, row_targets, (row_targets != IGNORED).sum() / n_targets
+
+
 def loss_of(
     model: nn.Module, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the next token, in nats, over the targets that are not IGNORED."""
-    logits = model(inputs)  # (batch, seq, vocab)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    """Mean cross-entropy of the next token, in nats, over the targets that are not IGNORED; 0 if all are.
+
+    In training a model with experts pays for their uneven use besides (`experts.balance_loss`).
+    """
+    with watch_balance(model) as balance:
+        logits = model(inputs)  # (batch, seq, vocab)
+    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    loss = total / (targets != IGNORED).sum().clamp(min=1)
+    return sum(balance, start=loss)
 
 
 # ---------------------------------------------------------------------------------------- the schedule
@@ -322,24 +373,26 @@ def evaluate(
     max_batches: int | None = None,
     batch_size: int = 32,
     at_document_starts: bool = False,
+    team: Alone = ALONE,
 ) -> float:
     """Mean loss of `model` on `data`, in nats per token, on the same tokens every time it is called.
 
     The tokens are read in consecutive windows of `context_length` (None: the model's). With
     `at_document_starts` each document is read alone instead, from its start to its end-of-text token (or as
     far as the context goes): that is the number to hold against an entropy floor in nats per token. At most
-    `max_batches` batches are read (None: all of the data).
+    `max_batches` batches are read (None: all of the data). The processes of a `team` share the rows of each.
 
     Raises ValueError when the data holds no window, or no document, to read.
     """
     context_length = _context_length(model, context_length)
-    device = next(model.parameters()).device
+    device = _device_of(model)
     sequences = _documents(data, context_length) if at_document_starts else data.windows(context_length)
     was_training = model.training
     model.eval()
     total, count, batches = 0.0, 0, 0
     try:
         for inputs, targets in _batched(sequences, batch_size):
+            inputs, targets = _own_rows(inputs, targets, team)
             kept = int((targets != IGNORED).sum())
             total += loss_of(model, inputs.to(device), targets.to(device)).item() * kept
             count += kept
@@ -348,9 +401,20 @@ def evaluate(
                 break
     finally:
         model.train(was_training)
+    total, count = team.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
     if count == 0:
         raise ValueError(f"data must hold at least two tokens to be evaluated, got {len(data)}")
     return total / count
+
+
+def _own_rows(
+    inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], team: Alone
+) -> tuple[Int[Tensor, "share seq"], Int[Tensor, "share seq"]]:
+    """This process's rows of a batch; where they do not divide, some that carry no loss are added."""
+    missing = -len(inputs) % team.size
+    inputs = F.pad(inputs, (0, 0, 0, missing))
+    targets = F.pad(targets, (0, 0, 0, missing), value=IGNORED)
+    return inputs.chunk(team.size)[team.rank], targets.chunk(team.size)[team.rank]
 
 
 def _documents(
@@ -400,11 +464,21 @@ class Checkpoint:
     train_config: dict[str, Any] | None
     model_config: dict[str, Any] | None
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        team: Alone = ALONE,
+    ) -> None:
         """Put the run back where it was. ValueError if the model has other parameters than the checkpoint."""
-        _fill(model, self.model, self.path)
-        names = _names_in_order(model, optimizer)
-        state = {index: self.optimizer[name] for index, name in enumerate(names) if name in self.optimizer}
+        _fill(model, self.model, self.path, team)
+        own = _own_tensors(model)
+        state = {
+            index: {part: team.part(tensor, own[name]) for part, tensor in self.optimizer[name].items()}
+            for index, name in enumerate(_names_in_order(model, optimizer))
+            if name in self.optimizer
+        }
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         generator.set_state(self.generator_state)
 
@@ -416,19 +490,25 @@ def save_checkpoint(
     step: int,
     generator: torch.Generator,
     config: TrainConfig | None = None,
+    team: Alone = ALONE,
 ) -> Path:
-    """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all."""
+    """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all.
+
+    All of a `team` must call this; its first process writes. The file does not say how many there were: any
+    number of processes can go on from it.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(model).items()}
     state = optimizer.state_dict()["state"]
     for index, name in enumerate(_names_in_order(model, optimizer)):
         for part, tensor in state.get(index, {}).items():
             tensors[f"optimizer.{part}.{name}"] = tensor
+    tensors = _gathered(tensors, team)
     tensors["generator"] = generator.get_state()
     metadata = {"format": CHECKPOINT_FORMAT, "step": str(step), "model_config": _config_text(model)}
     if config is not None:
         settings = asdict(config) | {"folder": str(config.folder), "device": str(config.device)}
         metadata["train_config"] = json.dumps(settings)
-    return write_tensors(path, tensors, metadata)
+    return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -461,15 +541,22 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def save_model(
-    path: str | os.PathLike[str], model: nn.Module, step: int | None = None, half: bool = False
+    path: str | os.PathLike[str],
+    model: nn.Module,
+    step: int | None = None,
+    half: bool = False,
+    team: Alone = ALONE,
 ) -> Path:
-    """Write the weights and the configuration alone, to use the model; `half` rounds them to 16 bits."""
+    """Write the weights and the configuration alone, to use the model; `half` rounds them to 16 bits.
+
+    All of a `team` must call this; its first process writes.
+    """
     tensors = {
         name: tensor.half() if half and tensor.is_floating_point() else tensor
-        for name, tensor in _own_tensors(model).items()
+        for name, tensor in _gathered(_own_tensors(model), team).items()
     }
     metadata = {"format": MODEL_FORMAT, "model_config": _config_text(model), "step": json.dumps(step)}
-    return write_tensors(path, tensors, metadata)
+    return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[GPT, int | None]:
@@ -504,7 +591,17 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return own
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def _gathered(tensors: dict[str, Tensor], team: Alone) -> dict[str, Tensor]:
+    """The tensors whole, on the process that writes them; none on the others, which have no use for them."""
+    gathered = {}
+    for name, tensor in tensors.items():
+        whole = team.whole(tensor)
+        if team.rank == 0:
+            gathered[name] = whole.cpu()  # all of them together may be too much for a GPU
+    return gathered
+
+
+def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, team: Alone = ALONE) -> None:
     """Copy `tensors` into the model; ValueError unless names and shapes are exactly the model's."""
     own = _own_tensors(model)
     if missing := sorted(own.keys() - tensors.keys()):
@@ -523,7 +620,7 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
             )
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(team.part(tensors[name], tensor))
 
 
 def _names_in_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -595,9 +692,7 @@ def pick_device(preferred: str | torch.device | None = None) -> torch.device:
     return device
 
 
-def _move(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    if device is not None:
-        model.to(pick_device(device))
+def _device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
@@ -618,13 +713,17 @@ def _precision(config: TrainConfig, device: torch.device) -> contextlib.Abstract
 
 
 @contextlib.contextmanager
-def _noise_of_step(model: nn.Module, seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Dropout noise that depends on seed and step alone: a resumed run drops what it would have dropped."""
+def _noise_of_piece(model: nn.Module, seed: int, step: int, number: int) -> Iterator[None]:
+    """Dropout noise that depends on seed, step and piece alone.
+
+    So a resumed run drops what it would have dropped, and two processes drop what one does in two pieces.
+    """
     if not getattr(getattr(model, "config", None), "dropout", 0.0):
         yield
         return
+    device = _device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed * 1_000_003 + step)
+        torch.manual_seed(seed * 1_000_003 + step + number * 1_000_000_007)
         yield
 
 

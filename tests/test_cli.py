@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptlib import cli, training
-from gptlib.cli import main, snapshot_steps
+from gptlib import cli, cli_training, training
+from gptlib.cli import main
+from gptlib.cli_training import snapshot_steps
 from gptlib.gpt import GPTConfig
 from gptlib.tokenizer import Tokenizer
 
@@ -19,8 +20,8 @@ STORIES = ["--corpus", "storyworld", "--stories", "30", "--vocab-size", "300", *
 @pytest.fixture(autouse=True, scope="module")
 def few_stories():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "VALIDATION_STORIES", 10)
-        patch.setattr(cli, "FLOOR_STORIES", 5)
+        patch.setattr(cli_training, "VALIDATION_STORIES", 10)
+        patch.setattr(cli_training, "FLOOR_STORIES", 5)
         yield
 
 
@@ -109,8 +110,8 @@ def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
 
 
 def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
-    assert cli._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
-    assert cli._thinned([0, 7], 12) == [0, 7]
+    assert cli_training._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
+    assert cli_training._thinned([0, 7], 12) == [0, 7]
 
 
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):

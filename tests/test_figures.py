@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from gptlib.viz import figures
 from gptlib.viz.drawing import every, spread
@@ -351,6 +352,23 @@ def test_scatter_draws_each_point_and_the_diagonal():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal", "a"]
     with pytest.raises(ValueError, match="points"):
         figures.scatter({})
+
+
+def test_scatter_draws_curves_in_the_colour_of_their_points():
+    points = {"a": ([1, 10], [2, 5]), "b": ([3], [4])}
+    curves = {"b": ([1, 100], [2, 3]), "roof": ([1, 9], [1, 1])}
+    drawing = figures.scatter(points, curves=curves, log=True)
+    axes = drawing.figure.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    np.testing.assert_array_equal(drawing.arrays["b curve"], curves["b"])
+    own, other = axes.lines
+    of_points = axes.collections[1].get_facecolor()[0, :3]
+    np.testing.assert_allclose(to_rgb(own.get_color()), of_points)
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"a", "b", "roof"}
+    assert axes.get_xlim()[1] > 100 > axes.get_ylim()[1]
+    assert other.get_linestyle() != own.get_linestyle()
+    with pytest.raises(ValueError, match="log needs values more than 0, got 0"):
+        figures.scatter({"a": ([0], [1])}, log=True)
 
 
 def test_bar_chart_draws_each_value_and_writes_it():

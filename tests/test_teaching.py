@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from gptlib import attention
-from gptlib.attention import causal_mask
+from gptlib.attention import KeyValueCache, causal_mask
 from gptlib.course import check, workbooks
 from gptlib.course.exercises import lessons
 from gptlib.finetuning import LoRALinear
@@ -266,7 +266,18 @@ LORA = sum(
 LAYER = sum(parameter.numel() for parameter in torch.nn.Linear(128, 384).parameters())
 LOW = Tokenizer.train(["low low lower"], vocab_size=259, special_tokens=())
 
+
+def cache_bytes(kv_heads, n_tokens):
+    """Of question 56's model, in 2 bytes a number: keys and values of one text."""
+    config = GPTConfig(
+        vocab_size=2, context_length=n_tokens, n_layers=12, n_heads=12, d_model=768, n_kv_heads=kv_heads
+    )
+    cache = KeyValueCache(config, dtype=torch.bfloat16)
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
 # What code says for a question, as its answer writes it.
+
 COMPUTED = {
     2: lambda: ["1/8", *numbers_of(-math.log(5 / 8 * 1 / 5))],
     3: lambda: [
@@ -355,7 +366,19 @@ COMPUTED = {
         f"{LORA / LAYER:.1%}",
         f"rank {128 * 384 // (128 + 384) + 1}",
     ],
-    55: lambda: [f"{64 * 200:,}", f"{64 * 200 * 0.15:,.0f}", f"{1 / 0.15:.1f} times"],
+    56: lambda: [
+        f"{cache_bytes(12, 1024):,}",
+        f"{cache_bytes(12, 1024) / 1e6:.1f} MB",
+        f"{cache_bytes(3, 1024):,}",
+        f"{cache_bytes(12, 255):,}",
+    ],
+    57: lambda: [
+        f"{6 * 20e6 * 400e6:.1e}".replace("e+", "e"),
+        f"{6 * 20e6 * 400e6 / 60e9:,.0f} seconds",
+        f"{6 * 20e6 * 400e6 / 60e9 / 3600:.0f} hours",
+        f"√4 = {math.sqrt(4):.0f} times",
+    ],
+    58: lambda: [f"{64 * 200:,}", f"{64 * 200 * 0.15:,.0f}", f"{1 / 0.15:.1f} times"],
 }
 
 

@@ -146,39 +146,57 @@ def scatter(
     x_label: str = "",
     y_label: str = "",
     diagonal: str | None = None,
+    curves: Mapping[str, Array] | None = None,
+    log: bool = False,
 ) -> Drawing:
     """Points in the plane, a colour and a mark for each name.
 
     Args:
         points: name -> (x, y), both (n,).
         diagonal: what the line y = x means; it is drawn, dashed, if this is given, and both axes are alike.
+        curves: name -> (x, y), a line through or beside the points, in the colour of the points of that name.
+        log: whether both axes are logarithmic; every value must then be more than 0.
 
     Returns:
-        A Drawing with an array (2, n) of x and y under each name.
+        A Drawing with an array (2, n) of x and y under each name of points; that of a curve is under its name
+        and " curve".
 
     Raises:
-        ValueError: no points, x and y of different lengths, NaN.
+        ValueError: no points, x and y of different lengths, NaN, values a logarithmic axis cannot show.
     """
     points = _curves("points", points)
-    figure, axes = _chart(len(points), False, False)
+    curves = _curves("curves", curves) if curves else {}
+    figure, axes = _chart(len(points), log, log)
     axes.grid(axis="x")
-    together = np.concatenate(list(points.values()), axis=1)  # (2, all points)
+    together = np.concatenate([*points.values(), *curves.values()], axis=1)  # (2, all points)
+    if log and together.min() <= 0:
+        raise ValueError(f"log needs values more than 0, got {together.min():g}; pass log=False")
     low, high = together.min(axis=1), together.max(axis=1)
     if diagonal is not None:
         low, high = np.full(2, low.min()), np.full(2, high.max())
-    margin = np.where(high > low, 0.04 * (high - low), 0.5)
-    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
-    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    if log:
+        margin = np.where(high > low, (high / low) ** 0.04, 1.5)
+        low, high = low / margin, high * margin
+    else:
+        margin = np.where(high > low, 0.04 * (high - low), 0.5)
+        low, high = low - margin, high + margin
+    axes.set_xlim(low[0], high[0])
+    axes.set_ylim(low[1], high[1])
     if diagonal is not None:
-        ends = (low[0] - margin[0], high[0] + margin[0])
+        ends = (low[0], high[0])
         axes.plot(ends, ends, color=INK, linestyle=(0, (5, 2)), linewidth=1.1, zorder=1, label=diagonal)
     for index, (name, (x, y)) in enumerate(points.items()):
         colour = PALETTE[index % len(PALETTE)]
         mark = "osD^vP"[index % 6]
         axes.scatter(x, y, s=16, color=colour, marker=mark, alpha=0.45, linewidths=0, zorder=3, label=name)
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        place = list(points).index(name) if name in points else index
+        colour = PALETTE[place % len(PALETTE)] if name in points else INK
+        style = {"color": colour, "linewidth": 1.3, "zorder": 2}
+        axes.plot(x, y, **style, linestyle=DASHES[name not in points], label=None if name in points else name)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8.5, handletextpad=0.4)
     _finish(axes, title, x_label, y_label)
-    return Drawing(figure, dict(points))
+    return Drawing(figure, points | {f"{name} curve": curve for name, curve in curves.items()})
 
 
 # --- what the charts share ------------------------------------------------------------------------------

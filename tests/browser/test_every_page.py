@@ -23,7 +23,9 @@ UNFOLDED = {
     ],
     "generation": [lambda page: page.get_by_label("top-k").fill("2")],
     "training": [lambda page: page.get_by_role("slider", name="snapshot").press("Home")],
+    "budget": [],
     "bpe": [lambda page: page.get_by_role("button", name="Previous").click()],
+    "patching": [lambda page: page.locator("td button").first.click()],
 }
 
 
@@ -152,6 +154,7 @@ STATES = {
         ("polyline.training", "class=validation"),
     ],
     "bpe": [(".piece >> nth=3", "class=piece made"), ("li >> nth=3", "class=made")],
+    "patching": [("td button >> nth=3", "aria-pressed=true"), ("thead th >> nth=3", "class=differs")],
 }
 
 

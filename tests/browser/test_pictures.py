@@ -12,11 +12,17 @@ from gptlib.viz import (
     AttentionExplorer,
     AttentionSteps,
     BPEExplorer,
+    BudgetExplorer,
     GenerationExplorer,
+    PatchingExplorer,
     PositionExplorer,
     TrainingDashboard,
 )
 
+PAIR = (
+    "Jack dreamed of hedgehogs and lived on plums. On Friday night",
+    "Noah dreamed of hedgehogs and lived on plums. On Friday night",
+)
 TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo at the harbor. The kite was caught, and"
 
 
@@ -51,6 +57,8 @@ EXPLORERS = {
     "position": lambda model, tokenizer: PositionExplorer(kind="rotary"),
     "generation": generation,
     "training": training,
+    "patching": lambda model, tokenizer: PatchingExplorer(model, tokenizer, *PAIR),
+    "budget": lambda model, tokenizer: BudgetExplorer(),
     "bpe": lambda model, tokenizer: BPEExplorer(tokenizer, "the kite, the kitten and the kitchen 🪁"),
 }
 

@@ -9,10 +9,13 @@ EXPLORERS = {
     "position": "PositionExplorer()",
     "generation": "GenerationExplorer(*storyteller, 'Once upon a time')",
     "bpe": "BPEExplorer(storyteller[1], 'low lower')",
+    "patching": "PatchingExplorer(*storyteller, 'Mia took a kite. On', 'Leo took a kite. On')",
+    "budget": "BudgetExplorer()",
     "dashboard": "dashboard",
 }
 BEFORE = """from gptlib import load_pretrained
-from gptlib.viz import AttentionExplorer, AttentionSteps, BPEExplorer, GenerationExplorer, PositionExplorer
+from gptlib.viz import AttentionExplorer, AttentionSteps, BPEExplorer, BudgetExplorer, GenerationExplorer
+from gptlib.viz import PatchingExplorer, PositionExplorer
 from ipywidgets import Label
 storyteller, shown, told = load_pretrained("storyteller"), [], Label("nobody")
 
@@ -37,6 +40,8 @@ def test_explorers_outlive_their_kernel(chromium, tmp_path):
             "position": lambda: page.get_by_label("position n").press("ArrowRight"),
             "generation": lambda: page.get_by_role("button", name="Sample a token").click(),
             "bpe": lambda: page.get_by_role("button", name="First").click(),
+            "patching": lambda: page.get_by_role("radio", name="MLP").click(),
+            "budget": lambda: page.get_by_role("radio", name="H100").click(),
             "dashboard": lambda: page.get_by_role("button", name="Start", exact=True).click(),
         }
         act["dashboard"]()

@@ -9,7 +9,6 @@ from gptlib import GPT, GPTConfig, Tokenizer, trace
 from gptlib.viz.explorers.adapters import adapt
 from gptlib.viz.explorers.attention import AttentionExplorer
 from gptlib.viz.explorers.coding import code, code_signed, pack, thumbnails
-from gptlib.viz.explorers.roles import names_in, role_scores
 
 TEXT = "Nora met Leo. Then Nora saw Leo"
 CONFIG = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 48}
@@ -304,26 +303,6 @@ def test_a_model_that_was_trained_on_is_read_anew(model, tokenizer):
     model.train()
     ask(explorer, text="Leo")
     assert model.training  # left as it was found
-
-
-def test_roles_on_attention_made_for_them():
-    tokens = [0, 1, 2, 3, 1, 2, 3]
-    words = ["(start)", "so", " Nora", " saw", "so", " Nora", " saw"]
-    weights = torch.zeros(1, 4, 7, 7)
-    weights[0, 0] = torch.eye(7).roll(-1, dims=1)  # previous
-    weights[0, 1, :, 0] = 1  # first
-    for query in (4, 5, 6):
-        weights[0, 2, query, query - 3] = 1  # same
-        weights[0, 3, query, query - 2] = 1  # induction
-    scores = role_scores(weights, tokens, words)
-    best = {role: int(score.argmax()) for role, score in scores.items() if role != "finds the name"}
-    assert best == {"previous token": 0, "first token": 1, "same token": 2, "induction": 3}
-    for role, head in best.items():
-        assert scores[role][0, head] == 1, role
-    # Before the second Nora (query 4), an eye on the first Nora (key 2) is the only occasion.
-    assert scores["finds the name"][0].tolist() == [0, 0, 0, 1]
-    assert names_in(words) == {"Nora"}
-    assert role_scores(weights[..., :2, :2], tokens[:2], words[:2])["induction"] is None
 
 
 def test_repr_is_short_and_stable(model, tokenizer):

@@ -13,7 +13,9 @@ HOMES = {
     "AttentionExplorer": "attention",
     "AttentionSteps": "steps",
     "BPEExplorer": "bpe",
+    "BudgetExplorer": "budget",
     "GenerationExplorer": "generation",
+    "PatchingExplorer": "patching",
     "PositionExplorer": "position",
     "TrainingDashboard": "dashboard",
 }

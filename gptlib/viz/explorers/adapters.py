@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gptlib.gpt import GPT
-from gptlib.tracing import Place, activation_places, edit_places, record_places, trace
+from gptlib.tracing import Place, activation_places, edit, trace
 from gptlib.viz.explorers.reading import in_use, numbers
 
 
@@ -52,7 +52,7 @@ class ModelAdapter:
         layers = range(self.n_layers)
         names = [f"blocks.{n}.{part}" for n in layers for part in ("residual_pre", "attention.heads")]
         with in_use(self.model) as device:
-            with edit_places(self.places, edits), record_places(self.places, names) as kept:
+            with edit(self.places, edits), trace(self.places, only=names) as kept:
                 weights, logits = self.run(torch.tensor([tokens], device=device))
             n_layers, n_heads = len(weights), weights.shape[2]
             if (n_layers, n_heads) != (self.n_layers, self.n_heads):

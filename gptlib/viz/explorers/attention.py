@@ -14,6 +14,7 @@ from traitlets import Enum, Unicode, validate
 from traitlets import Int as Whole
 from traitlets import List as Items
 
+from gptlib.roles import ROLES, role_scores
 from gptlib.tracing import in_turn
 from gptlib.viz import figures
 from gptlib.viz.checking import Array
@@ -23,7 +24,6 @@ from gptlib.viz.explorers.changes import check_change, code_of, edit_of
 from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import document
-from gptlib.viz.explorers.roles import ROLES, role_scores
 
 FULL = 128  # up to this many tokens every head is sent whole
 N_BARS = 8

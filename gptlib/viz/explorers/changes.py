@@ -83,7 +83,7 @@ def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: boo
             sources.append(name)
             at = f"[0, {change['source']}]" if head is None else f"[0, {change['source']}, {head}]"
             whose = "" if head is None else f", head={head}"
-            call = f"replace_at({change['target']}, kept[{name!r}]{at}{whose})"
+            call = f"replace_at({change['target']}, run[{name!r}]{at}{whose})"
         else:
             call = f"remove_head({head}, {change['do']!r})"
         calls.setdefault(name, []).append(call)
@@ -100,12 +100,12 @@ def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: boo
     used = {call.split("(")[0] for made in calls.values() for call in made}
     used |= {"in_turn"} if any(len(made) > 1 for made in calls.values()) else set()
     if ours:
-        encode, edit, record = "[tokenizer.end_of_text, *tokenizer.encode({})]", "edit(model", "record(model"
+        encode, where = "[tokenizer.end_of_text, *tokenizer.encode({})]", "model"
         lines = ["import torch"]
     else:
-        encode, edit, record = 'tokenizer({})["input_ids"]', "edit_places(places", "record_places(places"
+        encode, where = 'tokenizer({})["input_ids"]', "places"
         lines = ["import torch", "from gptlib.viz.explorers.adapters import adapt"]
-    used |= {edit.split("(")[0]} | ({record.split("(")[0]} if patches else set())
+    used |= {"edit", "trace"} if patches else {"edit"}
     lines += [f"from gptlib.tracing import {', '.join(sorted(used))}", ""]
     lines += [] if ours else ["places = adapt(model).places"]
     if patches:
@@ -114,10 +114,10 @@ def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: boo
             f"tokens_a = torch.tensor([{encode.format(repr(text))}])",
             f"tokens = torch.tensor([{encode.format(repr(text_b or text))}])",
             f"on_both = {on_both}",
-            f"with torch.no_grad(), {edit}, on_both), {record}, {sorted(set(sources))!r}) as kept:",
+            f"with torch.no_grad(), edit({where}, on_both), trace({where}, {sorted(set(sources))!r}) as run:",
             "    model(tokens_a)",
         ]
     else:
         lines.append(f"tokens = torch.tensor([{encode.format(repr(text))}])")
-    lines += [f"changes = {entries(lambda call: True)}", f"with torch.no_grad(), {edit}, changes):"]
+    lines += [f"changes = {entries(lambda call: True)}", f"with torch.no_grad(), edit({where}, changes):"]
     return "\n".join([*lines, "    logits = model(tokens)"])

@@ -15,7 +15,7 @@ from traitlets import Int, TraitType
 from gptlib.attention import attention, causal_mask
 from gptlib.gpt import GPT
 from gptlib.tokenizer import CharacterTokenizer, Tokenizer
-from gptlib.tracing import Place, edit_places
+from gptlib.tracing import trace
 from gptlib.viz.checking import Array, Labels, as_array, as_labels
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer
@@ -224,13 +224,9 @@ def one_head(
     Float[Tensor, "seq seq"] | None,
 ]:
     """One head's queries and keys with positions applied, its values, and the bias of its scores if any."""
-    module = model.blocks[layer].attention
-    seen: list[Tensor] = []
-    place = {"qkv": Place(module.qkv, "output")}
-    with in_use(model) as device, edit_places(place, {"qkv": seen.append}):
+    names = [f"blocks.{layer}.attention.{part}" for part in ("queries", "keys", "values")]
+    with in_use(model) as device, trace(model, only=names) as run:
         model(torch.tensor([tokens], device=device))
-        queries, keys, values = map(module.split_heads, seen[0].split(module.widths, dim=-1))
-        queries, keys = module.position(queries), module.share(module.position(keys))
-        bias = module.position.bias(len(tokens), len(tokens))
-        queries, keys, values = (numbers(x[0, head]) for x in (queries, keys, module.share(values)))
+        bias = model.blocks[layer].attention.position.bias(len(tokens), len(tokens))
+        queries, keys, values = (numbers(run[name][0, head]) for name in names)
         return queries, keys, values, None if bias is None else numbers(bias[head])
