@@ -1,9 +1,9 @@
 """The recorded runs of notebook 14: `python benchmarks/modern.py [NAME …]`, all of them without a name.
 
 From GPT-2's layout to today's, one change at a time and kept, on one core: each row of CHANGES is a small GPT
-on Storyworld that differs from an earlier row by what is said there. All read the same batches of stories, 0.77
-million tokens, from three seeds each. data/modern/runs.json gets each run as it ends; a run that is there
-already is not made again, so a stopped script goes on where it was. All take about half an hour.
+on Storyworld that differs from an earlier row by what is said there. All read the same batches of stories,
+0.77 million tokens, from three seeds each. data/modern/runs.json gets each run as it ends; a run that is
+there already is not made again, so a stopped script goes on where it was. All take about half an hour.
 """
 
 from __future__ import annotations

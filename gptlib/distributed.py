@@ -148,10 +148,10 @@ class Team(Alone):
         first, *others = self._tell_all(values)
         for rank, theirs in enumerate(others, start=1):
             for name in first:
-                if theirs[name] != first[name]:
+                if theirs.get(name) != first[name]:
                     raise ValueError(
                         f"{name} must be the same in every process, got {first[name]!r} in process 0 and "
-                        f"{theirs[name]!r} in process {rank}"
+                        f"{theirs.get(name)!r} in process {rank}"
                     )
 
     def in_turn(self, make: Callable[[], Made]) -> Made:
@@ -190,10 +190,10 @@ class Team(Alone):
         try:
             yield
         except RuntimeError as error:
-            # A lost connection is noticed here first. If it was lost on this machine, the thread ends all.
+            # A lost connection is noticed here first. If a process here has ended, the thread ends this one.
             time.sleep(NEWS_SECONDS)
-            if len(self._here()) < self.size and _is_lost_connection(error):
-                self._end(folder)
+            if _is_lost_connection(error):
+                self._end(folder, "the connection to a process was lost, or it did not answer,")
             raise
         finally:
             signal.set_wakeup_fd(-1)
@@ -205,27 +205,24 @@ class Team(Alone):
         with signals:
             while number := signals.recv(1):
                 if number[0] == signal.SIGTERM:
-                    self._end(folder)
+                    self._end(folder, "stopped by a signal")
 
-    def _end(self, folder: Path) -> NoReturn:
-        """Say what happened, once on each machine, and leave."""
+    def _end(self, folder: Path, what: str) -> NoReturn:
+        """Say what happened, and leave. Of the processes here two speak at most: one of them may hang."""
         with self._ending:
-            gone = [rank for rank, pid in self._here().items() if not _is_alive(pid)]
-            if self.rank == min(rank for rank in self._here() if rank not in gone):
-                message = f"python -m gptlib train: {self._what_happened(gone)}\n{_how_to_go_on(folder)}"
+            here = self._here()
+            gone = [rank for rank, pid in here.items() if not _is_alive(pid)]
+            if gone:
+                who = " and ".join(f"{rank} (number {here[rank]})" for rank in gone)
+                what = f"of {self.size} processes, {who} ended, so the others stop,"
+            when = f"after step {self.step}" if self.step else "before the first step"
+            speakers = sorted(here.keys() - gone)[: 1 if gone else 2]
+            if self.rank in speakers:
+                message = f"python -m gptlib train: {what} {when}\n{_how_to_go_on(folder)}"
                 print(message, file=sys.stderr, flush=True)
             # The others here are to find this process alive when they look who is missing.
             time.sleep(1)
             os._exit(1)
-
-    def _what_happened(self, gone: list[int]) -> str:
-        when = f"after step {self.step}" if self.step else "before the first step"
-        if gone:
-            who = " and ".join(f"{rank} (number {self._processes[rank][1]})" for rank in gone)
-            return f"of {self.size} processes, {who} ended {when}; the others stop too."
-        if len(self._here()) < self.size:
-            return f"the connection to another machine was lost, or a process on it ended, {when}."
-        return f"stopped by a signal {when}."
 
 
 class _Loss(nn.Module):
@@ -315,6 +312,6 @@ def _how_to_go_on(folder: Path) -> str:
     except (OSError, ValueError):
         return f"There is no checkpoint in {str(folder)!r}, on this machine at least."
     return (
-        f"The last checkpoint is {str(checkpoint.path)!r}, of step {checkpoint.step}. To go on from it, with "
-        f"any number of processes:\n  torchrun --nproc-per-node N -m gptlib train --resume --folder {folder}"
+        f"The last checkpoint is {str(checkpoint.path)!r}, of step {checkpoint.step}. To go on, with any "
+        f"number of processes:\n  torchrun --nproc-per-node N -m gptlib train --resume --folder {folder}"
     )

@@ -129,23 +129,16 @@ def fit_law(
     _check_spread(logs)
     cost, growth = power_law(parameters, flops / tokens)
     center = logs.mean(axis=1)  # logarithms around 0 keep the equations well-conditioned
-    features = np.zeros((len(runs), 3, 5) if floor is None else (len(runs), 2, 4))
-    features[:, 0, 0], features[:, 0, 1] = 1, center[0] - logs[0]  # ln A - alpha ln N
-    features[:, 1, 2], features[:, 1, 3] = 1, center[1] - logs[1]  # ln B - beta ln D
-    if floor is None:
-        features[:, 2, 4] = 1  # ln E
-    features, targets = torch.from_numpy(features), torch.from_numpy(np.log(losses - base))
+    features = _terms(logs - center[:, None], with_floor=floor is None)
+    targets = torch.from_numpy(np.log(losses - base))
 
     starts = _starts(features, targets)
-    every_run = torch.ones(len(starts), len(runs), dtype=torch.float64)
-    found, errors = fit_log_sum(features, targets, starts, every_run)
+    found, errors = fit_log_sum(features, targets, starts, torch.ones(len(starts), len(runs)).double())
     best = found[errors.argmin()]
-    counts = np.random.default_rng(seed).multinomial(
-        len(runs), np.full(len(runs), 1 / len(runs)), size=n_resamples
-    )  # (resample, run): how often each was drawn
-    resampled, _ = fit_log_sum(
-        features, targets, best.expand(n_resamples, -1), torch.from_numpy(counts).double()
-    )
+    even = np.full(len(runs), 1 / len(runs))
+    drawn = np.random.default_rng(seed).multinomial(len(runs), even, size=n_resamples)
+    drawn = torch.from_numpy(drawn).double()  # (resample, run): how often each was drawn
+    resampled, _ = fit_log_sum(features, targets, best.expand(n_resamples, -1), drawn)
 
     def law(theta: list[float]) -> Law:
         return Law(
@@ -160,6 +153,17 @@ def fit_law(
 
     residuals = targets - (features @ best).logsumexp(dim=1)
     return Fit(law(best.tolist()), tuple(map(law, resampled.tolist())), floor, tuple(residuals.tolist()))
+
+
+def _terms(logs: Float[np.ndarray, "2 run"], with_floor: bool) -> Float[Tensor, "run term parameter"]:
+    """ln A - alpha ln N, ln B - beta ln D and, if it is fitted, ln E, as factors of what is fitted."""
+    n_runs = logs.shape[1]
+    features = torch.zeros(n_runs, 3, 5, dtype=torch.float64)
+    size, data = torch.from_numpy(logs)
+    features[:, 0, 0], features[:, 0, 1] = 1, -size
+    features[:, 1, 2], features[:, 1, 3] = 1, -data
+    features[:, 2, 4] = 1
+    return features if with_floor else features[:, :2, :4]
 
 
 def fit_log_sum(

@@ -13,6 +13,7 @@ from gptlib.corpora import TokenFile
 from gptlib.gpt import GPT, GPTConfig
 from gptlib.optimizers import make_optimizer
 from gptlib.training import (
+    IGNORED,
     LossNotFinite,
     TrainConfig,
     evaluate,
@@ -135,6 +136,35 @@ def test_bar_is_shown_only_when_asked_for(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
+class Gaps(TokenFile):
+    """Every second row has no target that counts, and the others each have a different number of them."""
+
+    def batch(self, batch_size, *settings):
+        inputs, targets = super().batch(batch_size, *settings)
+        kept = torch.arange(batch_size) % 2 * torch.arange(batch_size)
+        return inputs, targets.where(torch.arange(targets.shape[1]) < kept[:, None], IGNORED)
+
+
+def test_a_batch_in_pieces_is_the_same_batch_also_where_targets_are_ignored():
+    runs = []
+    for accumulate in (1, 2, 8):
+        data = Gaps.from_tokens(some_tokens().tokens)
+        config = TrainConfig(steps=20, batch_size=8, accumulate=accumulate, learning_rate=0.01)
+        steps = train(a_model(dropout=0.0), data, None, config)
+        runs.append([(step.loss, step.gradient_norm) for step in steps])
+    for run in runs[1:]:
+        np.testing.assert_allclose(run, runs[0], atol=1e-5)
+    with pytest.raises(ValueError, match="batch_size must be .* 1 × 3, got 8"):
+        train(a_model(), data, None, TrainConfig(steps=1, batch_size=8, accumulate=3))
+
+
+def test_a_batch_without_a_target_is_no_step():
+    data = some_tokens()
+    data.batch = lambda *settings: (torch.zeros(2, 4, dtype=torch.int64), torch.full((2, 4), IGNORED))
+    with pytest.raises(LossNotFinite, match="loss is nan at step 1"):
+        next(train(a_model(), data, None, TrainConfig(steps=1, batch_size=2)))
+
+
 def test_bfloat16_trains_float32_weights():
     config = TrainConfig(steps=3, batch_size=2, precision="bfloat16")
     model = a_model(dropout=0.0)
@@ -154,6 +184,7 @@ def test_bfloat16_trains_float32_weights():
         {"steps": 0},
         {"batch_size": 0},
         {"batch_size": 2.5},
+        {"accumulate": 0},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
         {"min_learning_rate": 1.0},

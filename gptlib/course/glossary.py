@@ -55,8 +55,18 @@ class Passage:
 
 
 TERMS = (
+    Term("activation", "Any tensor that a model computes on its way from tokens to logits."),
+    Term(
+        "activation patching",
+        "Putting an activation of one run into another, to see whether it carries what the two differ in.",
+    ),
     Term("AdamW"),
     Term("ALiBi", "A way to tell attention about distance: each score is lowered in proportion to it."),
+    Term("all-reduce", "The exchange after which every worker holds the sum of what all of them held."),
+    Term(
+        "arithmetic intensity",
+        "Operations for each byte that is moved; it decides whether arithmetic or memory is the limit.",
+    ),
     Term("attention", "A weighted average of values, in which each position decides from whom it gathers."),
     Term(
         "attention pattern",
@@ -81,6 +91,10 @@ TERMS = (
     Term(
         "block",
         "The layer that a GPT repeats: attention and an MLP, each with a norm and a residual connection.",
+    ),
+    Term(
+        "bootstrap",
+        "Fitting again, many times, to data drawn from the data with replacement, to see how sure a fit is.",
     ),
     Term(
         "byte-pair encoding (BPE)",
@@ -120,6 +134,18 @@ TERMS = (
     ),
     Term("d_head", "The length of the queries, keys and values of one head; papers write it d_k.", ("d_k",)),
     Term("d_model", "The width of a model: how many numbers its vector for each position has."),
+    Term(
+        "data parallelism",
+        "Several workers read different parts of a batch with the same weights, and add up their gradients.",
+    ),
+    Term(
+        "decode",
+        "The part of writing in which each new token is read alone, with the others in the cache.",
+    ),
+    Term(
+        "direct logit attribution",
+        "A logit taken apart into what each head and each MLP adds to it by itself.",
+    ),
     Term("dot product"),
     Term(
         "dropout", "Setting random activations to 0 while training, so that a model relies on none of them."
@@ -140,6 +166,10 @@ TERMS = (
     Term("F1", "How well two lists agree: twice the hits, divided by the items of both."),
     Term("feature", "One of the numbers in a vector that a model computes."),
     Term("FLOPs", "Floating-point operations, the measure of how much computing something takes."),
+    Term(
+        "FSDP",
+        "Data parallelism in which workers keep parts of weights, gradients and optimizer, not copies.",
+    ),
     Term("full fine-tuning", "Training all weights of a trained model on, on a new task."),
     Term("GELU"),
     Term("generation", "Writing with a model: guess the next token, append it, and start again."),
@@ -148,10 +178,18 @@ TERMS = (
     ),
     Term("gradient", "For each parameter, how much the loss changes when the parameter does."),
     Term(
+        "gradient accumulation",
+        "Reading a batch in pieces, one after another, and adding up their gradients before the update.",
+    ),
+    Term(
         "gradient descent",
         "Learning by small steps against the gradient, each of which lowers the loss a little.",
     ),
     Term("greedy decoding", "Always taking the likeliest next token.", ("greedy",)),
+    Term(
+        "grouped-query attention",
+        "Attention in which several heads of queries share the keys and values of one.",
+    ),
     Term("GRU", "A recurrent network with gates that decide how much of its state is kept."),
     Term(
         "head",
@@ -160,10 +198,15 @@ TERMS = (
     ),
     Term("hook"),
     Term(
+        "induction heads",
+        "Heads that look at what followed an earlier copy of the token at hand, and so let a model repeat.",
+    ),
+    Term(
         "initialization",
         "How the first weights of a model are drawn, before any training.",
         ("first weights",),
     ),
+    Term("IsoFLOP", "Said of runs, or of a curve through them, that all cost the same number of operations."),
     Term("key", "What a position can be found by: a vector that queries are compared with."),
     Term(
         "key/value cache",
@@ -175,6 +218,19 @@ TERMS = (
     Term("LayerNorm", "Rescaling each vector to mean 0 and variance 1, over its own features."),
     Term("learning rate", "The size of a training step."),
     Term("linear layer", "A layer that multiplies by a learned matrix and may add a bias.", ("nn.Linear",)),
+    Term(
+        "load-balance loss",
+        "What a model pays in training for sending most tokens to the same few experts.",
+    ),
+    Term(
+        "logit difference",
+        "The logit of one token minus that of another: how much a model prefers the first.",
+    ),
+    Term(
+        "logit lens",
+        "Reading the residual stream of an earlier layer as if it were the end of the model.",
+    ),
+    Term("logit soft-capping", "A bound that scores or logits approach and never pass."),
     Term("logits", "The scores that a model gives to every possible next token, before the softmax."),
     Term(
         "LoRA",
@@ -190,6 +246,7 @@ TERMS = (
     Term("merge", "The step of byte-pair encoding that makes one new token of two neighbors."),
     Term("merging", "Adding what LoRA learned to the weights, so that the model is a plain one again."),
     Term("minimum length", "The number of tokens before which a text is not allowed to end."),
+    Term("mixture of experts", "Several MLPs in a block, of which each token uses a few."),
     Term(
         "MLP", "The part of a block that works on each position alone: two linear layers with a bend between."
     ),
@@ -231,11 +288,20 @@ TERMS = (
         "A vector for each position, added to that of the token, so that a model can tell the order.",
         ("learned positions", "position embedding"),
     ),
+    Term(
+        "power law",
+        "A relation that is a straight line where both axes are logarithmic: y is a times x to the b.",
+    ),
     Term("pre-norm", "Norming what goes into a branch, and leaving the residual stream as it is."),
+    Term("prefill", "Reading the whole prompt in one pass, before the first new token."),
     Term(
         "probability distribution",
         "A share for each possible outcome; all together sum to 1.",
         ("distribution",),
+    ),
+    Term(
+        "QK-norm",
+        "A norm on each head's queries and keys, so that no score is large because a vector is long.",
     ),
     Term("query", "What a position looks for: a vector that is compared with all keys."),
     Term(
@@ -247,14 +313,21 @@ TERMS = (
     Term(
         "residual stream", "The vectors that run through all blocks, to which each part adds what it finds."
     ),
+    Term("RMSNorm", "A norm that divides a vector by its root mean square and leaves its mean alone."),
+    Term("roofline", "The most that work of a given arithmetic intensity can reach on a machine."),
     Term(
         "rotary positions",
         "Positions told by turning queries and keys, each by an angle that grows with its place.",
         ("rotary", "RoPE"),
     ),
+    Term("router", "The small layer that chooses the experts for each token."),
     Term("safetensors", "A file of numbers with names and shapes, which can do nothing when it is opened."),
     Term("sampling"),
     Term("saturated", "So far toward one end that the gradient is nearly 0.", ("saturates",)),
+    Term(
+        "scaling law",
+        "How the loss falls with parameters, tokens and operations, as a formula that is fitted to runs.",
+    ),
     Term("schedule", "How the learning rate changes in the course of a training run."),
     Term("score", "How well a query fits a key, before the softmax: their dot product, scaled."),
     Term("seed", "The number that a random generator starts from; the same seed gives the same draws."),
@@ -264,6 +337,7 @@ TERMS = (
         "Positions told by sines and cosines of many frequencies.",
         ("sines", "sinusoidal"),
     ),
+    Term("sliding window", "Attention that sees only the last so many tokens."),
     Term("smoothing", "Giving what was never seen a little probability.", ("mix",)),
     Term(
         "soft dictionary",
@@ -281,6 +355,7 @@ TERMS = (
         "The course's story generator, which knows the exact probability of every story it tells.",
     ),
     Term("surprise"),
+    Term("SwiGLU", "An MLP with a gate: one widened copy of the input opens and closes another."),
     Term("targets"),
     Term("temperature"),
     Term("tensor", "torch's grid of numbers: a vector, a matrix, or one with more dimensions."),

@@ -90,7 +90,7 @@ def induction_score(weights, tokens):
 def scored(shift: int, queries: str = "with a copy", last_alone: bool = False):
     """A score like induction's, of keys `shift` from earlier copies, over other queries or fewer copies."""
 
-    def score(weights: Tensor, tokens: list[int]) -> Tensor:
+    def score(weights: Tensor, tokens: list[int]) -> float:
         ids, n = torch.tensor(tokens), len(tokens)
         same = (ids[:, None] == ids) & torch.ones(n, n, dtype=torch.bool).tril(-1)
         has_copy = same.any(dim=1)
@@ -106,7 +106,7 @@ def scored(shift: int, queries: str = "with a copy", last_alone: bool = False):
                 for q in range(n)
             ]
         )
-        return on_target.mean() if queries == "all" else on_target[has_copy].mean()
+        return (on_target if queries == "all" else on_target[has_copy]).mean().item()
 
     return score
 
@@ -314,14 +314,14 @@ WAY_BACK = Exercise(
             "the corrupted run was left out. It is where the way starts, and it is not at 0 by itself.",
             lambda patched, clean, corrupted, right, wrong: (
                 (patched[right] - patched[wrong]) / (clean[right] - clean[wrong])
-            ),
+            ).item(),
         ),
         Misconception(
             "right_alone",
             "only the right token's logit was measured. Adding a number to all logits would change that, and says nothing.",
             lambda patched, clean, corrupted, right, wrong: (
                 (patched[right] - corrupted[right]) / (clean[right] - corrupted[right])
-            ),
+            ).item(),
         ),
         Misconception(
             "probabilities",
@@ -335,7 +335,7 @@ WAY_BACK = Exercise(
             "this is how far the logit difference moved, in logits. Divide by the whole way from corrupted to clean.",
             lambda patched, clean, corrupted, right, wrong: (
                 patched[right] - patched[wrong] - corrupted[right] + corrupted[wrong]
-            ),
+            ).item(),
         ),
     ),
     minutes=8,

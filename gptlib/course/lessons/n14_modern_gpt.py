@@ -323,7 +323,7 @@ LESSON = Lesson(
                 ),
                 (
                     "SwiGLU",
-                    "At equal size its gain is small beside that of the positions. Larger models see it more clearly.",
+                    "At equal size its gain is small beside that of the positions.",
                 ),
                 (
                     "grouped queries",
@@ -369,18 +369,13 @@ LESSON = Lesson(
     ),
     quiz=(
         Question(
-            "modern.norm_of_scaled",
-            "A vector is multiplied by 10 before it enters an RMSNorm. What comes out?",
+            "modern.whose_config",
+            "A `config.json` has 8 heads of keys for 32 of queries, a `sliding_window`, no experts and no norms in its heads. Whose may it be?",
+            ("Mistral's", "Llama's parts and a window: that is what Mistral 7B added."),
             (
-                "the same as before",
-                "The root mean square grows tenfold, too, and the quotient stays (up to `eps`).",
-            ),
-            (
-                ("ten times as much", "That would be no norm: it divides by the size of what comes in."),
-                (
-                    "the same, shifted",
-                    "Multiplying moves the mean as well, but by the factor that is divided out again.",
-                ),
+                ("GPT-2's", "GPT-2 has as many heads of keys as of queries, and sees all that came before."),
+                ("Qwen3's", "Qwen3 norms the queries and keys of each head."),
+                ("Mixtral's", "Mixtral has experts where Mistral has an MLP."),
             ),
         ),
         Question(
@@ -496,17 +491,16 @@ LESSON = Lesson(
         ),
     ),
     objectives=(
+        ("modern.rms_norm", "modern.swiglu", "modern.share", "modern.route", "modern.width_of_swiglu"),
         (
-            "modern.rms_norm",
-            "modern.swiglu",
-            "modern.share",
-            "modern.route",
-            "modern.norm_of_scaled",
-            "modern.width_of_swiglu",
+            "modern.largest_gain",
+            "modern.within_noise",
+            "modern.window_mask",
+            "modern.reach",
+            "modern.balance",
         ),
-        ("modern.largest_gain", "modern.within_noise", "modern.window_mask", "modern.reach"),
         ("modern.cache_of_groups", "modern.window_and_grouping", "modern.active"),
         ("modern.hot", "modern.at_the_cap"),
-        ("modern.balance",),
+        ("modern.whose_config",),
     ),
 )

@@ -29,7 +29,7 @@ export default {
       chosen = at;
       cells().forEach((cell, index) => set(cell, { "aria-pressed": index === at, tabIndex: index === at ? 0 : -1 }));
       const line = `Patched at ${place(at)}: ${number(answer.cells[at])} of the way back`;
-      said.replaceChildren(make("h2", {}, line), bars(answer.says[at]), make("p", { className: "soft" }, "The mark: without the patch."));
+      said.replaceChildren(make("h2", {}, line), bars(answer.says[at]), make("p", { className: "soft" }, "0 is as after the corrupted text, 1 as after the clean one. The mark: without the patch."));
       if (aloud) stage.announce(line);
     }
     roving(table, cells, () => answer.columns.length, (at) => point(at, true));
