@@ -121,9 +121,7 @@ def _through_final_norm(
 
 
 @torch.no_grad()
-def mean_activation(
-    model: GPT, name: str, batches: Iterable[Int[Tensor, "_ _"]]
-) -> Float[Tensor, "*width"]:
+def mean_activation(model: GPT, name: str, batches: Iterable[Int[Tensor, "_ _"]]) -> Float[Tensor, "*width"]:
     """The mean of an activation, (batch, seq, …), over all texts and positions of a data set.
 
     Raises ValueError when there is no batch, and as `trace` does.

@@ -160,7 +160,7 @@ EXAM = exam_questions()
 
 
 def test_the_exam_has_questions_of_all_kinds_on_all_notebooks():
-    assert list(EXAM) == list(range(1, 59))
+    assert list(EXAM) == list(range(1, 62))
     assert {notebook for notebook, *_ in EXAM.values()} == set(NOTEBOOKS)
     kinds = {kind for _, kind, *_ in EXAM.values()}
     assert kinds == {"compute by hand", "find the error", "explain a figure", "design"}

@@ -2,6 +2,7 @@
 
 from driver import choose, errors, notebook_page, run_all
 from test_dashboard_page import SETUP
+from test_pictures import PAIR
 
 EXPLORERS = {
     "attention": "AttentionExplorer(*storyteller, 'Mia took a red kite')",
@@ -9,7 +10,7 @@ EXPLORERS = {
     "position": "PositionExplorer()",
     "generation": "GenerationExplorer(*storyteller, 'Once upon a time')",
     "bpe": "BPEExplorer(storyteller[1], 'low lower')",
-    "patching": "PatchingExplorer(*storyteller, 'Mia took a kite. On', 'Leo took a kite. On')",
+    "patching": f"PatchingExplorer(*storyteller, *{PAIR!r})",
     "budget": "BudgetExplorer()",
     "dashboard": "dashboard",
 }
