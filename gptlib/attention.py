@@ -90,6 +90,7 @@ def fast_attention(
 ) -> Float[Tensor, "*batch query d_value"]:
     """The same output as `attention`, by torch's fused kernel, which never holds all the weights in memory.
 
+    Where that kernel is slow (`_kernel_is_slow` says where), it is written out again, in fewer passes.
     causal=True stands for mask=causal_mask(query, key, window), which the kernel then need not be given where
     the window hides nothing.
     Raises as `attention_weights` does, and ValueError when both mask and causal are given.

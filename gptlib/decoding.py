@@ -41,6 +41,12 @@ class FastDecoder:
 
     def __init__(self, model: GPT, cache: KeyValueCache) -> None:
         self.modules = list(model.modules())
+        self.parts = [
+            (held, name, part)
+            for module in self.modules
+            for held in (module._parameters, module._modules)
+            for name, part in held.items()
+        ]
         self.cache = cache
         self.embedding = model.token_embedding.weight
         self.positions = _table(model.position)
@@ -49,9 +55,17 @@ class FastDecoder:
         self.norm = _norm(model.final_norm)
         self.unembedding = model.unembedding.weight
 
-    def is_watched(self) -> bool:
-        """Whether somebody has hooked a part of the model: only its own forward calls hooks."""
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules)
+    def is_true(self) -> bool:
+        """Whether the model is as it was, and would compute no more than is computed here.
+
+        Not where somebody has hooked a part of it, or put another in its place; nor under autocast, which
+        rounds in other places.
+        """
+        return (
+            not any(module._forward_hooks or module._forward_pre_hooks for module in self.modules)
+            and all(held.get(name) is part for held, name, part in self.parts)
+            and not torch.is_autocast_enabled(self.embedding.device.type)
+        )
 
     def __call__(self, tokens: Int[Tensor, " batch"]) -> Float[Tensor, "batch vocab"]:
         position = self.cache.length
@@ -64,9 +78,17 @@ class FastDecoder:
 
 
 def can_decode(model: GPT) -> bool:
-    """Whether `FastDecoder` knows every part of the model."""
-    known = all(type(module) in KNOWN for module in model.modules())
-    return known and model.config.window is None and model.token_embedding.weight.dtype is torch.float32
+    """Whether `FastDecoder` knows every part of the model, and each is where its config says."""
+    if not all(type(module) in KNOWN and "forward" not in vars(module) for module in model.modules()):
+        return False
+    with torch.device("meta"):
+        as_built = GPT(model.config)
+    same = _described(model) == _described(as_built)
+    return same and model.config.window is None and model.token_embedding.weight.dtype is torch.float32
+
+
+def _described(model: GPT) -> list[tuple[str, type, str]]:
+    return [(name, type(module), module.extra_repr()) for name, module in model.named_modules()]
 
 
 Step = Callable[[Tensor, int], Tensor]

@@ -433,11 +433,11 @@ def _next_tokens(
             cache = KeyValueCache(model.config, len(tokens), device, next(model.parameters()).dtype)
             fast = FastDecoder(model, cache) if can_decode(model) else None
             logits = _last_logits(model, tokens, cache)
-        elif fast is None or fast.is_watched():
-            logits = _last_logits(model, tokens[:, -1:], cache)
-        else:
+        elif fast is not None and fast.is_true():
             with torch.no_grad():
                 logits = fast(tokens[:, -1])
+        else:
+            logits = _last_logits(model, tokens[:, -1:], cache)
         barred = ends if length < lengths.least else ()
         logits = _allowed(logits, sampling, tokens[:, first:], barred)
         if sampling.temperature == 0:

@@ -43,8 +43,6 @@ class TrainConfig:
     """Everything that decides a training run except the model and the data.
 
     steps, batch_size     how many updates, each from how many sequences
-    accumulate            in how many pieces each process takes its share of a batch, one after another: the
-                          memory is then that of a piece, the gradient that of the whole batch all the same
     context_length        tokens in each sequence (None: the model's)
     learning_rate         the highest; it rises to it over warmup_steps (None: a twentieth of the run, at most
                           200), then falls along a cosine to min_learning_rate (None: a tenth)
@@ -59,13 +57,14 @@ class TrainConfig:
     precision             "float32", or "bfloat16": matrix products in half the bits (weights stay float32)
     progress              whether to show a bar
     device                where to train (None: where the model is)
+    accumulate            in how many pieces each process takes its share of a batch, one after another: the
+                          memory is then that of a piece, the gradient that of the whole batch all the same
 
     Raises ValueError for a setting that cannot work.
     """
 
     steps: int
     batch_size: int = 32
-    accumulate: int = 1
     context_length: int | None = None
     learning_rate: float | int = 1e-3
     min_learning_rate: float | int | None = None
@@ -83,6 +82,7 @@ class TrainConfig:
     precision: str = "float32"
     progress: bool = False
     device: str | torch.device | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name in (

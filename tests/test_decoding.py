@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from gptlib import decoding, generation
 from gptlib.attention import KeyValueCache
@@ -112,6 +113,62 @@ def test_whoever_looks_is_called_even_between_two_tokens():
     with trace(model) as run:
         next(writing)
     assert run.attention.shape == (2, 1, 4, 1, 6)  # the sixth token, and all that it may look at
+
+
+def without_gelu(model):
+    model.blocks[0].mlp.gelu = nn.Identity()
+
+
+def with_exact_gelu(model):
+    model.blocks[0].mlp.gelu = nn.GELU()
+
+
+def with_a_bias(model):
+    model.unembedding = nn.Linear(16, 29)
+
+
+def with_a_forward_of_its_own(model):
+    model.blocks[0].mlp.forward = lambda x: x
+
+
+def without_an_mlp(model):
+    model.blocks[0].mlp = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    "change", [without_gelu, with_exact_gelu, with_a_bias, with_a_forward_of_its_own, without_an_mlp]
+)
+def test_a_model_that_somebody_rebuilt_is_left_to_itself(change):
+    model = build(CONFIG)
+    change(model)
+    assert not can_decode(model)
+
+
+def test_what_is_exchanged_between_two_tokens_counts(monkeypatch):
+    model, tokens = build(CONFIG), torch.zeros(1, 2, dtype=torch.long)
+    weights = [build(CONFIG, seed).state_dict() for seed in (1, 2)]
+
+    def text():
+        model.load_state_dict(weights[0], assign=True)
+        writing = generation._next_tokens(
+            model, tokens, generation._Lengths(0, 9), generation.Sampling(0), (), [0], cached=True
+        )
+        beginning = [int(next(writing)) for _ in range(3)]
+        model.load_state_dict(weights[1], assign=True)
+        return beginning + [int(token) for token in writing]
+
+    fast = text()
+    monkeypatch.setattr(generation, "can_decode", lambda model: False)
+    assert text() == fast
+
+
+def test_under_autocast_the_model_itself_decodes():
+    model, tokens = build(CONFIG), torch.zeros(1, 3, dtype=torch.long)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cache = KeyValueCache(CONFIG, dtype=torch.bfloat16)
+        model(tokens, cache)
+        assert not FastDecoder(model, cache).is_true()
+    assert FastDecoder(model, cache).is_true()
 
 
 def test_weights_that_are_trained_between_two_tokens_count():
