@@ -7,6 +7,7 @@ hooked or dropped, so that a small model waits for its products alone. A test ho
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from gptlib.attention import HeadNorm, KeyValueCache, LayerCache, MultiHeadAttention
 from gptlib.blocks import MLP, Block, LayerNorm, RMSNorm, SwiGLU
+from gptlib.config import GPTConfig
 from gptlib.gpt import GPT, Unembedding
 from gptlib.positions import (
     LearnedPositions,
@@ -81,10 +83,14 @@ def can_decode(model: GPT) -> bool:
     """Whether `FastDecoder` knows every part of the model, and each is where its config says."""
     if not all(type(module) in KNOWN and "forward" not in vars(module) for module in model.modules()):
         return False
-    with torch.device("meta"):
-        as_built = GPT(model.config)
-    same = _described(model) == _described(as_built)
+    same = _described(model) == _as_built(model.config)
     return same and model.config.window is None and model.token_embedding.weight.dtype is torch.float32
+
+
+@lru_cache(maxsize=8)
+def _as_built(config: GPTConfig) -> list[tuple[str, type, str]]:
+    with torch.device("meta"):
+        return _described(GPT(config))
 
 
 def _described(model: GPT) -> list[tuple[str, type, str]]:
