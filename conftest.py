@@ -26,20 +26,27 @@ os.environ.update(KERNEL_ENVIRONMENT)
 SCRATCH = tempfile.TemporaryDirectory(prefix="gptlib-tests-")
 NETWORK_LOG = Path(SCRATCH.name) / "network.log"
 os.environ["GPTLIB_NETWORK_LOG"] = str(NETWORK_LOG)
+import jaxtyping  # noqa: E402
 import network_guard  # noqa: E402, F401
 
 # Before anything imports gptlib: a shape that an annotation does not allow is then an error in every test.
-from jaxtyping import install_import_hook  # noqa: E402
-
 # Storyworld's grammar holds no tensors and makes millions of tiny calls, which checks would slow tenfold.
 CHECKED = [f"gptlib.{path.stem}" for path in (ROOT / "gptlib").iterdir() if path.stem != "storyworld"]
-install_import_hook([*CHECKED, "gptlib.storyworld.reading"], "beartype.beartype")
+jaxtyping.install_import_hook([*CHECKED, "gptlib.storyworld.reading"], "beartype.beartype")
 
 from nbval.plugin import IPyNbCell, IPyNbFile  # noqa: E402
 
 MEMORY_LIMIT = 1000  # MB, for a notebook's kernel
 SECONDS_MEANT = {"09_training": 180}  # and 90 for the others, of one thread on a quiet machine
 SECONDS_FOR_OUTPUT = 60  # nbval's own 5 s between two messages is short for a busy machine
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Let wrong shapes and types through to gptlib's own errors, as they are for a reader."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_collectstart(collector):

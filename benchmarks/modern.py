@@ -18,16 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from held_out import held_out, surprises
 
-from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load_pretrained, trace, train
+from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained, trace, train
 from gptlib.attention import KeyValueCache
 from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens
 from gptlib.experts import Experts, route
 from gptlib.files import write_atomically
 from gptlib.gpt import count_active_parameters
 from gptlib.pretrained import data_folder, write_checksums
-from gptlib.storyworld import token_surprises
 
 FILE = data_folder() / "modern" / "runs.json"
 STEPS, BATCH, CONTEXT = 500, 8, 192
@@ -116,13 +115,6 @@ def run(
 
 
 @torch.no_grad()
-def surprises(model: GPT, row: list[int]) -> np.ndarray:
-    """-log p of every token of a story but the first, in nats."""
-    tokens = torch.tensor([row])
-    return F.cross_entropy(model(tokens[:, :-1])[0], tokens[0, 1:], reduction="none").numpy()
-
-
-@torch.no_grad()
 def largest_score(model: GPT, rows: list[list[int]]) -> float:
     """The attention score that is furthest from 0, over all layers, heads and places that may be seen."""
     largest = 0.0
@@ -186,12 +178,7 @@ def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     FILE.parent.mkdir(parents=True, exist_ok=True)
     _, tokenizer = load_pretrained("storyteller")
-    drawn = Storyworld(14, "test").stories(TEST_STORIES)
-    end = tokenizer.end_of_text
-    told = [([end, *tokenizer.encode(story.text), end], story) for story in drawn]
-    told = [(row, story) for row, story in told if len(row) <= CONTEXT + 1]  # one in a hundred is longer
-    rows = [row for row, _ in told]
-    floors = [token_surprises(story.text, tokenizer) for _, story in told]
+    rows, floors = held_out(tokenizer, 14, TEST_STORIES, CONTEXT)
     record = read_record()
     record["floor"] = round(float(np.concatenate(floors).mean()), 4)
     with tempfile.TemporaryDirectory() as scratch:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from held_out import mean_over_tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -185,23 +186,20 @@ def judged(predict: Predict, tokenizer: Tokenizer, stories: list[Story]) -> dict
             said = row[place]
         for kind, place in places_of_gaps(story, tokenizer):
             gaps[kind].append((own[place - 1], bool(log_p[place - 1].argmax() == row[place])))
-    loss, error = ratio(surprise)
-    floor, _ = ratio(truth)
-    above, above_error = ratio([a - b for a, b in zip(surprise, truth, strict=True)])
+    loss, error = mean_over_tokens(surprise)
+    floor, _ = mean_over_tokens(truth)
+    above, above_error = mean_over_tokens([a - b for a, b in zip(surprise, truth, strict=True)])
     return {
-        "test": {"loss": loss, "error": error, "floor": floor, "above": above, "above_error": above_error},
+        "test": {
+            "loss": round(loss, 4),
+            "error": round(error, 4),
+            "floor": round(floor, 4),
+            "above": round(above, 4),
+            "above_error": round(above_error, 4),
+        },
         "names": by_distance(recalls),
         "gaps": {"left": {kind: summary(found) for kind, found in gaps.items()}},
     }
-
-
-def ratio(values: list[np.ndarray]) -> tuple[float, float]:
-    """Mean over all tokens of all stories, and its standard error, stories being the independent draws."""
-    totals = np.array([value.sum() for value in values])
-    counts = np.array([len(value) for value in values])
-    mean = totals.sum() / counts.sum()
-    error = (totals - mean * counts).std(ddof=1) / counts.mean() / math.sqrt(len(values))
-    return round(float(mean), 4), round(float(error), 4)
 
 
 def by_distance(recalls: list[tuple[int, float, bool, bool]]) -> list[dict]:

@@ -9,20 +9,19 @@ be predicted first; a run that is there already is not made again.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from held_out import held_out, mean_over_tokens, surprises
 
 from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, TrainConfig, train
 from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens
 from gptlib.files import write_atomically
 from gptlib.gpt import count_flops
 from gptlib.pretrained import data_folder
-from gptlib.storyworld import token_surprises
 
 FOLDER = data_folder() / "scaling"
 SEED = 15
@@ -81,7 +80,8 @@ def run(size: str, level: float, text: TokenFile, rows: list[list[int]], truth: 
     started = time.process_time()
     losses = [step.loss for step in train(model, text, None, settings)]
     seconds = time.process_time() - started
-    own = surprises_of(model, rows)
+    model.eval()
+    own = [surprises(model, row) for row in rows]
     loss, _ = mean_over_tokens(own)
     excess, error = mean_over_tokens([mine - true for mine, true in zip(own, truth, strict=True)])
     return {
@@ -105,44 +105,12 @@ def run(size: str, level: float, text: TokenFile, rows: list[list[int]], truth: 
     }
 
 
-@torch.no_grad()
-def surprises_of(model: GPT, rows: list[list[int]]) -> list[np.ndarray]:
-    """-log p of every token of every row but its first, in nats."""
-    model.eval()
-    found = []
-    for row in rows:
-        log_p = model(torch.tensor([row[:-1]]))[0].log_softmax(dim=-1)
-        found.append(-log_p[torch.arange(len(row) - 1), row[1:]].numpy())
-    return found
-
-
-def mean_over_tokens(values: list[np.ndarray]) -> tuple[float, float]:
-    """Mean over all tokens of all stories, and its standard error, stories being the independent draws."""
-    totals = np.array([value.sum() for value in values])
-    counts = np.array([len(value) for value in values])
-    mean = totals.sum() / counts.sum()
-    error = (totals - mean * counts).std(ddof=1) / counts.mean() / math.sqrt(len(values))
-    return float(mean), float(error)
-
-
-def held_out(tokenizer: Tokenizer) -> tuple[list[list[int]], list[np.ndarray]]:
-    """Test stories that fit the context, as rows of tokens, and the true surprise of each of their tokens."""
-    end = tokenizer.end_of_text
-    rows, truth = [], []
-    for story in Storyworld(SEED, "test").stories(TEST_STORIES):
-        row = [end, *tokenizer.encode(story.text), end]
-        if len(row) <= CONTEXT + 1:
-            rows.append(row)
-            truth.append(token_surprises(story.text, tokenizer))
-    return rows, truth
-
-
 def main() -> None:
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
     stories = [story.text for story in Storyworld(SEED).stories(4_000)]
     tokenizer = Tokenizer.train(stories, vocab_size=VOCAB_SIZE)
-    rows, truth = held_out(tokenizer)
+    rows, truth = held_out(tokenizer, SEED, TEST_STORIES, CONTEXT)
     floor, _ = mean_over_tokens(truth)
     about = {
         "vocab_size": VOCAB_SIZE,

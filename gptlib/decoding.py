@@ -57,7 +57,7 @@ class FastDecoder:
         self.norm = _norm(model.final_norm)
         self.unembedding = model.unembedding.weight
 
-    def is_true(self) -> bool:
+    def still_holds(self) -> bool:
         """Whether the model is as it was, and would compute no more than is computed here.
 
         Not where somebody has hooked a part of it, or put another in its place; nor under autocast, which

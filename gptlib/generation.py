@@ -433,7 +433,7 @@ def _next_tokens(
             cache = KeyValueCache(model.config, len(tokens), device, next(model.parameters()).dtype)
             fast = FastDecoder(model, cache) if can_decode(model) else None
             logits = _last_logits(model, tokens, cache)
-        elif fast is not None and fast.is_true():
+        elif fast is not None and fast.still_holds():
             with torch.no_grad():
                 logits = fast(tokens[:, -1])
         else:

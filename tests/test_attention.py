@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,14 +23,6 @@ from gptlib.config import POSITIONS, GPTConfig
 from gptlib.tracing import trace
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=2, n_heads=4, d_model=32)
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def draw(*shape, seed=0):

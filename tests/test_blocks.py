@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,14 +22,6 @@ from gptlib.blocks import (
 from gptlib.config import MLPS, NORMS, GPTConfig
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=1, n_heads=2, d_model=12)
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def draw(*shape, seed=0):

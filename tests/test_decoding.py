@@ -167,8 +167,8 @@ def test_under_autocast_the_model_itself_decodes():
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         cache = KeyValueCache(CONFIG, dtype=torch.bfloat16)
         model(tokens, cache)
-        assert not FastDecoder(model, cache).is_true()
-    assert FastDecoder(model, cache).is_true()
+        assert not FastDecoder(model, cache).still_holds()
+    assert FastDecoder(model, cache).still_holds()
 
 
 def test_weights_that_are_trained_between_two_tokens_count():

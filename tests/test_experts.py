@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,14 +15,6 @@ from gptlib.training import loss_of
 CONFIG = GPTConfig(
     vocab_size=31, context_length=12, n_layers=2, n_heads=2, d_model=12, d_mlp=10, n_experts=5, n_active=2
 )
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def draw(*shape, seed=0):

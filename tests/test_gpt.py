@@ -2,7 +2,6 @@ import math
 from contextlib import nullcontext
 from dataclasses import FrozenInstanceError, asdict, replace
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,14 +29,6 @@ VARIANTS = [
     replace(SMALL, n_experts=4, n_active=3, d_mlp=20, head_width=7),
     replace(SMALL, n_experts=3, n_active=1, mlp="swiglu", bias=False, tie_embeddings=False),
 ]
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def build(config, seed=0):

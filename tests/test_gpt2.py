@@ -3,7 +3,6 @@ import json
 import random
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import safetensors.torch
 import torch
@@ -30,14 +29,6 @@ TOKENIZER = Tokenizer.train(
 END = TOKENIZER.end_of_text
 LLAMA = {"position": "rotary", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
 SMALL = GPTConfig(TOKENIZER.vocab_size, context_length=48, n_layers=2, n_heads=2, d_model=16)
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong types through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def build(config, seed=0, scale=1.0):

@@ -1,6 +1,5 @@
 import math
 
-import jaxtyping
 import pytest
 import torch
 
@@ -14,14 +13,6 @@ from gptlib.positions import (
     rotate,
     sinusoidal_positions,
 )
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_sinusoidal_is_the_formula_of_the_paper():

@@ -2,7 +2,6 @@ import json
 import math
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,14 +38,6 @@ from gptlib.training import IGNORED, TrainConfig, evaluate, train
 
 SMALL = GPTConfig(vocab_size=31, context_length=24, n_layers=2, n_heads=4, d_model=16)
 READS = replace(SMALL, vocab_size=23, context_length=12, n_layers=3, n_heads=2)
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong shapes through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def draw_tokens(*shape, vocab_size=23, seed=0):

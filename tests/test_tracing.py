@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -20,14 +19,6 @@ from gptlib.tracing import (
 )
 
 CONFIG = GPTConfig(vocab_size=17, context_length=16, n_layers=3, n_heads=2, d_model=16)
-
-
-@pytest.fixture
-def without_shape_checks():
-    """Let wrong types through to gptlib's own errors, as they are for a reader."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -121,11 +121,11 @@ class Floor:
         return "\n".join(lines)
 
 
-def _ratio(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def ratio(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Sum of totals over sum of counts, with its standard error by the delta method."""
-    ratio = totals.sum() / counts.sum()
-    residuals = totals - ratio * counts
-    return float(ratio), float(residuals.std(ddof=1) / counts.mean() / math.sqrt(len(totals)))
+    mean = totals.sum() / counts.sum()
+    residuals = totals - mean * counts
+    return float(mean), float(residuals.std(ddof=1) / counts.mean() / math.sqrt(len(totals)))
 
 
 def entropy_floor(
@@ -142,9 +142,9 @@ def entropy_floor(
         raise ValueError(f"n_stories: at least 2 are needed for a standard error, got {n_stories}")
     stories = Storyworld(seed, split, heroines).stories(n_stories)
     nats = -np.array([story.log_p for story in stories])
-    per_story = _ratio(nats, np.ones(n_stories))
-    per_character = _ratio(nats, np.array([len(story.text) + 1 for story in stories]))
+    per_story = ratio(nats, np.ones(n_stories))
+    per_character = ratio(nats, np.array([len(story.text) + 1 for story in stories]))
     if tokenizer is None:
         return Floor(n_stories, *per_story, *per_character)
-    per_token = _ratio(nats, np.array([len(tokenizer.encode(story.text)) + 1 for story in stories]))
+    per_token = ratio(nats, np.array([len(tokenizer.encode(story.text)) + 1 for story in stories]))
     return Floor(n_stories, *per_story, *per_character, *per_token)
