@@ -31,8 +31,8 @@ import network_guard  # noqa: E402, F401
 
 # Before anything imports gptlib: a shape that an annotation does not allow is then an error in every test.
 # Storyworld's grammar holds no tensors and makes millions of tiny calls, which checks would slow tenfold.
-CHECKED = [f"gptlib.{path.stem}" for path in (ROOT / "gptlib").iterdir() if path.stem != "storyworld"]
-jaxtyping.install_import_hook([*CHECKED, "gptlib.storyworld.reading"], "beartype.beartype")
+CHECKED = [f"gptlib.{path.stem}" for path in (ROOT / "gptlib").iterdir() if path.stem != "text"]
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 from nbval.plugin import IPyNbCell, IPyNbFile  # noqa: E402
 

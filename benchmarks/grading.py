@@ -96,7 +96,7 @@ def make_class(folder: Path, students: int, seed: int = 0) -> dict[str, dict[str
 
 def main(students: int) -> None:
     """Make a class, grade it, and say how long that took."""
-    from gptlib.course.grading import grade
+    from gptlib.course.grading.marking import grade
 
     with tempfile.TemporaryDirectory() as place:
         folder, out = Path(place) / "handed in", Path(place) / "out"

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gptlib import Storyworld, Tokenizer
-from gptlib.storyworld import token_surprises
-from gptlib.storyworld.reading import ratio
+from gptlib.text.storyworld import token_surprises
+from gptlib.text.storyworld.reading import ratio
 
 
 def held_out(

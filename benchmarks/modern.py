@@ -21,12 +21,12 @@ import torch
 from held_out import held_out, surprises
 
 from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained, trace, train
-from gptlib.attention import KeyValueCache
-from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens
-from gptlib.experts import Experts, route
 from gptlib.files import write_atomically
-from gptlib.gpt import count_active_parameters
-from gptlib.pretrained import data_folder, write_checksums
+from gptlib.model.cache import KeyValueCache
+from gptlib.model.experts import Experts, route
+from gptlib.scaling.counting import count_active_parameters
+from gptlib.shipped import data_folder, write_checksums
+from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens
 
 FILE = data_folder() / "modern" / "runs.json"
 STEPS, BATCH, CONTEXT = 500, 8, 192

@@ -15,10 +15,10 @@ from dataclasses import replace
 import torch
 
 from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load_pretrained, train
-from gptlib.corpora import TokenFile
-from gptlib.gpt import count_flops
-from gptlib.pretrained import data_folder, write_checksums
-from gptlib.training import evaluate
+from gptlib.scaling.counting import count_flops
+from gptlib.shipped import data_folder, write_checksums
+from gptlib.text.corpora import TokenFile
+from gptlib.training.evaluation import evaluate
 
 CONTEXT = 64
 BASE = GPTConfig(vocab_size=2048, context_length=CONTEXT, n_layers=2, n_heads=4, d_model=64)

@@ -23,12 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load_pretrained, train
-from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens
-from gptlib.files import write_atomically
-from gptlib.ngram import NGram
-from gptlib.optimizers import make_optimizer
-from gptlib.pretrained import data_folder
-from gptlib.rivals import (
+from gptlib.course.studies.rivals import (
     EncoderDecoder,
     HiddenTokens,
     MaskedEncoder,
@@ -39,11 +34,18 @@ from gptlib.rivals import (
     save_translator,
     width_for,
 )
-from gptlib.storyworld import Story, token_surprises
-from gptlib.storyworld.bilingual import AlignedSentence, sentences
-from gptlib.storyworld.words import PEOPLE
-from gptlib.tokenizer import CharacterTokenizer, Tokenizer
-from gptlib.training import IGNORED, evaluate, learning_rate_at
+from gptlib.files import write_atomically
+from gptlib.shipped import data_folder
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens
+from gptlib.text.ngram import NGram
+from gptlib.text.storyworld import Story, token_surprises
+from gptlib.text.storyworld.bilingual import AlignedSentence, sentences
+from gptlib.text.storyworld.words import PEOPLE
+from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.evaluation import IGNORED, evaluate
+from gptlib.training.optimizers import make_optimizer
+from gptlib.training.schedule import learning_rate_at
 
 FOLDER = data_folder() / "rivals"
 PARAMETERS = 440_000

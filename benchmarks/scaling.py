@@ -18,10 +18,10 @@ import torch
 from held_out import held_out, mean_over_tokens, surprises
 
 from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, TrainConfig, train
-from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens
 from gptlib.files import write_atomically
-from gptlib.gpt import count_flops
-from gptlib.pretrained import data_folder
+from gptlib.scaling.counting import count_flops
+from gptlib.shipped import data_folder
+from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens
 
 FOLDER = data_folder() / "scaling"
 SEED = 15

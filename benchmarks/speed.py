@@ -28,14 +28,14 @@ from torch import Tensor, nn  # noqa: E402
 from transformers import GPT2Config, GPT2LMHeadModel, logging  # noqa: E402
 
 from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, TrainConfig, load_pretrained, trace, train  # noqa: E402
-from gptlib.attention import KeyValueCache  # noqa: E402
-from gptlib.corpora import TokenFile, storyworld_corpus, write_tokens  # noqa: E402
-from gptlib.decoding import FastDecoder  # noqa: E402
-from gptlib.generation import generate_tokens  # noqa: E402
-from gptlib.gpt import count_flops  # noqa: E402
-from gptlib.meters import matmul_peak, memory_bandwidth, peak_memory  # noqa: E402
-from gptlib.optimizers import make_optimizer  # noqa: E402
-from gptlib.training import loss_of  # noqa: E402
+from gptlib.generation.decoding import FastDecoder  # noqa: E402
+from gptlib.generation.writing import generate_tokens  # noqa: E402
+from gptlib.model.cache import KeyValueCache  # noqa: E402
+from gptlib.scaling.counting import count_flops  # noqa: E402
+from gptlib.scaling.meters import matmul_peak, memory_bandwidth, peak_memory  # noqa: E402
+from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens  # noqa: E402
+from gptlib.training.evaluation import loss_of  # noqa: E402
+from gptlib.training.optimizers import make_optimizer  # noqa: E402
 
 VOCAB_SIZE = 2048
 # (n_layers, n_heads, d_model, context_length), and sequences in a batch

@@ -1,16 +1,15 @@
-"""gptlib: the library behind the course, a module for each idea, in the order in which text flows.
+"""gptlib: the library behind the course. What you need first is here; the rest has a package for each topic."""
 
-Note that `gptlib.attention` is the function; its module is reached with `from gptlib.attention import …`.
-"""
-
-from gptlib.attention import attention
-from gptlib.generation import generate
-from gptlib.gpt import GPT, GPTConfig
-from gptlib.pretrained import load_pretrained
-from gptlib.storyworld import Storyworld
-from gptlib.tokenizer import Tokenizer
-from gptlib.tracing import trace
-from gptlib.training import TrainConfig, train
+from gptlib.generation.writing import generate
+from gptlib.interpret.tracing import trace
+from gptlib.model.attention import attend
+from gptlib.model.config import GPTConfig
+from gptlib.model.gpt import GPT
+from gptlib.shipped import load_pretrained
+from gptlib.text.storyworld import Storyworld
+from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.config import TrainConfig
+from gptlib.training.loop import train
 
 __all__ = [
     "GPT",
@@ -18,7 +17,7 @@ __all__ = [
     "Storyworld",
     "Tokenizer",
     "TrainConfig",
-    "attention",
+    "attend",
     "generate",
     "load_pretrained",
     "trace",

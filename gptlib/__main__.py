@@ -1,8 +1,8 @@
-"""`python -m gptlib …`: see gptlib/cli.py."""
+"""`python -m gptlib …`: see gptlib/cli/main.py."""
 
 import sys
 
-from gptlib.cli import main
+from gptlib.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Used by viz, course, the hub or several processes alone.
-LATER = {"gptlib.viz", "gptlib.course", "gptlib.hub", "gptlib.cli", "matplotlib", "ipywidgets", "anywidget"}
+LATER = {"gptlib.viz", "gptlib.course", "gptlib.formats.hub", "gptlib.cli", "matplotlib", "ipywidgets", "anywidget"}
 LATER |= {"IPython", "jupyterlab", "nbformat", "huggingface_hub", "transformers", "requests", "jinja2"}
 LATER |= {"torch.distributed.fsdp", "torch.distributed.tensor"}
 
@@ -16,5 +16,5 @@ def test_importing_gptlib_loads_no_more_than_the_core():
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     modules = set(json.loads(done.stdout))
-    assert "gptlib.gpt" in modules
+    assert "gptlib.model.gpt" in modules
     assert not LATER & modules

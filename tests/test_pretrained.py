@@ -8,9 +8,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from gptlib import pretrained
-from gptlib.gpt import GPT, GPTConfig
-from gptlib.pretrained import (
+from gptlib import shipped
+from gptlib.model.config import GPTConfig
+from gptlib.model.gpt import GPT
+from gptlib.shipped import (
     data_folder,
     load_pretrained,
     load_snapshots,
@@ -19,7 +20,7 @@ from gptlib.pretrained import (
     verify_data,
     write_checksums,
 )
-from gptlib.tokenizer import Tokenizer
+from gptlib.text.tokenizer import Tokenizer
 
 FILES = (
     "config.json",
@@ -49,7 +50,7 @@ def model(config):
 @pytest.fixture
 def data(tmp_path, monkeypatch, model, tokenizer, config):
     """A small data folder, in the place of the real one, with a model called tiny."""
-    monkeypatch.setattr(pretrained, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "data_folder", lambda: tmp_path)
     torch.manual_seed(2)
     log = {"step": [0, 10, 20], "loss": [5.5, np.float64(4.25), 3.0], "validation_loss": [None, np.nan, 3.5]}
     snapshots = [(step, GPT(config)) for step in (20, 0, 10)]

@@ -203,8 +203,8 @@ def test_tests_compute_with_one_thread():
 
 def test_shapes_are_checked_while_tests_run():
     """The import hook is up: an argument that no annotation allows does not get as far as the code."""
-    from gptlib.attention import attention
+    from gptlib import attend
 
     queries, keys = torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 5)
     with pytest.raises(Exception, match="[Tt]ype-check"):
-        attention(queries, keys, keys)
+        attend(queries, keys, keys)

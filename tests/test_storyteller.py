@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gptlib.pretrained import data_folder, load_pretrained, load_snapshots, training_log, verify_data
-from gptlib.storyworld import Storyworld, derive
-from gptlib.tokenizer import Tokenizer
+from gptlib.shipped import data_folder, load_pretrained, load_snapshots, training_log, verify_data
+from gptlib.text.storyworld import Storyworld, derive
+from gptlib.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_its_loss_on_fresh_stories_is_near_the_floor(storyteller):
 
 def test_some_of_what_it_tells_is_word_for_word_a_story_of_storyworld(storyteller):
     """Its samples are read back by the grammar itself, which forgives no wrong word."""
-    from gptlib.generation import generate_many
+    from gptlib.generation.writing import generate_many
 
     told = generate_many(*storyteller, max_new_tokens=250, temperature=0.7, n_sequences=10, seed=0)
     possible = 0

@@ -11,16 +11,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gptlib import attention
-from gptlib.attention import KeyValueCache, causal_mask
-from gptlib.course import check, workbooks
+from gptlib import attend
+from gptlib.course import check
+from gptlib.course.desk import workbooks
 from gptlib.course.exercises import lessons
-from gptlib.finetuning import LoRALinear
-from gptlib.generation import apply_temperature, keep_top_k, keep_top_p
-from gptlib.gpt import PRESETS, GPTConfig, count_parameters
-from gptlib.positions import alibi_bias, sinusoidal_positions
-from gptlib.tokenizer import Tokenizer
-from gptlib.training import TrainConfig, learning_rate_at
+from gptlib.generation.sampling import apply_temperature, keep_top_k, keep_top_p
+from gptlib.model.cache import KeyValueCache
+from gptlib.model.config import GPTConfig
+from gptlib.model.masks import causal_mask
+from gptlib.model.positions import alibi_bias, sinusoidal_positions
+from gptlib.model.presets import PRESETS
+from gptlib.scaling.counting import count_parameters
+from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.config import TrainConfig
+from gptlib.training.lora import LoRALinear
+from gptlib.training.schedule import learning_rate_at
 from gptlib.viz import explorers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,7 +217,7 @@ def first_step(gradient, weight, decay):
 def attended():
     queries = torch.tensor([[2.0, 0, 0, 0]])
     keys = torch.tensor([[1.0, 0, 0, 3], [0, 4, 0, 0], [-1, 5, 0, 0]])
-    output, weights = attention(queries[None, None], keys[None, None], torch.tensor([[[[10.0], [20], [40]]]]))
+    output, weights = attend(queries[None, None], keys[None, None], torch.tensor([[[[10.0], [20], [40]]]]))
     return weights.flatten(), output.item()
 
 
@@ -220,7 +225,7 @@ def look():
     """The weights of "lost" and of "red" in question 15."""
     words = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2]])
     queries, keys = words @ torch.tensor([[0.0], [3], [0], [0]]), words @ torch.tensor([[0.0], [0], [0], [1]])
-    _, weights = attention(queries[None, None], keys[None, None], words[None, None])
+    _, weights = attend(queries[None, None], keys[None, None], words[None, None])
     return weights[0, 0, 1, 4], weights[0, 0, 3]
 
 
@@ -408,7 +413,7 @@ def test_heads_split_by_one_reshape():
 
     def heads_of(x):  # split wrongly, merged as it should be
         split = x.reshape(2, 3, 2)
-        return attention(split, split, split, causal_mask(3))[0].transpose(0, 1).flatten(1)
+        return attend(split, split, split, causal_mask(3))[0].transpose(0, 1).flatten(1)
 
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     changed = torch.cat([x[:1], x[1:] + 1])

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+from gptlib.places import course_root
+
+NOTEBOOKS = course_root() / "notebooks"
 
 # What stands between backticks or dollars is no prose, so that no mark in it is one.
 CODE_OR_MATHS = re.compile(r"(`+).+?\1|\$\$.+?\$\$|(?<![\\\w])\$[^$\n]+\$", re.DOTALL)

@@ -13,7 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.patches import Rectangle
 
-from gptlib.viz.checking import Array, a_number, as_array, as_labels, as_masked, as_weights
+from gptlib.viz.checking import (
+    Array,
+    Index,
+    Labels,
+    Number,
+    a_number,
+    as_array,
+    as_labels,
+    as_masked,
+    as_weights,
+)
 from gptlib.viz.drawing import (
     ATTENTION,
     INK,

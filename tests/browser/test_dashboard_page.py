@@ -5,8 +5,8 @@ import pytest
 from driver import KERNEL_STATUS
 
 from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained
-from gptlib.corpora import TokenFile
-from gptlib.pretrained import load_snapshots, training_log
+from gptlib.shipped import load_snapshots, training_log
+from gptlib.text.corpora import TokenFile
 from gptlib.viz.explorers.dashboard import TrainingDashboard
 
 MARKUP = "<img src=x onerror=\"document.title='ran'\">"
@@ -93,8 +93,8 @@ def test_a_file_of_a_run_says_why_it_cannot_go_on(show):
 SETUP = """
 import torch
 from gptlib import GPT, GPTConfig, TrainConfig
-from gptlib.corpora import TokenFile
-from gptlib.tokenizer import CharacterTokenizer
+from gptlib.text.corpora import TokenFile
+from gptlib.text.characters import CharacterTokenizer
 from gptlib.viz.explorers.dashboard import TrainingDashboard
 tokenizer = CharacterTokenizer.train(["Mia ran home. Ben sat down."])
 row = [0, *tokenizer.encode("Mia ran home. "), 0, *tokenizer.encode("Ben sat down. "), 0]

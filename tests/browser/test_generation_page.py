@@ -8,9 +8,10 @@ import torch
 from driver import browser_page
 
 from gptlib import load_pretrained
-from gptlib.generation import next_token_distribution
-from gptlib.gpt import GPT, GPTConfig
-from gptlib.tokenizer import CharacterTokenizer
+from gptlib.generation.sampling import next_token_distribution
+from gptlib.model.config import GPTConfig
+from gptlib.model.gpt import GPT
+from gptlib.text.characters import CharacterTokenizer
 from gptlib.viz.drawing import readable
 from gptlib.viz.explorers.explorer import page_code
 from gptlib.viz.explorers.generation import GenerationExplorer

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gptlib import Storyworld, load_pretrained
-from gptlib.pretrained import load_snapshots, training_log
-from gptlib.storyworld import entropy_floor
+from gptlib.shipped import load_snapshots, training_log
+from gptlib.text.storyworld import entropy_floor
 from gptlib.viz import (
     AttentionExplorer,
     AttentionSteps,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from gptlib.positions import rotate, sinusoidal_positions
+from gptlib.model.positions import rotate, sinusoidal_positions
 from gptlib.viz.drawing import DIVERGING
 from gptlib.viz.explorers.position import PositionExplorer
 

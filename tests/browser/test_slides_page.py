@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import pytest
 from driver import browser_page
 
-from gptlib.course.listings import SMALLEST_PRINTED
 from gptlib.course.prose import notebook_paths
-from gptlib.course.slides import write_show
+from gptlib.course.slides.deck import write_show
+from gptlib.course.slides.listings import SMALLEST_PRINTED
 
 ALL_SLIDES = """() => Reveal.getSlides().map(slide => {
     const place = Reveal.getIndices(slide);

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gptlib import Tokenizer
-from gptlib.tokenizer import split
+from gptlib.text.bpe import split
 
 END = "<|endoftext|>"
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gptlib import attention
+from gptlib import attend
 
 
 def split_by_loop(x, n_heads):
@@ -43,7 +43,7 @@ class HeadByHead(Layer):
         outputs, patterns = [], []
         mask = torch.tril(torch.ones(x.shape[1], x.shape[1])) == 1
         for queries, keys, values in zip(*[self.heads_of(part) for part in self.parts(x)], strict=True):
-            output, weights = attention(queries, keys, values, mask)
+            output, weights = attend(queries, keys, values, mask)
             outputs.append(output)
             patterns.append(weights)
         self.weights = torch.stack(patterns, dim=1)

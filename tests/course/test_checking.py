@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from gptlib.course import check, checking, hint, progress
-from gptlib.course.progress import load
+from gptlib.course import check, hint
+from gptlib.course.desk import checking, progress
+from gptlib.course.desk.progress import load
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def test_hints_climb_to_a_solution_that_is_kept_in_mind(capsys):
 
 
 def test_a_teacher_can_take_the_last_rung_away(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checking, "SETTINGS", tmp_path / "teaching.json")
+    monkeypatch.setattr(checking, "readers_root", lambda: tmp_path)
     checking.SETTINGS.write_text('{"solutions": false}')
     for _ in range(5):
         hint("attention.weighted_average")

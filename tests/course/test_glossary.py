@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import cli
+from gptlib.cli.main import main
 from gptlib.course import glossary as module
 from gptlib.course.glossary import GLOSSARY, TERMS, Passage, Term, as_markdown, glossary
 from gptlib.course.prose import NOTEBOOKS, words
@@ -73,6 +73,6 @@ def test_what_no_notebook_says_is_an_error_that_says_what_to_do():
 
 def test_the_verb_writes_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "GLOSSARY", tmp_path / "glossary.md")
-    assert cli.main(["glossary"]) == 0
+    assert main(["glossary"]) == 0
     assert "glossary.md" in capsys.readouterr().out
     assert (tmp_path / "glossary.md").read_text(encoding="utf-8").startswith("# Glossary")

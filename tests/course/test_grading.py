@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptlib.course import grading, reports, sandbox, submissions
-from gptlib.course.answers import Cell, course_cells, find_answer
-from gptlib.course.checking import solution
+from gptlib.course.desk.checking import solution
 from gptlib.course.exercises import lessons
-from gptlib.course.grading import grade
+from gptlib.course.grading import marking, reports, sandbox, submissions
+from gptlib.course.grading.answers import Cell, course_cells, find_answer
+from gptlib.course.grading.grades import Graded, Row
+from gptlib.course.grading.marking import grade
+from gptlib.course.grading.runner import Limits, Runner
 from gptlib.course.judging import judge
-from gptlib.course.runner import Limits, Runner
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = json.loads((ROOT / "notebooks" / "03_attention.ipynb").read_bytes())
@@ -495,7 +496,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
     def run_again(*_):
         raise AssertionError("nothing is new")
 
-    monkeypatch.setattr(grading._Grader, "_graded", run_again)
+    monkeypatch.setattr(marking._Grader, "_graded", run_again)
     again = grade(folder, out, progress=False)
     assert [graded.total(row) for row in again.rows] == [0, 1, 0, 1, 0]
     (tmp_path / "rubric.json").write_text('{"attention.weighted_average": {"points": 5}}')
@@ -504,12 +505,12 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
 
 
 def test_of_two_notebooks_that_are_the_same_both_are_said():
-    rows = [grading.Row(name) for name in ("Ada", "Bob")]
+    rows = [Row(name) for name in ("Ada", "Bob")]
     file = submissions.File(("x",), digest="same")
     for row in rows:
         for task in (*lessons()["03"].exercises, *lessons()["06"].exercises):
-            row.answers[task.name] = grading.Graded(task.name, "right", "", source="x")
-    grading._mark_identical(rows, {row.name: ({"03": file, "06": file}, []) for row in rows})
+            row.answers[task.name] = Graded(task.name, "right", "", source="x")
+    marking._mark_identical(rows, {row.name: ({"03": file, "06": file}, []) for row in rows})
     assert rows[0].alike == [f"notebook {number}: the same file as Bob" for number in ("03", "06")]
 
 

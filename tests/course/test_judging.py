@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlib.course.checking import verdict_on
+from gptlib.course.desk.checking import verdict_on
 from gptlib.course.exercises import Exercise, Misconception
 from gptlib.course.judging import Outcome, difference, judge, outcome, shown
 

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import torch
 
-from gptlib.course.checking import solution, verdict_on
+from gptlib.course.desk.checking import solution, verdict_on
 from gptlib.course.exercises import lesson_of, lessons
 from gptlib.course.judging import outcome
 

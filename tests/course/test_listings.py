@@ -1,6 +1,6 @@
 import ast
 
-from gptlib.course.listings import comments_above, halves, shown_code
+from gptlib.course.slides.listings import comments_above, halves, shown_code
 
 
 def test_shown_code():

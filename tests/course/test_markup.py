@@ -1,4 +1,4 @@
-from gptlib.course.markup import formula, to_html
+from gptlib.course.slides.markup import formula, to_html
 
 
 def test_formulas_are_mathml():

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import cli
-from gptlib.course import nbgrader
-from gptlib.course.checking import SEED, verdict_on
+from gptlib.cli.main import main
+from gptlib.course.desk.checking import SEED, verdict_on
 from gptlib.course.exercises import Exercise, exercise, lesson, lessons
+from gptlib.course.grading import nbgrader
+from gptlib.course.grading.nbgrader import source_notebook, with_solution, write_course
 from gptlib.course.judging import RIGHT
-from gptlib.course.nbgrader import source_notebook, with_solution, write_course
 
 TASKS = [task for each in lessons().values() for task in each.exercises]
 NAME = "03_attention"
@@ -115,7 +115,7 @@ def test_what_a_teacher_changed_is_kept(tmp_path):
 
 
 def test_a_number_that_no_notebook_has_is_one_line(tmp_path, capsys):
-    assert cli.main(["nbgrader", str(tmp_path), "77"]) == 2
+    assert main(["nbgrader", str(tmp_path), "77"]) == 2
     assert "there is no lesson '77'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -147,7 +147,7 @@ def only_what_is_graded(path: Path) -> None:
     reason="nbgrader is not installed: the extra 'nbgrader' brings it",
 )
 def test_nbgrader_goes_from_sources_to_points_and_feedback(tmp_path):
-    assert cli.main(["nbgrader", str(tmp_path), "03"]) == 0
+    assert main(["nbgrader", str(tmp_path), "03"]) == 0
     path = Path(NAME, f"{NAME}.ipynb")
     only_what_is_graded(tmp_path / "source" / path)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gptlib.course import Quiz, predict
+from gptlib.course.desk.progress import load, record_choice
+from gptlib.course.desk.quizzes import QuestionBox, markup
 from gptlib.course.exercises import Question, lesson, question
-from gptlib.course.progress import load, record_choice
-from gptlib.course.quizzes import QuestionBox, markup
 from gptlib.viz import figures
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gptlib.course.rubrics import plain_rubric, read_rubric
+from gptlib.course.grading.rubrics import plain_rubric, read_rubric
 
 
 def rubric(tmp_path, text):

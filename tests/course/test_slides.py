@@ -5,10 +5,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gptlib import cli
-from gptlib.course.listings import SMALLEST
+from gptlib.cli.main import main
 from gptlib.course.prose import find_notebook, notebook_paths
-from gptlib.course.slides import SHOW, show, slides_of
+from gptlib.course.slides.deck import SHOW, show, slides_of
+from gptlib.course.slides.listings import SMALLEST
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # Of reveal.js 6.0.2, as its package on the npm registry has them.
@@ -132,10 +132,10 @@ def test_every_notebook_makes_a_show_that_needs_nothing_else(path):
 
 
 def test_slides_at_the_shell(tmp_path, capsys):
-    assert cli.main(["slides", "3", "--out", str(tmp_path / "new")]) == 0
+    assert main(["slides", "3", "--out", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new" / "03_attention.html").stat().st_size < 4_000_000
     assert "03_attention.html" in capsys.readouterr().out
-    assert cli.main(["slides", "77"]) == 2
+    assert main(["slides", "77"]) == 2
     assert "there is no notebook '77'; give one of 00, 01" in capsys.readouterr().err
 
 

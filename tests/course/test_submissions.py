@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from gptlib.course import submissions
-from gptlib.course.submissions import find_submissions
+from gptlib.course.grading import submissions
+from gptlib.course.grading.submissions import find_submissions
 
 
 def notebook(text="def look_up(query, keys, values):\n    return 1"):

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptlib.course.grading.wire import Opaque, TooLarge, decode, decode_outcome, encode, encode_outcome
 from gptlib.course.judging import Outcome, difference
-from gptlib.course.wire import Opaque, TooLarge, decode, decode_outcome, encode, encode_outcome
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

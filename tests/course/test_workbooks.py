@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gptlib import cli
-from gptlib.course import workbooks
-from gptlib.course.workbooks import Changes, merge, parse, serialize, start, update, with_ids
+from gptlib.cli import main as cli
+from gptlib.cli.main import main
+from gptlib.course.desk import workbooks
+from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, start, update, with_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = {"image.png": {"image/png": "aGVsbG8="}}
@@ -725,10 +726,10 @@ def test_every_notebook_of_the_course_can_be_started_and_updated(tmp_path):
 
 
 def test_the_verbs(course, monkeypatch, capsys):
-    monkeypatch.setattr(workbooks, "course_folder", lambda: course)
+    monkeypatch.setattr(cli, "course_root", lambda: course)
 
     def say(*arguments, status=0):
-        assert cli.main(list(arguments)) == status
+        assert main(list(arguments)) == status
         out, error = capsys.readouterr()
         return error if status else out
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gptlib.gpt import GPT
-from gptlib.tracing import Place, activation_places, edit, trace
+from gptlib.interpret.tracing import Place, activation_places, edit, trace
+from gptlib.model.gpt import GPT
 from gptlib.viz.explorers.reading import in_use, numbers
 
 

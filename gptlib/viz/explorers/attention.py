@@ -14,8 +14,8 @@ from traitlets import Enum, Unicode, validate
 from traitlets import Int as Whole
 from traitlets import List as Items
 
-from gptlib.roles import ROLES, role_scores
-from gptlib.tracing import in_turn
+from gptlib.interpret.head_roles import ROLES, role_scores
+from gptlib.interpret.tracing import in_turn
 from gptlib.viz import figures
 from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing, readable

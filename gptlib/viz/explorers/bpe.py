@@ -8,7 +8,7 @@ import numpy as np
 import regex
 from traitlets import Int, Unicode, validate
 
-from gptlib.tokenizer import Tokenizer
+from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer

@@ -6,9 +6,10 @@ from typing import Any
 
 from traitlets import Enum, Float, Int
 
-from gptlib.config import GPTConfig
-from gptlib.costs import HARDWARE, cache_memory, training_flops, training_memory, training_seconds
-from gptlib.gpt import PRESETS, count_parameters
+from gptlib.model.config import GPTConfig
+from gptlib.model.presets import PRESETS
+from gptlib.scaling.costs import HARDWARE, cache_memory, training_flops, training_memory, training_seconds
+from gptlib.scaling.counting import count_parameters
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gptlib.tracing import remove_head, replace_at, scale_head
+from gptlib.interpret.tracing import remove_head, replace_at, scale_head
 
 NEEDED = {"zero": (), "mean": (), "scale": ("by",), "patch": ("source", "target")}
 

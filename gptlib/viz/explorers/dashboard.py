@@ -24,12 +24,15 @@ from jaxtyping import Float
 from torch import nn
 from traitlets import Enum, Int, TraitError, observe, validate
 
-from gptlib.corpora import TokenFile
-from gptlib.generation import generate
-from gptlib.gpt import GPT
-from gptlib.tokenizer import CharacterTokenizer, Tokenizer
-from gptlib.tracing import trace
-from gptlib.training import Step, TrainConfig, load_checkpoint, train
+from gptlib.generation.writing import generate
+from gptlib.interpret.tracing import trace
+from gptlib.model.gpt import GPT
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.corpora import TokenFile
+from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.checkpoints import load_checkpoint
+from gptlib.training.config import TrainConfig
+from gptlib.training.loop import Step, train
 from gptlib.viz import figures
 from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing, readable

@@ -11,10 +11,13 @@ from torch import Tensor
 from traitlets import Float as FloatTrait
 from traitlets import Int, List, TraitError, Unicode, validate
 
-from gptlib.attention import KeyValueCache
-from gptlib.generation import Sampling, _draw, _last_logits, next_token_distribution
-from gptlib.gpt import GPT
-from gptlib.tokenizer import CharacterTokenizer, Tokenizer
+from gptlib.generation.sampling import Sampling, draw, next_token_distribution
+from gptlib.generation.writing import last_logits
+from gptlib.model.cache import KeyValueCache
+from gptlib.model.checks import check_tokens
+from gptlib.model.gpt import GPT
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer
@@ -248,7 +251,7 @@ class GenerationExplorer(Explorer):
                 f"the model reads at most {length} tokens, and this text has {len(start) + len(road)} with "
                 "the end-of-text token before it; a shorter prompt, or a step back, would do"
             )
-        self.model.check_tokens(torch.tensor([[*start, *road]]))
+        check_tokens(torch.tensor([[*start, *road]]), self.model.config)
         if self.tokenizer.end_of_text in road[:-1]:
             raise ValueError("path goes on after the end-of-text token, where its text has ended")
 
@@ -277,13 +280,13 @@ class GenerationExplorer(Explorer):
         with in_use(self.model) as device:
             cache = KeyValueCache(config, 1, device, next(self.model.parameters()).dtype)
             for _ in range(min(n, config.context_length - len(unread))):
-                logits = numbers(_last_logits(self.model, torch.tensor([unread], device=device), cache))
+                logits = numbers(last_logits(self.model, torch.tensor([unread], device=device), cache))
                 if not logits.isfinite().all():
                     raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
                 probabilities = next_token_distribution(
                     logits, sampling.temperature, sampling.top_k, sampling.top_p
                 )
-                token = int(_draw(probabilities, [generator])[0])
+                token = int(draw(probabilities, [generator])[0])
                 path.append(token)
                 unread = [token]
                 if token == self.tokenizer.end_of_text or _ends_sentence(self._piece(token)):

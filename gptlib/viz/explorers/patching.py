@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from traitlets import Enum, Unicode
 
-from gptlib.gpt import GPT
-from gptlib.inspecting import each_patch
-from gptlib.tokenizer import CharacterTokenizer, Tokenizer
+from gptlib.interpret.inspecting import each_patch
+from gptlib.model.gpt import GPT
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer

@@ -10,7 +10,7 @@ from torch import Tensor
 from traitlets import Float as Number
 from traitlets import Int, Unicode
 
-from gptlib.positions import rotate
+from gptlib.model.positions import rotate
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer

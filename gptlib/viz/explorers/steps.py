@@ -12,10 +12,12 @@ from torch import Tensor
 from traitlets import Float as Number
 from traitlets import Int, TraitType
 
-from gptlib.attention import attention, causal_mask
-from gptlib.gpt import GPT
-from gptlib.tokenizer import CharacterTokenizer, Tokenizer
-from gptlib.tracing import trace
+from gptlib.interpret.tracing import trace
+from gptlib.model.attention import attend
+from gptlib.model.gpt import GPT
+from gptlib.model.masks import causal_mask
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz.checking import Array, Labels, as_array, as_labels
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.explorer import Explorer
@@ -172,7 +174,7 @@ class AttentionSteps(Explorer):
 
         bias = matrix(self.bias) / self.temperature if self.bias else None
         queries, keys = matrix(self.q)[:, : self.d_k] / self.temperature, matrix(self.k)[:, : self.d_k]
-        return attention(queries, keys, matrix(self.v), self._mask, bias)
+        return attend(queries, keys, matrix(self.v), self._mask, bias)
 
     @property
     def _mask(self) -> Bool[Tensor, "query key"]:

@@ -1,0 +1,57 @@
+"""How all of gptlib checks a setting, and the one wording in which it says what would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+def check_whole(name: str, value: object, at_least: int = 1) -> None:
+    """Raise TypeError unless value is a whole number, ValueError unless it is at least so much."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; it needs a whole number of at least {at_least}")
+    if value < at_least:
+        raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
+
+
+def check_positive(name: str, value: object) -> None:
+    """Raise TypeError unless value is a number, ValueError unless it is above 0 and finite."""
+    if not is_number(value):
+        raise TypeError(f"{name} is {value!r}; it needs a number above 0")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; it needs to be above 0 and finite")
+
+
+def check_from_zero(name: str, value: object) -> None:
+    """Raise TypeError unless value is a number, ValueError unless it is at least 0 and finite."""
+    if not is_number(value):
+        raise TypeError(f"{name} is {value!r}; it needs a number of at least 0")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; it needs to be at least 0 and finite")
+
+
+def check_share(name: str, value: object) -> None:
+    """Raise TypeError unless value is a number, ValueError unless it is from 0 up to, not including, 1."""
+    wanted = "a number from 0 up to, not including, 1"
+    if not is_number(value):
+        raise TypeError(f"{name} is {value!r}; it needs {wanted}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it needs {wanted}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise TypeError unless value is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; it needs True or False")
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless value is one of the choices."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; it needs to be one of {', '.join(choices)}")
+
+
+def is_number(value: object) -> bool:
+    """Whether value is a plain number; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

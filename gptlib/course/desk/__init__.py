@@ -1,0 +1,1 @@
+"""What a reader works with: checks, hints, quizzes, predictions, progress and workbooks."""

@@ -1,0 +1,282 @@
+"""Grade what a class handed in: `python -m gptlib grade SUBMISSIONS --out DIR`.
+
+DIR/results/ keeps a file for each notebook of each student, written whole as soon as it is graded, so that a
+run that was stopped goes on where it was. Points are not in it: another rubric needs no new run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptlib.course.exercises import Exercise, Lesson, lessons
+from gptlib.course.grading.answers import Answer, Cell, course_cells, find_answers
+from gptlib.course.grading.grades import Class, Graded, Row, safe_name
+from gptlib.course.grading.rubrics import plain_rubric, read_rubric
+from gptlib.course.grading.runner import Limits, Runner
+from gptlib.course.grading.submissions import File, Student, find_submissions
+from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, Known, judge, known
+from gptlib.files import write_atomically
+from gptlib.places import PACKAGE, course_root
+
+# The modules that a verdict comes from.
+JUDGES = ("exercises.py", "judging.py", "limits.py", "grading/*.py")
+
+# An answer of fewer characters is the same in many heads.
+TELLING = 60
+
+
+def grade(
+    submissions: Path,
+    out: Path,
+    rubric: Path | None = None,
+    jobs: int = 2,
+    limits: Limits | None = None,
+    progress: bool = True,
+) -> Class:
+    """Grade all notebooks in a folder or zip, and write grades.csv, class.html and students/ to `out`.
+
+    `jobs` answers run at a time. Called again, it grades only what is new or was changed, in the submissions
+    or in the course.
+
+    Raises FileNotFoundError or ValueError, in one sentence, if there is nothing to grade, `rubric` is none,
+    or `jobs` is below 1.
+    """
+    from gptlib.course.grading.reports import write_reports
+
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    scale = read_rubric(rubric) if rubric else plain_rubric()
+    limits = limits or Limits()
+    students = find_submissions(submissions, leave_out=out)
+    results = out / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    chosen = {student.name: _chosen(student) for student in students}
+    numbers = sorted({number for files, _ in chosen.values() for number in files})
+    marked = [lessons()[number] for number in numbers]
+    grader = _Grader(marked, _secret(results), limits, results)
+    try:
+        rows = list(_rows(grader, students, chosen, jobs, progress))
+    finally:
+        grader.close()
+    _mark_identical(rows, chosen)
+    graded = Class(marked, rows, scale)
+    write_reports(graded, out)
+    return graded
+
+
+def _rows(
+    grader: _Grader,
+    students: Sequence[Student],
+    chosen: dict[str, tuple[dict[str, File], list[str]]],
+    jobs: int,
+    progress: bool,
+) -> Iterator[Row]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(jobs) as pool:
+        pending = [pool.submit(grader.row, student.name, *chosen[student.name]) for student in students]
+        bar = tqdm(total=len(pending), unit="student", disable=not progress, file=sys.stderr)
+        try:
+            for each in pending:
+                yield each.result()
+                bar.update()
+        except BaseException:
+            for each in pending:
+                each.cancel()
+            grader.close()
+            raise
+        finally:
+            bar.close()
+
+
+def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
+    """The file to grade for each notebook, and remarks on the others."""
+    candidates: dict[str, list[File]] = defaultdict(list)
+    remarks = []
+    for file in student.files:
+        if file.number and not file.problem:
+            candidates[file.number].append(file)
+    for file in student.files:
+        if file.problem and (not candidates or file.path[-1].lower().endswith(".ipynb")):
+            remarks.append(f"{file.label}: {file.problem}")
+    files = {}
+    for number, found in sorted(candidates.items()):
+        files[number] = found[-1]
+        if len({file.digest for file in found}) > 1:
+            done = [_n_attempted(number, file) for file in found]
+            place = max(range(len(found)), key=lambda k: (done[k], k))
+            files[number] = found[place]
+            remarks.append(f"{len(found)} files hold notebook {number}; {found[place].label} was graded")
+    return files, remarks
+
+
+def _n_attempted(number: str, file: File) -> int:
+    lesson = lessons()[number]
+    return sum(each.attempted for each in find_answers(lesson, file.cells, course_cells(lesson.notebook)))
+
+
+class _Grader:
+    """What all students are graded with: the same inputs, and a runner for each thread."""
+
+    def __init__(self, marked: Sequence[Lesson], secret: str, limits: Limits, results: Path) -> None:
+        self.secret, self.limits, self.results = secret, limits, results
+        self.course = {lesson.number: course_cells(lesson.notebook) for lesson in marked}
+        self.versions = {lesson.number: course_version(lesson) for lesson in marked}
+        self.inputs: dict[str, list[tuple[Any, ...]]] = {}
+        self.known: dict[str, Known] = {}
+        self.lock = threading.Lock()
+        self.local = threading.local()
+        self.runners: list[Runner] = []
+        self.closed = False
+
+    def row(self, name: str, files: dict[str, File], remarks: Sequence[str]) -> Row:
+        """A student's row, from the kept results where they still hold."""
+        row = Row(name, {number: file.label for number, file in files.items()}, remarks=list(remarks))
+        for number, file in files.items():
+            for graded in self._notebook(name, number, file):
+                row.answers[graded.exercise] = graded
+        return row
+
+    def _notebook(self, name: str, number: str, file: File) -> list[Graded]:
+        said = [self.versions[number], self.secret, number, file.digest, asdict(self.limits)]
+        key = sha256(json.dumps(said).encode()).hexdigest()
+        path = self.results / f"{safe_name(name)}.{number}.json"
+        kept = _kept(path, key)
+        if kept is not None:
+            return kept
+        graded = self._graded(number, file.cells)
+        text = json.dumps(
+            {"key": key, "student": name, "answers": [asdict(each) for each in graded]}, indent=1
+        )
+        write_atomically(path, lambda binary: binary.write(text.encode()))
+        return graded
+
+    def _graded(self, number: str, cells: Sequence[Cell]) -> list[Graded]:
+        graded: list[Graded] = []
+        lesson = lessons()[number]
+        for task, answer in zip(
+            lesson.exercises, find_answers(lesson, cells, self.course[number]), strict=True
+        ):
+            right = [each.exercise for each in graded if each.status == "right"]
+            graded.append(self._answer(task, answer, right))
+        return graded
+
+    def _answer(self, task: Exercise, answer: Answer, right: Sequence[str]) -> Graded:
+        remarks, telling = list(answer.remarks), answer.added >= TELLING
+        base = Graded(task.name, NOT_YET, "", source=answer.source, remarks=remarks, telling=telling)
+        if not answer.attempted:
+            return replace(base, status=NOT_ATTEMPTED, message="Nothing was written.")
+        if answer.problem or answer.cell is None:
+            return replace(base, message=_sentence(answer.problem or "there is nothing to run"))
+        inputs, by = self._known(task)
+        ran = self._runner().run(answer, self._seed(task), right)
+        if ran.refused:
+            others = len(ran.refused) - 1
+            remarks.append(f"it was refused {ran.refused[0]}" + (f", and {others} more" if others else ""))
+        if ran.problem:
+            return replace(base, message=_sentence(ran.problem))
+        verdict = judge(task, inputs, ran.outcomes[: len(inputs)], by)
+        if verdict.status == NOT_ATTEMPTED:
+            return replace(base, status=NOT_ATTEMPTED, message="It still gives back `...`.")
+        return replace(
+            base,
+            status=verdict.status,
+            message=verdict.message,
+            misconception=verdict.misconception,
+            share=verdict.share,
+        )
+
+    def _known(self, task: Exercise) -> tuple[list[tuple[Any, ...]], Known]:
+        # One thread at a time: what the reference prints is silenced for the whole process.
+        with self.lock:
+            if task.name not in self.known:
+                generator = torch.Generator().manual_seed(self._seed(task))
+                self.inputs[task.name] = list(task.inputs(generator))
+                self.known[task.name] = known(task, self.inputs[task.name])
+            return self.inputs[task.name], self.known[task.name]
+
+    def _seed(self, task: Exercise) -> int:
+        return int(sha256(f"{self.secret} {task.name}".encode()).hexdigest()[:15], 16)
+
+    def _runner(self) -> Runner:
+        if not hasattr(self.local, "runner"):
+            self.local.runner = Runner(self.limits)
+            with self.lock:
+                self.runners.append(self.local.runner)
+        return self.local.runner
+
+    def close(self) -> None:
+        while self.runners:
+            self.runners.pop().close()
+
+
+def course_version(lesson: Lesson) -> str:
+    """What verdicts depend on beside the submission: the library, the lesson, and what they run on."""
+    found = sha256(f"{sys.version} {torch.__version__}".encode())
+    course = PACKAGE / "course"
+    files = [path for path in PACKAGE.rglob("*.py") if course not in path.parents]
+    files += [path for pattern in JUDGES for path in course.glob(pattern)]
+    files += [course / "lessons" / f"{lesson.notebook[3:]}.py"]
+    for path in sorted(files):
+        found.update(path.relative_to(PACKAGE).as_posix().encode() + sha256(path.read_bytes()).digest())
+    found.update((course_root() / "notebooks" / f"{lesson.notebook}.ipynb").read_bytes())
+    return found.hexdigest()
+
+
+def _secret(results: Path) -> str:
+    """What the hidden seeds come from: drawn once for a class, so that a run that goes on is the same run."""
+    path = results / "secret.json"
+    try:
+        secret = json.loads(path.read_bytes())["secret"]
+        if isinstance(secret, str):
+            return secret
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    secret = secrets.token_hex(16)
+    write_atomically(path, lambda file: file.write(json.dumps({"secret": secret}).encode()))
+    return secret
+
+
+def _kept(path: Path, key: str) -> list[Graded] | None:
+    try:
+        found = json.loads(path.read_bytes())
+        return [Graded(**each) for each in found["answers"]] if found["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!", "…")) else text + "."
+
+
+def _mark_identical(rows: Sequence[Row], chosen: dict[str, tuple[dict[str, File], list[str]]]) -> None:
+    """Remark on rows with the same file, or with the same answers, of which two are long enough to tell."""
+    same: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        for number, file in chosen[row.name][0].items():
+            theirs = [row.answers[task.name] for task in lessons()[number].exercises]
+            written = [(each.exercise, each.source) for each in theirs if each.status != NOT_ATTEMPTED]
+            if written:
+                same[number, "file", file.digest].append(row)
+            if sum(each.telling for each in theirs) >= 2:
+                same[(number, "answers", *written)].append(row)
+    for (number, what, *_), group in same.items():
+        for row in group:
+            others = ", ".join(other.name for other in group if other is not row)
+            remark = f"notebook {number}: the same {what} as {others}"
+            said = f"notebook {number}: the same file as {others}"
+            if others and said not in row.alike:
+                row.alike.append(remark)

@@ -1,0 +1,253 @@
+"""Find what a class handed in: notebooks in a folder or a zip, however a learning platform named them.
+
+Nothing is unpacked to disk, and nothing is run. Names only ever become labels.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from gptlib.course.exercises import lessons
+from gptlib.course.grading.answers import Cell, NoNotebook, code_cells, notebook_number
+
+LARGEST_NOTEBOOK = 50 * 2**20  # bytes
+LARGEST_ZIP = 500 * 2**20  # one that lies in a folder or in another zip
+LARGEST_CLASS = 20 * 2**30  # of all files together, as a zip may hold more than it says
+MOST_FILES = 20_000
+IGNORED = {"__MACOSX", "__pycache__"}
+# What Moodle puts behind a name and a number in a folder's name.
+MOODLE = re.compile(r"_assignsubmission_[a-z]+_?$")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was handed in.
+
+    Attributes:
+        path: Its folders and its name, below the folder or zip of the class.
+        digest: Of its bytes.
+        number: Which notebook of the course it is, if that can be told.
+        cells: Its code cells.
+        problem: Why it cannot be graded.
+    """
+
+    path: tuple[str, ...]
+    digest: str = ""
+    number: str | None = None
+    cells: tuple[Cell, ...] = ()
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        return "/".join(self.path)
+
+
+@dataclass(frozen=True)
+class Student:
+    """Who handed something in, by the name of a folder or file, and what."""
+
+    name: str
+    files: tuple[File, ...]
+
+
+def find_submissions(where: Path, leave_out: Path | None = None) -> list[Student]:
+    """Everybody who handed something in, in the order of their names.
+
+    A file that lies alone is a student's, named after it; a folder is a student's too, unless the folders in
+    it hold the same notebook: then each of those is a student's.
+
+    Raises FileNotFoundError if there is no such folder or zip, and ValueError if nothing is in it.
+    """
+    if not where.exists():
+        raise FileNotFoundError(
+            f"there is no folder or zip {str(where)!r}; give the one that holds what was handed in"
+        )
+    if where.is_dir():
+        found = _in_folder(where, leave_out.resolve() if leave_out else None)
+    elif zipfile.is_zipfile(where):
+        found = _in_zip(where, ())
+    elif where.suffix == ".ipynb":
+        found = iter([_read_file(where, (where.name,))])
+    else:
+        raise ValueError(f"{str(where)!r} must be a folder, a zip or a notebook (.ipynb)")
+    files = sorted(found, key=lambda file: [part.casefold() for part in file.path])
+    if not files:
+        raise ValueError(f"{str(where)!r} is empty; give the folder or zip that holds what was handed in")
+    return sorted(_students(_without_common_folder(files)), key=lambda student: student.name.casefold())
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def _in_folder(folder: Path, leave_out: Path | None, above: tuple[str, ...] = ()) -> Iterator[File]:
+    for path in sorted(folder.iterdir()):
+        where = (*above, _label(path.name))
+        if _ignored(path.name) or path.resolve() == leave_out:
+            continue
+        if path.is_symlink():
+            yield File(where, problem="it is a link, which is not followed")
+        elif path.is_dir() and len(where) > 20:
+            yield File(where, problem="it lies too deep")
+        elif path.is_dir():
+            below = list(_in_folder(path, leave_out, where))
+            yield from below or [File((*where, ""), problem="the folder is empty")]
+        elif path.is_file():
+            yield from _read(path, where)
+
+
+def _read(path: Path, where: tuple[str, ...]) -> Iterator[File]:
+    if path.suffix.lower() == ".zip":
+        yield from _in_zip(path, where)
+    else:
+        yield _read_file(path, where)
+
+
+def _read_file(path: Path, where: tuple[str, ...]) -> File:
+    try:
+        if path.stat().st_size > LARGEST_NOTEBOOK:
+            return File(where, problem=_too_large(path.stat().st_size))
+        return read_notebook(path.read_bytes(), where)
+    except OSError as error:
+        return File(where, problem=f"it cannot be read: {error.strerror}")
+
+
+def _in_zip(source: Path | io.BytesIO, above: tuple[str, ...], deep: int = 0) -> Iterator[File]:
+    """The files in a zip; one that cannot be read is a file with a problem."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if len(entries) > MOST_FILES:
+                yield File((*above, ""), problem=f"the zip holds more than {MOST_FILES:,} files")
+                return
+            room = LARGEST_CLASS
+            for entry in entries:
+                parts = tuple(
+                    _label(part) for part in re.split(r"[/\\]", entry.filename) if part not in ("", ".", "..")
+                )
+                if not parts or any(_ignored(part) for part in parts):
+                    continue
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    yield File((*above, *parts), problem="it is a link, which is not followed")
+                    continue
+                nested = parts[-1].lower().endswith(".zip")
+                most = min(room, LARGEST_ZIP if nested else LARGEST_NOTEBOOK)
+                try:
+                    with archive.open(entry) as file:
+                        contents = file.read(most + 1)
+                except (
+                    zipfile.BadZipFile,
+                    zlib.error,
+                    RuntimeError,
+                    NotImplementedError,
+                    OSError,
+                    EOFError,
+                ) as error:
+                    yield File((*above, *parts), problem=f"it cannot be read from the zip: {error}")
+                    continue
+                room -= len(contents)
+                if len(contents) > most:
+                    yield File((*above, *parts), problem=_too_large(max(entry.file_size, most + 1)))
+                elif nested and deep < 2:
+                    yield from _in_zip(io.BytesIO(contents), (*above, *parts), deep + 1)
+                else:
+                    yield read_notebook(contents, (*above, *parts))
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        yield File(above or ("",), problem=f"the zip cannot be read: {error}")
+
+
+def read_notebook(contents: bytes, path: tuple[str, ...]) -> File:
+    """The notebook in these bytes; what is none has a problem."""
+    digest = sha256(contents).hexdigest()
+    try:
+        cells = code_cells(contents)
+    except NoNotebook as error:
+        return File(path, digest, problem=str(error))
+    number = notebook_number(cells, path[-1])
+    problem = None if number else "it cannot be told which notebook of the course it is"
+    return File(path, digest, number, tuple(cells), problem)
+
+
+def _too_large(size: int) -> str:
+    return f"it has {size / 2**20:,.0f} MB; at most {LARGEST_NOTEBOOK // 2**20} MB are read"
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name in IGNORED
+
+
+def _label(name: str) -> str:
+    """A name that can be shown and written: no control characters, only Unicode, not too long."""
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else "�" for letter in name)[:200]
+
+
+# --------------------------------------------------------------------------------------------------- students
+
+
+def _without_common_folder(files: Sequence[File]) -> list[File]:
+    """A zip often holds one folder that holds everything: it is nobody's name."""
+    files = list(files)
+    while all(len(file.path) > 1 for file in files) and len({file.path[0] for file in files}) == 1:
+        # The course's own names for its files tell that the folder is a student's.
+        # nbgrader puts a folder of that name between the two.
+        if any(len(file.path) < 4 and not any(map(_rest, file.path[1:])) for file in files):
+            break
+        files = [replace(file, path=file.path[1:]) for file in files]
+    return files
+
+
+def _students(files: Sequence[File]) -> Iterator[Student]:
+    alone: dict[str, list[File]] = defaultdict(list)
+    folders: dict[str, list[File]] = defaultdict(list)
+    for file in files:
+        if len(file.path) == 1:
+            alone[_rest(file.path[0]) or _stem(file.path[0])].append(file)
+        else:
+            folders[MOODLE.sub("", file.path[0]) or file.path[0]].append(file)
+    for name, theirs in alone.items():
+        if name in folders:
+            folders[name] += theirs
+        else:
+            yield Student(name, tuple(theirs))
+    for name, theirs in folders.items():
+        yield from _split(name, theirs, 1)
+
+
+def _split(name: str, files: list[File], depth: int) -> Iterator[Student]:
+    """One student, or several if the folders at this depth hold the same notebook."""
+    holders: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        if file.number and len(file.path) > depth + 1:
+            holders[file.number].add(file.path[depth])
+    if all(len(folders) < 2 for folders in holders.values()):
+        yield Student(name, tuple(files))
+        return
+    here = [file for file in files if len(file.path) <= depth + 1]
+    if here:
+        yield Student(name, tuple(here))
+    inner: dict[str, list[File]] = defaultdict(list)
+    for file in files:
+        if len(file.path) > depth + 1:
+            inner[file.path[depth]].append(file)
+    for folder, theirs in inner.items():
+        yield from _split(f"{name}/{folder}", theirs, depth + 1)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(\.ipynb|\.json|\.txt|\.zip)+$", "", name, flags=re.IGNORECASE) or name
+
+
+def _rest(name: str) -> str:
+    """A file's name without the notebook's name in it: what a platform put around that is the student's."""
+    stem = _stem(name)
+    notebooks = "|".join(re.escape(lesson.notebook) for lesson in lessons().values())
+    return re.sub(rf"[\s_-]*({notebooks})([\s_-]*(copy)?[\s_-]*\(?\d*\)?)$", "", stem, flags=re.IGNORECASE)

@@ -1,0 +1,1 @@
+"""The material of single notebooks: twelve applications and the rival architectures."""

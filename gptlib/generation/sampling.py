@@ -1,0 +1,197 @@
+"""How the next token is chosen from its logits (notebook 10).
+
+Filters change the logits, always in this order: repetition penalty, no repeated n-grams, minimum length,
+temperature, top-k, top-p. One token is drawn from what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gptlib.checks import check_whole
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. What each setting does is said at the filter that it belongs to."""
+
+    temperature: float | int = 1.0
+    top_k: int | None = None
+    top_p: float | int | None = None
+    repetition_penalty: float | int = 1.0
+    no_repeat_ngram: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; it needs to be at least 0 (0 is greedy)")
+        if self.top_k is not None:
+            check_whole("top_k", self.top_k, at_least=1)
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"top_p is {self.top_p}; it needs to be above 0 and at most 1 (1 keeps every token)"
+            )
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ValueError(
+                f"repetition_penalty is {self.repetition_penalty}; it needs to be above 0 (1 changes nothing)"
+            )
+        if self.no_repeat_ngram is not None:
+            check_whole("no_repeat_ngram", self.no_repeat_ngram, at_least=1)
+
+
+def next_token_distribution(
+    logits: Float[Tensor, "*batch vocab"],
+    temperature: float | int = 1.0,
+    top_k: int | None = None,
+    top_p: float | int | None = None,
+    repetition_penalty: float | int = 1.0,
+    no_repeat_ngram: int | None = None,
+    previous: Int[Tensor, "*batch seq"] | None = None,
+) -> Float[Tensor, "*batch vocab"]:
+    """The probabilities that the next token is drawn from, after all the filters in their order.
+
+    `previous` holds the tokens so far, which the repetition penalty and no_repeat_ngram look at.
+    Raises ValueError for a setting that cannot work, by its name, or when no token is left to choose.
+    """
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
+    looks_back = repetition_penalty != 1 or no_repeat_ngram is not None
+    if looks_back and previous is None:
+        raise ValueError(
+            "previous needs to hold the tokens so far when repetition_penalty or no_repeat_ngram is set"
+        )
+    return shaped(allowed(logits, sampling, previous), sampling).softmax(dim=-1)
+
+
+def allowed(
+    logits: Float[Tensor, "*batch vocab"],
+    sampling: Sampling,
+    previous: Int[Tensor, "*batch seq"] | None,
+    barred: Sequence[int] = (),
+) -> Float[Tensor, "*batch vocab"]:
+    """The logits after the filters that look at the text so far."""
+    if previous is not None and sampling.repetition_penalty != 1:
+        logits = penalize_repetition(logits, previous, sampling.repetition_penalty)
+    if previous is not None and sampling.no_repeat_ngram is not None:
+        logits = forbid_repeated_ngrams(logits, previous, sampling.no_repeat_ngram)
+        if logits.isneginf().all(dim=-1).any():
+            raise ValueError(f"no_repeat_ngram is {sampling.no_repeat_ngram} and leaves no token to choose")
+    if barred:
+        logits = rule_out(logits, barred)
+        if logits.isneginf().all(dim=-1).any():
+            raise ValueError(f"min_new_tokens keeps out the tokens {list(barred)} and leaves none to choose")
+    return logits
+
+
+def shaped(logits: Float[Tensor, "*batch vocab"], sampling: Sampling) -> Float[Tensor, "*batch vocab"]:
+    """The logits after the filters that look at nothing else."""
+    logits = apply_temperature(logits, sampling.temperature)
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)
+    if sampling.top_p is not None:
+        logits = keep_top_p(logits, sampling.top_p)
+    return logits
+
+
+def penalize_repetition(
+    logits: Float[Tensor, "*batch vocab"], previous: Int[Tensor, "*batch seq"], penalty: float | int
+) -> Float[Tensor, "*batch vocab"]:
+    """Make the tokens that were there before less likely: their logits are divided by `penalty`.
+
+    A negative logit is multiplied by it instead, since that is what makes it smaller.
+
+
+    Keskar et al. 2019, "CTRL", section 4.1, in the form that the transformers library gave it.
+    Raises ValueError unless penalty is above 0.
+    """
+    Sampling(repetition_penalty=penalty)
+    before = logits.gather(-1, previous)  # (…, vocab) -> (…, seq)
+    return logits.scatter(-1, previous, torch.where(before < 0, before * penalty, before / penalty))
+
+
+def forbid_repeated_ngrams(
+    logits: Float[Tensor, "*batch vocab"], previous: Int[Tensor, "*batch seq"], n: int
+) -> Float[Tensor, "*batch vocab"]:
+    """Rule out (-inf) each token that would complete n tokens in a row that were there before.
+
+    Paulus et al. 2017, "A Deep Reinforced Model for Abstractive Summarization", section 2.5.
+    Raises ValueError unless n is a whole number of at least 1.
+    """
+    check_whole("no_repeat_ngram", n, at_least=1)
+    if previous.shape[-1] < n:
+        return logits
+    ngrams = previous.unfold(-1, n, 1)  # (…, seq) -> (…, seq - n + 1, n)
+    beginning = previous[
+        ..., previous.shape[-1] - (n - 1) :
+    ]  # the n - 1 tokens that the next one would follow
+    repeats = (ngrams[..., :-1] == beginning[..., None, :]).all(dim=-1)  # (…, seq - n + 1)
+    ruled_out = torch.zeros_like(logits).scatter_add(-1, ngrams[..., -1], repeats.to(logits.dtype)) > 0
+    return logits.masked_fill(ruled_out, float("-inf"))
+
+
+def rule_out(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) -> Float[Tensor, "*batch vocab"]:
+    """Rule out (-inf) the given tokens: those that would end a text, while it is below its minimum length."""
+    logits = logits.clone()
+    logits[..., list(tokens)] = float("-inf")
+    return logits
+
+
+def apply_temperature(
+    logits: Float[Tensor, "*batch vocab"], temperature: float | int
+) -> Float[Tensor, "*batch vocab"]:
+    """Divide by the temperature: below 1 favours likely tokens, above 1 evens out, 0 leaves the likeliest.
+
+    Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.3.
+    Raises ValueError unless temperature is at least 0.
+    """
+    Sampling(temperature=temperature)
+    if temperature > 0:
+        return logits / temperature
+    likeliest = logits.argmax(dim=-1, keepdim=True)  # the first of them, if several are equal
+    return torch.full_like(logits, float("-inf")).scatter(-1, likeliest, 0.0)
+
+
+def keep_top_k(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor, "*batch vocab"]:
+    """Rule out (-inf) all but the k highest logits, and those equal to the lowest of them.
+
+    Fan et al. 2018, "Hierarchical Neural Story Generation"; Holtzman et al. 2020, section 3.2.
+    Raises ValueError unless k is a whole number of at least 1.
+    """
+    check_whole("top_k", k, at_least=1)
+    lowest = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < lowest, float("-inf"))
+
+
+def keep_top_p(logits: Float[Tensor, "*batch vocab"], p: float | int) -> Float[Tensor, "*batch vocab"]:
+    """Rule out (-inf) all but the fewest likeliest tokens whose probabilities add up to at least p.
+
+    Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+    Raises ValueError unless p is above 0 and at most 1.
+    """
+    Sampling(top_p=p)
+    # From the least likely up, so that the sum that is compared adds small numbers first.
+    ascending, order = logits.sort(dim=-1)
+    cumulative = ascending.softmax(dim=-1).cumsum(dim=-1)
+    ruled_out = cumulative <= 1 - p
+    ruled_out[..., -1] = False  # the likeliest always stays
+    return logits.masked_fill(torch.zeros_like(ruled_out).scatter(-1, order, ruled_out), float("-inf"))
+
+
+def draw(
+    probabilities: Float[Tensor, "batch vocab"], generators: list[torch.Generator]
+) -> Int[Tensor, " batch"]:
+    """One token a row: where a random number from 0 to 1 falls, with the probabilities laid end to end.
+
+    One number a token, drawn on the CPU, so that a seed gives the same text on each kind of processor.
+    """
+    ends = probabilities.cpu().double().cumsum(dim=-1)  # (batch, vocab)
+    places = torch.stack(
+        [torch.rand((), generator=generator, dtype=torch.float64) for generator in generators]
+    )
+    # Rounding may leave the last end a little off 1, and a place beyond it would be no token's.
+    places = places[:, None] * ends[:, -1:]  # (batch, 1)
+    return torch.searchsorted(ends, places, right=True).squeeze(1).clamp(max=ends.shape[-1] - 1)
+

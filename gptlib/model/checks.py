@@ -1,0 +1,188 @@
+"""What the parts of a model check of their arguments, so that the parts themselves stay plain to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gptlib.checks import check_choice, check_flag, check_from_zero, check_positive, check_share, check_whole
+
+if TYPE_CHECKING:
+    from gptlib.model.config import GPTConfig
+
+POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
+NORMS = ("layernorm", "rmsnorm")
+MLPS = ("gelu", "swiglu")
+
+
+# ------------------------------------------------------------------------------------------------- the config
+
+
+def check_config(config: GPTConfig) -> None:
+    """Raise TypeError for a setting of the wrong type, ValueError for one that cannot work."""
+    for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model", "n_active"):
+        check_whole(name, getattr(config, name))
+    for name in ("n_kv_heads", "d_mlp", "head_width", "window", "n_experts"):
+        if getattr(config, name) is not None:
+            check_whole(name, getattr(config, name))
+    for name in ("norm_eps", "rotary_base", "score_cap", "logit_cap"):
+        if getattr(config, name) is not None or name in ("norm_eps", "rotary_base"):
+            check_positive(name, getattr(config, name))
+    for name in ("bias", "tie_embeddings", "qk_norm"):
+        check_flag(name, getattr(config, name))
+    check_choice("position", config.position, POSITIONS)
+    check_choice("norm", config.norm, NORMS)
+    check_choice("mlp", config.mlp, MLPS)
+    check_share("dropout", config.dropout)
+    check_from_zero("balance", config.balance)
+    if config.n_experts is not None and config.n_active > config.n_experts:
+        raise ValueError(
+            f"n_active = {config.n_active} experts for each token cannot be chosen from "
+            f"n_experts = {config.n_experts}; n_active needs to be from 1 to {config.n_experts}"
+        )
+    _check_heads(config)
+    if config.position == "sinusoidal" and config.d_model % 2:
+        raise ValueError(
+            f'position = "sinusoidal" pairs sine and cosine, and d_model = {config.d_model} is odd; '
+            f"d_model = {config.d_model + 1} would do"
+        )
+
+
+def _check_heads(config: GPTConfig) -> None:
+    d_model, n_heads = config.d_model, config.n_heads
+    if config.head_width is None and d_model % n_heads:
+        raise ValueError(
+            f"d_model = {d_model} cannot be shared among n_heads = {n_heads} heads: "
+            f"{d_model} / {n_heads} = {d_model / n_heads:.2f}; "
+            f"d_model = {max(1, round(d_model / n_heads)) * n_heads} would do, or a head_width"
+        )
+    if n_heads % config.kv_heads:
+        divisors = [number for number in range(1, n_heads + 1) if n_heads % number == 0]
+        raise ValueError(
+            f"n_heads = {n_heads} cannot share n_kv_heads = {config.kv_heads} evenly; "
+            f"n_kv_heads needs to be one of {divisors}"
+        )
+    if config.position == "rotary" and config.d_head % 2:
+        told = f"{d_model} / {n_heads}" if config.head_width is None else "head_width"
+        raise ValueError(
+            f'position = "rotary" turns pairs of numbers, and d_head = {told} = {config.d_head} is odd; '
+            "it needs to be even"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ the tensors
+
+
+def check_tokens(tokens: Tensor, config: GPTConfig, start: int = 0) -> None:
+    """Raise unless a model of this config can read these tokens after `start` others.
+
+    TypeError when tokens are not whole numbers, ValueError when they are not (batch, seq) or longer than the
+    context, IndexError when a token is outside the vocabulary.
+    """
+    if not isinstance(tokens, Tensor):
+        raise TypeError(f"tokens is a {type(tokens).__name__}; for a list torch.tensor([tokens]) would do")
+    if tokens.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"tokens has dtype {tokens.dtype}; it needs int64: tokens.long() would do")
+    if tokens.dim() != 2 or tokens.numel() == 0:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}; it needs (batch, seq), each at least 1; "
+            "for one list of tokens torch.tensor([tokens]) would do"
+        )
+    if start + tokens.shape[1] > config.context_length:
+        after = f" after {start} in the cache" if start else ""
+        raise ValueError(
+            f"tokens has {tokens.shape[1]} tokens{after}; context_length is {config.context_length}, "
+            f"so at most {config.context_length - start} fit (tokens[:, -n:] are the last n)"
+        )
+    if tokens.device.type == "meta":  # shapes only: there are no values to look at
+        return
+    lowest, highest = (value.item() for value in tokens.aminmax())
+    if lowest < 0 or highest >= config.vocab_size:
+        worst = lowest if lowest < 0 else highest
+        raise IndexError(
+            f"tokens holds {worst}; vocab_size is {config.vocab_size}, so tokens are 0 to "
+            f"{config.vocab_size - 1} (was the text encoded with this model's tokenizer?)"
+        )
+
+
+def check_vocabulary(tokenizer: object, config: GPTConfig, where: str = "") -> None:
+    """Raise ValueError unless the tokenizer has a token for each row of the model's embedding."""
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ValueError(
+            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, {config.vocab_size}: "
+            "a model reads and writes with the tokenizer that it was trained with"
+        )
+
+
+def check_width(x: Float[Tensor, "*batch d_model"], d_model: int) -> None:
+    """Raise unless x holds floating vectors of d_model numbers."""
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}; it needs a floating one: x.float() would do")
+    if x.dim() < 1 or x.shape[-1] != d_model:
+        raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension needs to be {d_model}")
+
+
+def check_sequences(x: Float[Tensor, "batch seq d_model"], d_model: int) -> None:
+    """Raise unless x is (batch, seq, d_model) and floating."""
+    if x.dim() != 3:
+        raise ValueError(f"x has shape {tuple(x.shape)}; it needs (batch, seq, {d_model})")
+    check_width(x, d_model)
+
+
+def check_scored(queries: Tensor, keys: Tensor, mask: Tensor | None, bias: Tensor | None) -> None:
+    """Raise unless these queries can be scored against these keys under this mask and bias."""
+    for name, tensor in (("queries", queries), ("keys", keys), ("bias", bias)):
+        if tensor is not None:
+            _check_floating(name, tensor)
+    *batch, n_queries, d_head = queries.shape
+    n_keys = keys.shape[-2]
+    if keys.shape[-1] != d_head or list(keys.shape[:-2]) != batch:
+        raise ValueError(
+            f"keys has shape {tuple(keys.shape)}; queries has {tuple(queries.shape)}, "
+            f"so keys needs {_shape(*batch, 'key', d_head)}"
+        )
+    for name, tensor in (("mask", mask), ("bias", bias)):
+        if tensor is not None and not _fits(tensor, (*batch, n_queries, n_keys)):
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; the scores have {(*batch, n_queries, n_keys)}, "
+                f"so {name} needs ({n_queries}, {n_keys}), or that with some of the dimensions before it"
+            )
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask has dtype {mask.dtype}; it needs torch.bool, True where a query may attend")
+    if mask is not None and mask.device.type != "meta" and not mask.any(dim=-1).all():
+        row = (~mask.any(dim=-1)).nonzero()[0, -1].item()
+        raise ValueError(f"mask lets query {row} attend to nothing; each query needs at least one True")
+
+
+def check_values(values: Tensor, keys: Tensor) -> None:
+    """Raise unless there is one floating value for each key."""
+    _check_floating("values", values)
+    if values.shape[:-1] != keys.shape[:-1]:
+        raise ValueError(
+            f"values has shape {tuple(values.shape)}; keys has {tuple(keys.shape)}, "
+            f"so values needs {_shape(*keys.shape[:-1], 'd_value')}, one for each key"
+        )
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; {name}.float() would do")
+    if tensor.dim() < 2:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it needs at least two dimensions")
+
+
+def _shape(*dimensions: int | str) -> str:
+    return f"({', '.join(map(str, dimensions))})"
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has all queries and keys of these scores, and broadcasts over what is before them."""
+    ahead = zip(reversed(tensor.shape[:-2]), reversed(shape[:-2]), strict=False)
+    return (
+        tensor.dim() <= len(shape)
+        and tensor.shape[-2:] == shape[-2:]
+        and all(given in (1, wanted) for given, wanted in ahead)
+    )

@@ -1,0 +1,29 @@
+"""Where the course's files are, in a checkout and where gptlib is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def course_root() -> Path:
+    """The folder that holds data/ and notebooks/: the checkout, or the installed package itself."""
+    return PACKAGE if (PACKAGE / "data").is_dir() else PACKAGE.parent
+
+
+def is_checkout() -> bool:
+    """Whether gptlib is used from a checkout, where tests/ and docs/ stand beside it."""
+    return course_root() != PACKAGE
+
+
+def readers_root() -> Path:
+    """The folder whose work/ holds the reader's notebooks.
+
+    The checkout; or, where gptlib is installed, the nearest folder from the current one up that has a work/
+    made by `gptlib start`, and the current folder if none has.
+    """
+    if is_checkout():
+        return course_root()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "work" / ".course").is_dir()), here)

@@ -1,0 +1,1 @@
+"""Text: where it comes from, how it becomes tokens, and how likely it is without a model."""

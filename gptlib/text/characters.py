@@ -1,0 +1,103 @@
+"""A tokenizer whose tokens are single characters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+import regex
+
+from gptlib.text.vocabulary import (
+    END_OF_TEXT,
+    Vocabulary,
+    check_text,
+    checked_special_tokens,
+    checked_texts,
+    read_json,
+    special_tokens_of,
+    write_json,
+)
+
+
+class CharacterTokenizer(Vocabulary):
+    """Every character is a token: the smallest tokenizer, for first steps.
+
+    It has the face of `Tokenizer`, but knows only the characters that it was trained on. Ids go to the
+    characters in the order of their code points, then to the special tokens.
+    """
+
+    _kind = "characters"
+    merges: list[tuple[bytes, bytes]] = []
+
+    def __init__(self, characters: Iterable[str], special_tokens: Sequence[str] = (END_OF_TEXT,)) -> None:
+        self.characters = sorted(set(characters))
+        wrong = [character for character in self.characters if len(character) != 1]
+        if wrong or not self.characters:
+            raise ValueError(
+                f"characters must be one or more single characters, got {wrong[0] if wrong else 'none'!r}"
+            )
+        for character in self.characters:
+            check_text(character)
+        names = checked_special_tokens(special_tokens)
+        self._ids = {character: token for token, character in enumerate(self.characters)}
+        super().__init__(
+            {token: character.encode() for character, token in self._ids.items()},
+            {name: len(self.characters) + place for place, name in enumerate(names)},
+        )
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str] | str, special_tokens: Sequence[str] = (END_OF_TEXT,)
+    ) -> CharacterTokenizer:
+        """A tokenizer that knows every character of `texts` (one text, or several).
+
+        Raises:
+            ValueError: there is no character in the texts, or half of a surrogate pair.
+        """
+        return cls(set().union(*checked_texts(texts)), special_tokens)
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """The token of each character of `text`; `allow_special` as in `Tokenizer.encode`.
+
+        Raises:
+            ValueError: a character that was not in the training texts; the message says which and where.
+        """
+        check_text(text)
+        names = sorted(self.special_tokens, key=len, reverse=True)
+        parts = [text]
+        if allow_special and names:
+            parts = regex.split("(" + "|".join(map(regex.escape, names)) + ")", text)
+        tokens: list[int] = []
+        try:
+            for part in parts:
+                if allow_special and part in self.special_tokens:
+                    tokens.append(self.special_tokens[part])
+                else:
+                    tokens += [self._ids[character] for character in part]
+        except KeyError as error:
+            character = error.args[0]
+            raise ValueError(
+                f"text holds {character!r} at position {text.index(character)}, which this tokenizer has "
+                f"never seen; it knows {len(self.characters)} characters: train it on text that has this "
+                "one, or use Tokenizer"
+            ) from None
+        return tokens
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as one JSON file, one `[id, character]` a line, whole or not at all."""
+        lines = [[token, character] for character, token in self._ids.items()]
+        write_json(path, self._kind, {"special_tokens": self.special_tokens}, lines)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CharacterTokenizer:
+        """Read what `save` wrote; errors as in `Tokenizer.load`."""
+        contents = read_json(path, cls._kind, {"special_tokens": dict, "tokens": list})
+        try:
+            characters = [character for _, character in contents["tokens"]]
+            tokenizer = cls(characters, list(special_tokens_of(contents)))
+            lines = [[token, character] for character, token in tokenizer._ids.items()]
+            if lines != contents["tokens"] or tokenizer.special_tokens != contents["special_tokens"]:
+                raise ValueError("ids must follow the order of the characters, then the special tokens")
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{str(path)!r} is not a whole tokenizer: {error}") from None
+        return tokenizer

@@ -1,0 +1,485 @@
+"""Where text comes from, how it is split into documents, and how its tokens become batches (notebook 09).
+
+A corpus is a list of documents. Its tokens go to a file as one long row, with the end-of-text token before
+each document and after the last one; training reads random windows of that row. The file is memory-mapped, so
+a corpus may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sysconfig
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from gptlib.files import write_atomically
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.tokenizer import Tokenizer
+
+TINY_SHAKESPEARE_URL = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+)
+TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TINY_SHAKESPEARE_BYTES = 1_115_394
+
+# A longer text is cut into documents of about this many characters, so that it can be split by document.
+_DOCUMENT_CHARACTERS = 2_000
+_SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A name and the documents: texts that have nothing to do with each other."""
+
+    name: str
+    documents: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.documents, str):
+            raise TypeError("documents must be a sequence of texts, got one text; give [text]")
+        wrong = next((document for document in self.documents if not isinstance(document, str)), None)
+        if wrong is not None:
+            raise TypeError(f"documents must hold texts, got {type(wrong).__name__}")
+
+    def __repr__(self) -> str:
+        characters = sum(map(len, self.documents))
+        return f"Corpus({self.name!r}, {len(self.documents):,} documents, {characters:,} characters)"
+
+    @property
+    def text(self) -> str:
+        """All documents in one, an empty line between them."""
+        return "\n\n".join(self.documents)
+
+    def split(
+        self, validation: float = 0.1, test: float = 0.1, seed: int = 0
+    ) -> tuple[Corpus, Corpus, Corpus]:
+        """Deal the documents out to three corpora: train, validation, test.
+
+        No document is in two of them, and each keeps the order of the documents. A share above zero gives at
+        least one document.
+
+        Args:
+            validation, test: the share of the documents that each gets; train gets the rest.
+            seed: decides which documents go where.
+
+        Raises:
+            ValueError: shares that are negative or leave nothing to train on; too few documents.
+        """
+        if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+            raise ValueError(
+                "validation and test must be shares of at least 0 that leave something to train on, "
+                f"got {validation} and {test}"
+            )
+        n_documents = len(self.documents)
+        n_validation, n_test = (
+            max(1, round(share * n_documents)) if share else 0 for share in (validation, test)
+        )
+        if n_validation + n_test >= n_documents:
+            raise ValueError(
+                f"{self.name!r} has {n_documents} documents, too few to split: validation={validation} and "
+                f"test={test} would take {n_validation} and {n_test} and leave none to train on"
+            )
+        source = random.Random(seed)
+        order = sorted(range(n_documents), key=[source.random() for _ in range(n_documents)].__getitem__)
+        borders = (n_validation, n_validation + n_test)
+        parts = {
+            "train": order[borders[1] :],
+            "validation": order[: borders[0]],
+            "test": order[borders[0] : borders[1]],
+        }
+        train, held_out, tested = (
+            Corpus(f"{self.name}, {part}", tuple(self.documents[place] for place in sorted(places)))
+            for part, places in parts.items()
+        )
+        return train, held_out, tested
+
+
+# ------------------------------------------------------------------------------------------- Where text comes
+# from
+
+
+def storyworld_corpus(n_stories: int, seed: int = 0, split: str = "train") -> Corpus:
+    """The first `n_stories` stories of Storyworld's stream for `seed` and `split` (train, validation or
+    test).
+
+    Raises:
+        ValueError: `n_stories` is below 1, or there is no such split.
+    """
+    from gptlib.text.storyworld import Storyworld
+
+    _check_positive("n_stories", n_stories)
+    world = Storyworld(seed, split=split)
+    # One story at a time: its annotations need far more memory than its text.
+    return Corpus(f"storyworld, {split}", tuple(world.story().text for _ in range(n_stories)))
+
+
+def python_documentation() -> Corpus:
+    """Python's own reference, as in `help()`: one document for each topic. It differs between Python
+    versions.
+
+    Raises:
+        FileNotFoundError: this Python was installed without it.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise FileNotFoundError(
+            "this Python has no pydoc_data.topics, the text behind help(); a Python from python.org or "
+            "conda has it"
+        ) from None
+    return Corpus(
+        "python documentation", tuple(topics[name] for name in sorted(topics) if topics[name].strip())
+    )
+
+
+def python_source(max_files: int | None = None) -> Corpus:
+    """The source of Python's standard library: one document for each `.py` file, tests left out, in the order
+    of their paths. It differs between Python versions.
+
+    Args:
+        max_files: how many files to take, from the first; None for all.
+
+    Raises:
+        ValueError: `max_files` is below 1.
+        FileNotFoundError: this Python was installed without its source.
+    """
+    if max_files is not None:
+        _check_positive("max_files", max_files)
+    folder = Path(sysconfig.get_path("stdlib"))
+    paths = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS]
+        paths += [Path(parent, name) for name in files if name.endswith(".py")]
+    documents: list[str] = []
+    for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
+        if len(documents) == max_files:
+            break
+        try:
+            document = _normal_lines(path.read_bytes().decode("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if document.strip():
+            documents.append(document)
+    if not documents:
+        raise FileNotFoundError(f"there is no Python source in {str(folder)!r}")
+    return Corpus("python source", tuple(documents))
+
+
+def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> Corpus:
+    """A text of the reader's own, in UTF-8. It is cut into documents at empty lines, or else at line ends or
+    spaces, so that it can be split into train and validation.
+
+    Args:
+        path: the file.
+        minimum_characters: a shorter text is refused: there would be nothing to learn.
+
+    Raises:
+        FileNotFoundError: no such file.
+        IsADirectoryError: `path` is a folder.
+        ValueError: the file is not text in UTF-8 (the byte offset is named), or is too short.
+    """
+    _check_positive("minimum_characters", minimum_characters)
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"path must name a text file, but {str(path)!r} is a folder")
+    try:
+        contents = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
+    name = str(path)
+    if contents[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{name!r} is not UTF-8: byte 0 starts a mark of UTF-16; save the file as UTF-8")
+    try:
+        text = contents.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The codec counts from behind the byte order mark.
+        offset = error.start + (3 if contents.startswith(b"\xef\xbb\xbf") else 0)
+        raise ValueError(
+            f"{name!r} is not UTF-8: byte {contents[offset]:#04x} at offset {offset} cannot be read; save "
+            "the file as UTF-8"
+        ) from None
+    if b"\0" in contents:
+        offset = contents.index(b"\0")
+        raise ValueError(f"{name!r} is not text: the byte at offset {offset} is zero; give a text in UTF-8")
+    text = _normal_lines(text).strip("\n")
+    if len(text) < minimum_characters or not text.strip():
+        found = f"has {len(text):,} characters" if text.strip() else "is empty"
+        raise ValueError(f"{name!r} {found}; at least {max(1, minimum_characters):,} characters are needed")
+    return Corpus(path.name, _cut(text))
+
+
+def tiny_shakespeare(folder: str | os.PathLike[str], download: bool = False) -> Corpus:
+    """Tiny Shakespeare: 1.1 MB of his plays (Karpathy, "The Unreasonable Effectiveness of Recurrent Neural
+    Networks", 2015). It is read from `folder/tiny_shakespeare.txt`.
+
+    Args:
+        folder: where the file is, or is to be put.
+        download: whether to fetch the file when it is not there. Without it the network is never touched.
+
+    Raises:
+        FileNotFoundError: there is no file and `download` is false; the message says how to get it by hand.
+        ValueError: the file is not the one expected; its name and the expected checksum are in the message.
+        ConnectionError: the download failed.
+    """
+    path = Path(folder) / "tiny_shakespeare.txt"
+    by_hand = f"fetch {TINY_SHAKESPEARE_URL} on any machine and save it as {str(path)!r}"
+    if not path.is_file():
+        if not download:
+            raise FileNotFoundError(f"there is no file {str(path)!r}; call with download=True, or {by_hand}")
+        try:
+            with urllib.request.urlopen(TINY_SHAKESPEARE_URL, timeout=60) as answer:
+                contents = answer.read(TINY_SHAKESPEARE_BYTES + 1)
+        except OSError as error:
+            raise ConnectionError(f"Tiny Shakespeare could not be downloaded ({error}); {by_hand}") from error
+        _check_shakespeare(contents, TINY_SHAKESPEARE_URL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(contents))
+    _check_shakespeare(path.read_bytes(), str(path))
+    return Corpus("tiny shakespeare", text_file(path).documents)
+
+
+def _check_shakespeare(contents: bytes, name: str) -> None:
+    found = hashlib.sha256(contents).hexdigest()
+    if found != TINY_SHAKESPEARE_SHA256:
+        raise ValueError(
+            f"{name!r} is not Tiny Shakespeare, or not all of it: its SHA-256 should be "
+            f"{TINY_SHAKESPEARE_SHA256}, got {found} for {len(contents):,} bytes; remove it and fetch it "
+            "again"
+        )
+
+
+def _normal_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _cut(text: str) -> tuple[str, ...]:
+    """Documents of about 2,000 characters, or a tenth of a short text, each ending where the text pauses."""
+    size = max(1, min(_DOCUMENT_CHARACTERS, len(text) // 10))
+    documents = []
+    start = 0
+    while len(text) - start > size * 3 // 2:
+        low, high = start + size // 2, start + size * 3 // 2
+        ends = (text.find(pause, low, high) for pause in ("\n\n", "\n", " "))
+        end = next((end for end in ends if end >= 0), start + size)
+        documents.append(text[start:end])
+        start = end
+    documents.append(text[start:])
+    # Spaces that begin a line stay: they may mean something, as in source code.
+    return tuple(document.strip("\n") for document in documents if document.strip())
+
+
+# ------------------------------------------------------------------------------------------------ Tokens in a
+# file
+
+
+class TokenFile:
+    """One long row of tokens, in a file that is mapped into memory rather than read.
+
+    The first token is the end-of-text token, and each place where it stands again starts a document.
+
+    Args:
+        path: a file that `write_tokens` wrote: NumPy's `.npy` format, one dimension, uint16 or uint32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is cut off, too long or something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no token file {str(path)!r}; write_tokens makes one")
+        try:
+            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{str(path)!r} is not a whole token file: {error}") from None
+        if (
+            not isinstance(tokens, np.memmap)
+            or tokens.ndim != 1
+            or tokens.dtype not in (np.uint16, np.uint32)
+        ):
+            raise ValueError(
+                f"{str(path)!r} is not a token file: expected one row of uint16 or uint32, got "
+                f"{getattr(tokens, 'shape', '')} {getattr(tokens, 'dtype', type(tokens).__name__)}"
+            )
+        expected = tokens.offset + tokens.nbytes
+        if path.stat().st_size != expected:
+            raise ValueError(f"{str(path)!r} should have {expected} bytes, got {path.stat().st_size}")
+        self.path: Path | None = path
+        self._set_tokens(tokens)
+
+    @classmethod
+    def from_tokens(cls, tokens: np.ndarray | Sequence[int] | Tensor) -> TokenFile:
+        """The same face for tokens in memory, laid out as in a file: end-of-text first.
+
+        Raises:
+            ValueError: there are fewer than two tokens, they are not in one row, or an id does not fit 32
+            bits.
+            TypeError: they are not whole numbers.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.size and tokens.dtype.kind not in "iu":
+            raise TypeError(f"tokens must be whole numbers, got {tokens.dtype}")
+        if tokens.ndim != 1:
+            raise ValueError(f"tokens must be one row, got shape {tokens.shape}")
+        if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= 2**32):
+            raise ValueError(f"tokens must be from 0 to 2**32 - 1, got {tokens.min()} to {tokens.max()}")
+        file = cls.__new__(cls)
+        file.path = None
+        file._set_tokens(tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32))
+        return file
+
+    def _set_tokens(self, tokens: np.ndarray) -> None:
+        if len(tokens) < 2:
+            raise ValueError(f"at least 2 tokens are needed, an input and its target, got {len(tokens)}")
+        self.tokens = tokens
+        self._starts: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        where = f"{str(self.path)!r}, " if self.path else ""
+        return f"TokenFile({where}{len(self):,} tokens)"
+
+    def document_starts(self) -> Int[np.ndarray, " start"]:
+        """The places of the end-of-text tokens; the last of them ends the last document."""
+        if self._starts is None:
+            # Block by block: a comparison of the whole row would need as much memory as it has tokens.
+            block = 1 << 24
+            found = [
+                np.flatnonzero(self.tokens[place : place + block] == self.tokens[0]) + place
+                for place in range(0, len(self), block)
+            ]
+            self._starts = np.concatenate(found)
+        return self._starts
+
+    def batch(
+        self,
+        batch_size: int,
+        context_length: int,
+        generator: torch.Generator | None = None,
+        at_document_starts: bool = False,
+    ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+        """Random windows of the row, and the same windows one token further on.
+
+        Args:
+            batch_size: how many windows.
+            context_length: how many tokens in each.
+            generator: where the randomness comes from; None for torch's own.
+            at_document_starts: whether every window starts with a document's end-of-text token, rather than
+                anywhere. The documents that follow it may be in the window too.
+
+        Returns:
+            inputs and targets, int64 of shape (batch, seq); `targets[:, t]` is what follows `inputs[:, t]`.
+
+        Raises:
+            ValueError: sizes below 1, or a row too short for one window.
+        """
+        _check_positive("batch_size", batch_size)
+        self._check_window(context_length)
+        n_starts = len(self) - context_length
+        if at_document_starts:
+            starts = self.document_starts()
+            n_starts = int(np.searchsorted(starts, n_starts))
+        places = torch.randint(n_starts, (batch_size,), generator=generator).numpy()
+        if at_document_starts:
+            places = starts[places]
+        # (batch, 1) + (seq + 1) -> (batch, seq + 1)
+        rows = self.tokens[places[:, None] + np.arange(context_length + 1)].astype(np.int64)
+        windows = torch.from_numpy(rows)
+        return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+
+    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        """All tokens in order: windows side by side, each with its targets, both of shape (seq,).
+
+        Every token but the first is a target once. The last window is shorter where the row does not fill it.
+
+        Raises:
+            ValueError: `context_length` is below 1.
+        """
+        _check_positive("context_length", context_length)
+        return self._windows(context_length)
+
+    def _windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        for start in range(0, len(self) - 1, context_length):
+            window = torch.from_numpy(self.tokens[start : start + context_length + 1].astype(np.int64))
+            yield window[:-1], window[1:]
+
+    def _check_window(self, context_length: int) -> None:
+        _check_positive("context_length", context_length)
+        if context_length >= len(self):
+            raise ValueError(
+                f"context_length must be below the number of tokens, {len(self)}, as each window needs one "
+                f"more token for its targets; got {context_length}"
+            )
+
+
+def write_tokens(
+    documents: Iterable[str], tokenizer: Tokenizer | CharacterTokenizer, path: str | os.PathLike[str]
+) -> TokenFile:
+    """Write the tokens of `documents` to `path`, whole or not at all, and open them.
+
+    The end-of-text token stands before each document and after the last. Documents are taken one at a time,
+    so an endless supply of text may pass through little memory. The file is NumPy's `.npy`, with uint16 where
+    the vocabulary allows, else uint32.
+
+    Args:
+        documents: the texts.
+        tokenizer: turns each into tokens; it must have an end-of-text token.
+        path: the file to write.
+
+    Raises:
+        ValueError: there is no document, or a document cannot be encoded (its number is named).
+        TypeError: `documents` is one text rather than several.
+        FileNotFoundError: the folder of `path` does not exist.
+    """
+    if isinstance(documents, str):
+        raise TypeError("documents must be several texts, got one text; give [text]")
+    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
+    end_of_text = tokenizer.end_of_text
+
+    def write(file: BinaryIO) -> None:
+        file.write(_npy_header(dtype, 0))
+        length = 0
+        for number, document in enumerate(documents):
+            try:
+                tokens = tokenizer.encode(document)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"document {number} cannot be encoded: {error}") from None
+            file.write(np.asarray([end_of_text, *tokens], dtype=dtype).tobytes())
+            length += 1 + len(tokens)
+        if length == 0:
+            raise ValueError("documents must hold at least one text, got none")
+        file.write(np.asarray([end_of_text], dtype=dtype).tobytes())
+        # How many tokens there are is known only now.
+        file.seek(0)
+        file.write(_npy_header(dtype, length + 1))
+
+    return TokenFile(write_atomically(path, write))
+
+
+def _npy_header(dtype: np.dtype, length: int) -> bytes:
+    """The first 128 bytes of a one-row `.npy` file, version 1.0: as many whatever the length."""
+    described = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({length},), }}"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + described.ljust(117).encode() + b"\n"
+
+
+def _check_positive(name: str, value: int) -> None:
+    try:
+        whole = index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if whole < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")

@@ -1,0 +1,150 @@
+"""Reading a story back: its derivation, its exact probability, and how surprising each character truly is.
+
+Every way of telling a story is followed as long as it agrees with the text. What is still alive after i characters,
+added up, is the exact probability that a story begins with those characters; ratios of these are the true conditional
+probabilities (Jelinek & Lafferty, 1991, "Computation of the probability of initial substring generation by stochastic
+context-free grammars", do the same for grammars without variables).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gptlib.text.storyworld.grammar import Step, Telling, Weights
+from gptlib.text.storyworld.story import ANY_STORY, Story, Storyworld
+from gptlib.text.storyworld.words import hero_weights
+
+
+def _follow(
+    text: str, steps: tuple[Step, ...], weights: Weights | None = None
+) -> tuple[list[Telling], np.ndarray]:
+    """All complete tellings of `text`, and the probability of beginning with its first i characters, for i from 0."""
+    complete: list[Telling] = []
+    mass = np.zeros(len(text) + 1)  # by how far a telling agrees with the text
+    waiting = [Telling(steps, weights)]
+    while waiting:
+        telling = waiting.pop()
+        agreed = len(telling.text)
+        options = telling.run()
+        written = telling.text
+        if len(written) > len(text) or not text.startswith(written[agreed:], agreed):
+            mass[agreed + len(os.path.commonprefix([written[agreed:], text[agreed:]]))] += math.exp(
+                telling.log_p
+            )
+        elif options is None:
+            mass[len(written)] += math.exp(telling.log_p)
+            if len(written) == len(text):
+                complete.append(telling)
+        else:
+            for index in range(len(options.items)):
+                branch = telling.copy()
+                branch.take(index)
+                waiting.append(branch)
+    return complete, np.cumsum(mass[::-1])[::-1]
+
+
+def derivations(text: str, steps: tuple[Step, ...] = ANY_STORY) -> list[Story]:
+    """Every way in which `text` can be told; Storyworld is unambiguous, so at most one."""
+    return [Story(telling.text, telling.log_p, telling) for telling in _follow(text, steps)[0]]
+
+
+def derive(text: str, heroines: float = 0.5) -> Story:
+    """Reads the derivation of a story back from its text. `log_p` is that of `Storyworld(heroines=heroines)`.
+
+    Raises:
+        ValueError: if Storyworld cannot tell this text; the message names the position where it stops being a story.
+    """
+    return _derive(text, heroines)[0]
+
+
+def _derive(text: str, heroines: float) -> tuple[Story, np.ndarray]:
+    """The story, and the probability of beginning with its first i characters, for i from 0."""
+    complete, reachable = _follow(text, ANY_STORY, hero_weights(heroines))
+    if not complete:
+        position = int(np.count_nonzero(reachable)) - 1
+        found = (
+            f"{text[position : position + 30]!r}"
+            if position < len(text)
+            else "the text ends before the story does"
+        )
+        raise ValueError(f"text: not a Storyworld story from character {position} on: {found}")
+    return Story(complete[0].text, complete[0].log_p, complete[0]), reachable
+
+
+def surprises(text: str, heroines: float = 0.5) -> Float[np.ndarray, "characters_and_end"]:
+    """The true surprise, −log p in nats, of each character given all before it, and last of the story's end.
+
+    The sum is the story's −log p. `heroines` is that of the Storyworld asked about.
+    Raises ValueError as `derive` does.
+    """
+    story, reachable = _derive(text, heroines)
+    log_reachable = np.append(np.log(reachable), story.log_p)
+    return np.maximum(log_reachable[:-1] - log_reachable[1:], 0.0)
+
+
+def token_surprises(text: str, tokenizer: Any, heroines: float = 0.5) -> Float[np.ndarray, "tokens_and_end"]:
+    """The true surprise in nats of each token of a story, and last of the end-of-text token that follows it."""
+    by_character = surprises(text, heroines)
+    by_token = [by_character[start:end].sum() for start, end in tokenizer.spans(text)]
+    return np.array([*by_token, by_character[-1]])
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The entropy floor: the lowest mean loss that any model of Storyworld can have, with its standard errors.
+
+    All in nats. Per token counts the end-of-text token that closes each story.
+    """
+
+    n_stories: int
+    nats_per_story: float
+    nats_per_story_error: float
+    nats_per_character: float
+    nats_per_character_error: float
+    nats_per_token: float | None = None
+    nats_per_token_error: float | None = None
+
+    def __str__(self) -> str:
+        lines = [
+            f"entropy floor from {self.n_stories:,} stories (± one standard error)",
+            f"  {self.nats_per_story:.2f} ± {self.nats_per_story_error:.2f} nats per story",
+            f"  {self.nats_per_character:.4f} ± {self.nats_per_character_error:.4f} nats per character",
+        ]
+        if self.nats_per_token is not None:
+            lines.append(f"  {self.nats_per_token:.4f} ± {self.nats_per_token_error:.4f} nats per token")
+        return "\n".join(lines)
+
+
+def ratio(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Sum of totals over sum of counts, with its standard error by the delta method."""
+    mean = totals.sum() / counts.sum()
+    residuals = totals - mean * counts
+    return float(mean), float(residuals.std(ddof=1) / counts.mean() / math.sqrt(len(totals)))
+
+
+def entropy_floor(
+    n_stories: int = 2000, seed: int = 0, tokenizer: Any = None, split: str = "test", heroines: float = 0.5
+) -> Floor:
+    """Estimates the entropy of Storyworld as a mean of exact −log p over fresh stories.
+
+    Args:
+        n_stories: how many to draw, at least 2.
+        seed, split, heroines: as for `Storyworld`.
+        tokenizer: if given, the floor is also told per token of it.
+    """
+    if n_stories < 2:
+        raise ValueError(f"n_stories: at least 2 are needed for a standard error, got {n_stories}")
+    stories = Storyworld(seed, split, heroines).stories(n_stories)
+    nats = -np.array([story.log_p for story in stories])
+    per_story = ratio(nats, np.ones(n_stories))
+    per_character = ratio(nats, np.array([len(story.text) + 1 for story in stories]))
+    if tokenizer is None:
+        return Floor(n_stories, *per_story, *per_character)
+    per_token = ratio(nats, np.array([len(tokenizer.encode(story.text)) + 1 for story in stories]))
+    return Floor(n_stories, *per_story, *per_character, *per_token)

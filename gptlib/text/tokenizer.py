@@ -1,0 +1,402 @@
+"""Text to tokens and back: byte-level byte-pair encoding (notebook 02).
+
+A tokenizer knows the 256 bytes, so no text is foreign to it, and *merges*: pairs of tokens that were seen
+side by side so often that the pair became a token of its own. Training finds the merges; encoding replays
+them.
+
+Papers: Gage, "A New Algorithm for Data Compression" (1994), the idea; Sennrich, Haddow and Birch, "Neural
+Machine Translation of Rare Words with Subword Units" (2016), section 3.2 and Algorithm 1, for words; Radford
+et al., "Language Models are Unsupervised Multitask Learners" (2019), section 2.2, for bytes and the split
+pattern.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from operator import index
+
+import regex
+import tiktoken
+
+from gptlib.text.bpe import BYTES, GPT2_PATTERN, from_characters, learn_merges, to_characters
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.vocabulary import (
+    END_OF_TEXT,
+    Vocabulary,
+    check_text,
+    checked_special_tokens,
+    checked_texts,
+    read_json,
+    read_text,
+    special_tokens_of,
+    write_json,
+)
+
+# tiktoken's matcher panics on one run of nearly a million white spaces; runs this long are handed over apart.
+_LONG_RUN = 100_000
+
+
+class Tokenizer(Vocabulary):
+    """Byte-level byte-pair encoding.
+
+    Made by `train`, `load`, `from_gpt2` or `from_tiktoken`. A tokenizer trained here has the 256 bytes as ids
+    0 to 255 in order, then one id for each merge in the order learned, then the special tokens. Those read
+    from GPT-2's files keep GPT-2's own ids.
+
+    Args:
+        ranks: id of each token's bytes. Of the merges that are possible, encoding does the lowest id first.
+        special_tokens: id of each special token's name.
+        pattern: the regular expression that cuts text into pieces, which merges never cross.
+    """
+
+    _kind = "byte-level BPE"
+
+    def __init__(
+        self, ranks: dict[bytes, int], special_tokens: dict[str, int], pattern: str = GPT2_PATTERN
+    ) -> None:
+        missing = [byte for byte in BYTES if byte not in ranks]
+        if missing:
+            raise ValueError(
+                f"ranks must hold all 256 single bytes; {len(missing)} are missing, first {missing[0]!r}"
+            )
+        token_bytes = {token: piece for piece, token in ranks.items()}
+        if len(token_bytes) < len(ranks):
+            repeated = next(token for token, n in Counter(ranks.values()).items() if n > 1)
+            raise ValueError(
+                f"ranks must give every token an id of its own; id {repeated} is given more than once"
+            )
+        super().__init__(token_bytes, special_tokens)
+        try:
+            regex.compile(pattern)
+        except regex.error as error:
+            raise ValueError(f"pattern is not a regular expression: {error}; got {pattern!r}") from None
+        self.pattern = pattern
+        self.ranks = ranks
+        self._encoding = tiktoken.Encoding(
+            name="gptlib", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_tokens
+        )
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str] | str, vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
+    ) -> Tokenizer:
+        """Learn the merges from `texts`.
+
+        The rule: the pair of neighbouring tokens that is seen most often becomes the next token; of pairs
+        seen equally often, that with the smaller left id, then that with the smaller right id. So the merges
+        depend on the texts alone, and not on their order.
+
+        Args:
+            texts: one text, or several.
+            vocab_size: how many tokens to have: 256 bytes, the merges and the special tokens.
+            special_tokens: names of tokens that plain text never becomes; they get the last ids.
+
+        Raises:
+            ValueError: `vocab_size` has no room for the bytes and the special tokens; the texts are too small
+                for that many merges; a text holds half of a surrogate pair.
+        """
+        special_tokens = checked_special_tokens(special_tokens)
+        n_merges = index(vocab_size) - 256 - len(special_tokens)
+        if n_merges < 0:
+            raise ValueError(
+                f"vocab_size must be at least {256 + len(special_tokens)} (256 bytes and "
+                f"{len(special_tokens)} special tokens), got {vocab_size}"
+            )
+        matcher = regex.compile(GPT2_PATTERN)
+        counts: Counter[str] = Counter()
+        for text in checked_texts(texts):
+            counts.update(matcher.findall(text))
+        pairs = learn_merges({piece.encode(): count for piece, count in counts.items()}, n_merges)
+        if len(pairs) < n_merges:
+            raise ValueError(
+                f"texts are too small: they allow {len(pairs)} merges, and vocab_size={vocab_size} needs "
+                f"{n_merges}; give more text, or a vocab_size of at most "
+                f"{256 + len(special_tokens) + len(pairs)}"
+            )
+        tokens = list(BYTES)
+        for left, right in pairs:
+            tokens.append(tokens[left] + tokens[right])
+        ranks = {piece: token for token, piece in enumerate(tokens)}
+        return cls(ranks, {name: len(tokens) + place for place, name in enumerate(special_tokens)})
+
+    def grown(
+        self, texts: Iterable[str] | str, n_tokens: int, special_tokens: Sequence[str] = ()
+    ) -> Tokenizer:
+        """A tokenizer that knows more: it goes on learning merges, from these texts, for n_tokens new ones.
+
+        Old tokens keep their ids; the new ones follow, then the new special tokens. Old merges come first, so
+        a text is cut as before, and then its tokens are joined further. Where the texts do not allow as many
+        merges, there are fewer new tokens.
+
+        Raises:
+            ValueError: n_tokens is negative, or a special token is there already.
+        """
+        if index(n_tokens) < 0:
+            raise ValueError(f"n_tokens must be 0 or more, got {n_tokens}")
+        there = [name for name in checked_special_tokens(special_tokens) if name in self.special_tokens]
+        if there:
+            raise ValueError(f"special_tokens must be new, but {there[0]!r} is there already")
+        matcher = regex.compile(self.pattern)
+        counts: Counter[str] = Counter()
+        for text in checked_texts(texts):
+            counts.update(matcher.findall(text))
+        pieces = {tuple(self._encoding.encode_ordinary(piece)): count for piece, count in counts.items()}
+        tokens, ranks = dict(self._token_bytes), dict(self.ranks)
+        for place, (left, right) in enumerate(learn_merges(pieces, n_tokens, self.vocab_size)):
+            tokens[self.vocab_size + place] = tokens[left] + tokens[right]
+            # Two pairs may spell the same token; the first of them made it.
+            ranks.setdefault(tokens[self.vocab_size + place], self.vocab_size + place)
+        return self.with_tokens([piece for piece in ranks if piece not in self.ranks], special_tokens)
+
+    def with_tokens(self, pieces: Sequence[bytes], special_tokens: Sequence[str] = ()) -> Tokenizer:
+        """The same with these tokens after its own, in this order, and after them these special tokens."""
+        ids = range(self.vocab_size, self.vocab_size + len(pieces) + len(special_tokens))
+        return Tokenizer(
+            self.ranks | dict(zip(pieces, ids, strict=False)),
+            self.special_tokens | dict(zip(special_tokens, ids[len(pieces) :], strict=True)),
+            self.pattern,
+        )
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """The tokens of `text`, by tiktoken with our merges.
+
+        Args:
+            text: any text at all, the empty one too.
+            allow_special: whether `<|endoftext|>` written in the text becomes the special token. By default
+                it is text like any other, so what a user types can never end a document.
+
+        Raises:
+            ValueError: the text holds half of a surrogate pair, which no UTF-8 can express.
+            TypeError: `text` is not a string.
+        """
+        check_text(text)
+        if allow_special:
+            return self._encoding.encode(text, allowed_special="all", disallowed_special=())
+        if len(text) < _LONG_RUN or self.pattern != GPT2_PATTERN:
+            return self._encoding.encode_ordinary(text)
+        tokens: list[int] = []
+        start = 0
+        for run in regex.finditer(rf"\s{{{_LONG_RUN},}}", text):
+            # The pattern leaves the last space of a run to the word that follows it.
+            end = run.end() if run.end() == len(text) else run.end() - 1
+            tokens += self._encoding.encode_ordinary(text[start : run.start()])
+            tokens += self._encoding._encode_single_piece(text[run.start() : end])
+            start = end
+        return tokens + self._encoding.encode_ordinary(text[start:])
+
+    def encode_bytes(self, piece: bytes) -> list[int]:
+        """The tokens of one piece of bytes, which may be only part of a character."""
+        return self._encoding._encode_single_piece(piece)
+
+    @cached_property
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """The pair of tokens that each merge joins, in the order of the merges.
+
+        Raises:
+            ValueError: a vocabulary that was read from elsewhere has a token that no merges lead to.
+        """
+        return [
+            self._pair(piece) for piece in sorted(self.ranks, key=self.ranks.__getitem__) if len(piece) > 1
+        ]
+
+    def _pair(self, piece: bytes) -> tuple[bytes, bytes]:
+        """The last two parts of `piece` before it becomes one token: replays the merges of lower rank."""
+        parts = [piece[place : place + 1] for place in range(len(piece))]
+        while len(parts) > 2:
+            below = [
+                (rank, place)
+                for place in range(len(parts) - 1)
+                if (rank := self.ranks.get(parts[place] + parts[place + 1])) is not None
+                and rank < self.ranks[piece]
+            ]
+            if not below:
+                raise ValueError(
+                    f"token {self.ranks[piece]} ({piece!r}) cannot be reached by merges of lower rank"
+                )
+            _, place = min(below)
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        return parts[0], parts[1]
+
+    # --- Files ---
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as one JSON file, one token a line, whole or not at all.
+
+        A line is `[id, byte]` or `[id, left, right]`, each byte shown as the character that GPT-2 gave it
+        (`Ġ` is a space, `Ċ` ends a line).
+        """
+        lines = [[self.ranks[byte], to_characters(byte)] for byte in BYTES]
+        lines += [[self.ranks[left + right], to_characters(left), to_characters(right)] for left, right in self.merges]
+        write_json(path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is cut off, altered or not a tokenizer; the message names what is wrong.
+        """
+        contents = read_json(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
+        ranks: dict[bytes, int] = {}
+        pairs = []
+        try:
+            for line in contents["tokens"]:
+                token, *parts = line
+                parts = [from_characters(part) for part in parts]
+                whole = b"".join(parts)
+                if type(token) is not int or len(parts) not in (1, 2) or whole in ranks:
+                    raise ValueError(f"{line} is not a new token")
+                if len(parts) == 1 and len(whole) != 1:
+                    raise ValueError(f"{line} is neither one byte nor two tokens")
+                if len(parts) == 2:
+                    unknown = [part for part in parts if part not in ranks]
+                    if unknown:
+                        raise ValueError(f"{line} joins {unknown[0]!r}, which is no token before it")
+                    if pairs and token <= pairs[-1][2]:
+                        raise ValueError(
+                            f"{line} should have an id above {pairs[-1][2]}, the merge before it"
+                        )
+                    pairs.append((*parts, token))
+                ranks[whole] = token
+            tokenizer = cls(ranks, special_tokens_of(contents), contents["pattern"])
+            for (left, right, token), found in zip(pairs, tokenizer.merges, strict=True):
+                if (left, right) != found:
+                    raise ValueError(
+                        f"token {token} joins {left!r} and {right!r}, but encoding would join {found}"
+                    )
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{str(path)!r} is not a whole tokenizer: {error}") from None
+        return tokenizer
+
+    @classmethod
+    def from_gpt2(
+        cls, vocab_bpe_path: str | os.PathLike[str], encoder_json_path: str | os.PathLike[str]
+    ) -> Tokenizer:
+        """Read GPT-2's own two files (also published as `merges.txt` and `vocab.json`).
+
+        `encoder.json` gives every token its id; `vocab.bpe` lists the merges in order. GPT-2's ids are kept:
+        its bytes are not in order (`!` is 0) and `<|endoftext|>` is the last id.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is not what it claims, or the two do not belong together.
+        """
+        lines = read_text(vocab_bpe_path).split("\n")
+        name, ids_name = str(vocab_bpe_path), str(encoder_json_path)
+        if lines[0].startswith("#version"):
+            lines = lines[1:]
+        try:
+            ids = json.loads(read_text(encoder_json_path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{ids_name!r} is not JSON: {error}") from None
+        if not isinstance(ids, dict) or not all(type(token) is int for token in ids.values()):
+            raise ValueError(f"{ids_name!r} must hold one JSON object that gives each token a whole number")
+        pairs = [line.split(" ") for line in lines if line]
+        bad = next((place for place, pair in enumerate(pairs) if len(pair) != 2 or not all(pair)), None)
+        if bad is not None:
+            raise ValueError(
+                f"{name!r} must hold two tokens and a space between them on each line, got "
+                f"{' '.join(pairs[bad])!r}"
+            )
+        return cls.from_merges(pairs, ids, name, ids_name)
+
+    @classmethod
+    def from_merges(
+        cls,
+        pairs: Sequence[Sequence[str]],
+        ids: dict[str, int],
+        name: str = "pairs",
+        ids_name: str = "ids",
+    ) -> Tokenizer:
+        """A tokenizer with given merges and given ids, both in GPT-2's visible characters.
+
+        Args:
+            pairs: what each merge joins, in the order of the merges.
+            ids: the id of each byte and each merge; what else is in it becomes a special token.
+            name, ids_name: where the two came from, for the errors.
+
+        Raises:
+            ValueError: the two do not belong together.
+        """
+        shown = [to_characters(byte) for byte in BYTES] + [left + right for left, right in pairs]
+        missing = [piece for piece in shown if piece not in ids]
+        if missing:
+            raise ValueError(
+                f"{ids_name!r} has no id for {missing[0]!r} and {len(missing) - 1} other tokens of {name!r}; "
+                "the two files must come from one tokenizer"
+            )
+        merge_ids = [ids[piece] for piece in shown[256:]]
+        if any(later <= earlier for earlier, later in zip(merge_ids, merge_ids[1:], strict=False)):
+            raise ValueError(f"the ids in {ids_name!r} must grow in the order of the merges in {name!r}")
+        try:
+            ranks = {from_characters(piece): ids[piece] for piece in shown}
+            known = set(shown)
+            tokenizer = cls(ranks, {piece: token for piece, token in ids.items() if piece not in known})
+            given = [(from_characters(left), from_characters(right)) for left, right in pairs]
+            for pair, found in zip(given, tokenizer.merges, strict=True):
+                if pair != found:
+                    raise ValueError(f"the merge of {pair[0]!r} and {pair[1]!r} can never happen")
+        except ValueError as error:
+            raise ValueError(f"{name!r} and {ids_name!r} do not make a tokenizer: {error}") from None
+        return tokenizer
+
+    @classmethod
+    def from_tiktoken(
+        cls,
+        path: str | os.PathLike[str],
+        pattern: str = GPT2_PATTERN,
+        special_tokens: Sequence[str] | dict[str, int] = (END_OF_TEXT,),
+    ) -> Tokenizer:
+        """Read a `.tiktoken` file: on each line a token's bytes in base64, a space, and its id.
+
+        The format holds neither the pattern nor the special tokens, so they are given here.
+
+        Args:
+            path: the file.
+            pattern: the split pattern of the model that the file belongs to.
+            special_tokens: names, which get the ids after the last one in the file; or names with their ids.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a line is not in the format (it is named), or the tokens do not hold all the bytes.
+        """
+        ranks: dict[bytes, int] = {}
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            if not line:
+                continue
+            try:
+                encoded, token = line.split(" ")
+                piece = base64.b64decode(encoded, validate=True)
+                if not piece or piece in ranks:
+                    raise ValueError
+                ranks[piece] = int(token)
+            except (ValueError, binascii.Error):
+                raise ValueError(
+                    f"{str(path)!r}, line {number}: expected the base64 of a new token, a space and its id, "
+                    f"got {line[:80]!r}"
+                ) from None
+        if not isinstance(special_tokens, dict):
+            first = max(ranks.values(), default=-1) + 1
+            special_tokens = {
+                name: first + place for place, name in enumerate(checked_special_tokens(special_tokens))
+            }
+        try:
+            return cls(ranks, special_tokens, pattern)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is not a whole .tiktoken file: {error}") from None
+
+    def _contents(self) -> dict:
+        return super()._contents() | {"pattern": self.pattern}
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | CharacterTokenizer:
+    """Read a tokenizer file of either kind; errors as in `Tokenizer.load`."""
+    kind = read_json(path, None, {"kind": str})["kind"]
+    return (CharacterTokenizer if kind == CharacterTokenizer._kind else Tokenizer).load(path)

@@ -1,0 +1,203 @@
+"""What all tokenizers share: the bytes of each token, decoding, special tokens, files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import index
+from pathlib import Path
+from typing import SupportsIndex
+
+from gptlib.files import write_atomically
+
+END_OF_TEXT = "<|endoftext|>"
+
+FORMAT = "gptlib tokenizer, version 1"
+
+
+class Vocabulary:
+    """Everything that needs no more than the bytes of each token: decoding, pieces, spans, special tokens."""
+
+    _kind = ""
+
+    def __init__(self, token_bytes: dict[int, bytes], special_tokens: dict[str, int]) -> None:
+        clash = [name for name, token in special_tokens.items() if token in token_bytes]
+        if clash or len(set(special_tokens.values())) < len(special_tokens):
+            raise ValueError(
+                f"special_tokens must have ids that no other token has, got {special_tokens}"
+                + (f"; {clash[0]!r} has the id of {token_bytes[special_tokens[clash[0]]]!r}" if clash else "")
+            )
+        self.special_tokens = dict(special_tokens)
+        self._token_bytes = token_bytes | {token: name.encode() for name, token in special_tokens.items()}
+        if min(self._token_bytes, default=0) < 0:
+            raise ValueError(f"token ids must be 0 or more, got {min(self._token_bytes)}")
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are: the largest id plus one, so the number of rows of an embedding table."""
+        return max(self._token_bytes) + 1
+
+    @property
+    def end_of_text(self) -> int:
+        """The id of `<|endoftext|>`, which stands before every document. ValueError if there is none."""
+        if END_OF_TEXT not in self.special_tokens:
+            raise ValueError(
+                f"this tokenizer has no {END_OF_TEXT} token; its special tokens: {list(self.special_tokens)}"
+            )
+        return self.special_tokens[END_OF_TEXT]
+
+    def token_bytes(self, token: SupportsIndex) -> bytes:
+        """The bytes that one token stands for. IndexError if no token has this id."""
+        try:
+            return self._token_bytes[index(token)]
+        except KeyError:
+            raise self._unknown(index(token)) from None
+
+    def _unknown(self, token: int) -> IndexError:
+        return IndexError(f"token {token} is not in the vocabulary: ids go from 0 to {self.vocab_size - 1}")
+
+    def decode(self, tokens: Iterable[SupportsIndex]) -> str:
+        """The text of `tokens` (a list, an array or a one-dimensional tensor of ids).
+
+        A character may be spread over several tokens. Where only some of its bytes are there, the text shows
+        U+FFFD, the replacement character. Special tokens show as their names.
+
+        Raises:
+            IndexError: an id that no token has.
+            TypeError: an id that is not a whole number.
+        """
+        try:
+            whole = b"".join(map(self._token_bytes.__getitem__, as_ids(tokens)))
+        except KeyError as error:
+            raise self._unknown(error.args[0]) from None
+        return whole.decode("utf-8", errors="replace")
+
+    def pieces(self, tokens: Iterable[SupportsIndex]) -> list[str]:
+        r"""One readable string for each token, for figures: its text, or escapes like `\xe4` for bytes that
+        are only part of a character. Spaces and line ends are left as they are."""
+        return [
+            self.token_bytes(token).decode("utf-8", errors="backslashreplace") for token in as_ids(tokens)
+        ]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `encode(text)`, the characters it covers: `text[start:end]`.
+
+        A token that holds some bytes of a character covers that whole character, so the spans of tokens that
+        share one overlap. Otherwise each span starts where the one before it ended.
+        """
+        tokens = self.encode(text)
+        # The character that each byte of the text belongs to.
+        owner = [position for position, character in enumerate(text) for _ in range(len(character.encode()))]
+        ends = list(accumulate(len(self._token_bytes[token]) for token in tokens))
+        return [(owner[start], owner[end - 1] + 1) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        raise NotImplementedError
+
+    def _contents(self) -> dict:
+        """What makes this tokenizer what it is: equal contents, equal tokenizers."""
+        return {"kind": self._kind, "special_tokens": self.special_tokens, "token_bytes": self._token_bytes}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._contents() == other._contents()
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
+        )
+
+
+def as_ids(tokens: Iterable[SupportsIndex]) -> list[int]:
+    """Plain whole numbers from a list, an array or a tensor."""
+    tokens = tokens.tolist() if hasattr(tokens, "tolist") else tokens
+    if not isinstance(tokens, Iterable):
+        raise TypeError(f"tokens must be a sequence of ids, got {tokens!r}; for one token give [{tokens!r}]")
+    try:
+        return [index(token) for token in tokens]
+    except TypeError:
+        raise TypeError(
+            "tokens must be one sequence of whole numbers; give the rows of a batch one at a time"
+        ) from None
+
+
+def check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a string, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"text holds half of a surrogate pair, U+{ord(text[error.start]):04X}, at position "
+            f"{error.start}: it is no character and UTF-8 cannot express it; read the text with the right "
+            "encoding, or remove it"
+        ) from None
+
+
+def checked_texts(texts: Iterable[str] | str) -> Iterable[str]:
+    for text in [texts] if isinstance(texts, str) else texts:
+        check_text(text)
+        yield text
+
+
+def checked_special_tokens(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"special_tokens must be a sequence of names that are not empty, got {names!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"special_tokens must differ from each other, got {list(names)}")
+    return list(names)
+
+
+def write_json(path: str | os.PathLike[str], kind: str, fields: dict, lines: list[list]) -> None:
+    head = [
+        f"{json.dumps(key)}: {json.dumps(value)},"
+        for key, value in {"format": FORMAT, "kind": kind, **fields}.items()
+    ]
+    body = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    text = "{\n" + "\n".join(head) + '\n"tokens": [\n' + body + "\n]\n}\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: str | os.PathLike[str], kind: str | None, fields: dict[str, type]) -> dict:
+    try:
+        contents = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is not a whole tokenizer file, it may be cut off: {error}") from None
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        found = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
+        raise ValueError(
+            f"{str(path)!r} is not a tokenizer file: its format must be {FORMAT!r}, got {found!r}"
+        )
+    if kind is not None and contents.get("kind") != kind:
+        raise ValueError(
+            f"{str(path)!r} holds a tokenizer of kind {contents.get('kind')!r}, expected {kind!r}; "
+            "load_tokenizer reads either"
+        )
+    for field, expected in fields.items():
+        if not isinstance(contents.get(field), expected):
+            raise ValueError(
+                f"{str(path)!r} is not a whole tokenizer file: {field!r} is missing or no {expected.__name__}"
+            )
+    return contents
+
+
+def special_tokens_of(contents: dict) -> dict[str, int]:
+    wrong = [name for name, token in contents["special_tokens"].items() if type(token) is not int or not name]
+    if wrong:
+        raise ValueError(f"the special token {wrong[0]!r} must have a name and a whole number as its id")
+    return contents["special_tokens"]
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give the path of a file")
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8 text: byte {error.start} cannot be read") from None

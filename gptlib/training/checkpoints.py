@@ -1,0 +1,206 @@
+"""A run, or a model alone, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gptlib.model.config import GPTConfig
+from gptlib.model.gpt import GPT
+from gptlib.tensors import read_tensors, write_tensors
+from gptlib.training.alone import ALONE, Alone
+from gptlib.training.config import TrainConfig
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+
+CHECKPOINT_FORMAT = "gptlib checkpoint 1"
+
+MODEL_FORMAT = "gptlib model 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: see `save_checkpoint`."""
+
+    path: Path
+    step: int
+    model: dict[str, Tensor] = field(repr=False)
+    optimizer: dict[str, dict[str, Tensor]] = field(repr=False)
+    generator_state: Tensor = field(repr=False)
+    train_config: dict[str, Any] | None
+    model_config: dict[str, Any] | None
+
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        team: Alone = ALONE,
+    ) -> None:
+        """Put the run back where it was. ValueError if the model has other parameters than the checkpoint."""
+        _fill(model, self.model, self.path, team)
+        own = _own_tensors(model)
+        state = {
+            index: {part: team.part(tensor, own[name]) for part, tensor in self.optimizer[name].items()}
+            for index, name in enumerate(_names_in_order(model, optimizer))
+            if name in self.optimizer
+        }
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        generator.set_state(self.generator_state)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    generator: torch.Generator,
+    config: TrainConfig | None = None,
+    team: Alone = ALONE,
+) -> Path:
+    """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all.
+
+    All of a `team` must call this; its first process writes. The file does not say how many there were: any
+    number of processes can go on from it.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(model).items()}
+    state = optimizer.state_dict()["state"]
+    for index, name in enumerate(_names_in_order(model, optimizer)):
+        for part, tensor in state.get(index, {}).items():
+            tensors[f"optimizer.{part}.{name}"] = tensor
+    tensors = _gathered(tensors, team)
+    tensors["generator"] = generator.get_state()
+    metadata = {"format": CHECKPOINT_FORMAT, "step": str(step), "model_config": _config_text(model)}
+    if config is not None:
+        settings = asdict(config) | {"folder": str(config.folder), "device": str(config.device)}
+        metadata["train_config"] = json.dumps(settings)
+    return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint, or the one in the folder `path`.
+
+    Raises FileNotFoundError when there is none; ValueError when the file is cut off or is not a checkpoint.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / CHECKPOINT_NAME
+    tensors, metadata = read_tensors(path, CHECKPOINT_FORMAT)
+    model: dict[str, Tensor] = {}
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        owner, _, name = key.partition(".")
+        if owner == "model":
+            model[name] = tensor
+        elif owner == "optimizer":
+            part, _, name = name.partition(".")
+            optimizer.setdefault(name, {})[part] = tensor
+    return Checkpoint(
+        path=path,
+        step=int(metadata["step"]),
+        model=model,
+        optimizer=optimizer,
+        generator_state=tensors["generator"],
+        train_config=json.loads(metadata.get("train_config", "null")),
+        model_config=json.loads(metadata["model_config"]),
+    )
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    model: nn.Module,
+    step: int | None = None,
+    half: bool = False,
+    team: Alone = ALONE,
+) -> Path:
+    """Write the weights and the configuration alone, to use the model; `half` rounds them to 16 bits.
+
+    All of a `team` must call this; its first process writes.
+    """
+    tensors = {
+        name: tensor.half() if half and tensor.is_floating_point() else tensor
+        for name, tensor in _gathered(_own_tensors(model), team).items()
+    }
+    metadata = {"format": MODEL_FORMAT, "model_config": _config_text(model), "step": json.dumps(step)}
+    return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[GPT, int | None]:
+    """Read what `save_model` wrote: a float32 model in evaluation mode, and its step if one was given.
+
+    The model inside a checkpoint is read too.
+
+    Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or no model of ours.
+    """
+    tensors, metadata = read_tensors(Path(path), MODEL_FORMAT, CHECKPOINT_FORMAT)
+    if metadata["format"] == CHECKPOINT_FORMAT:
+        tensors = {
+            name.removeprefix("model."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("model.")
+        }
+    # Building a model draws random weights; reading one should leave the caller's random numbers alone.
+    with torch.random.fork_rng(devices=[]):
+        model = GPT(GPTConfig(**json.loads(metadata["model_config"])))
+    _fill(model, tensors, Path(path))
+    return model.eval(), json.loads(metadata["step"])
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors by name, each once: tied weights are one tensor with two names."""
+    own: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            own[name] = tensor.detach()
+    return own
+
+
+def _gathered(tensors: dict[str, Tensor], team: Alone) -> dict[str, Tensor]:
+    """The tensors whole, on the process that writes them; none on the others, which have no use for them."""
+    gathered = {}
+    for name, tensor in tensors.items():
+        whole = team.whole(tensor)
+        if team.rank == 0:
+            gathered[name] = whole.cpu()  # all of them together may be too much for a GPU
+    return gathered
+
+
+def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, team: Alone = ALONE) -> None:
+    """Copy `tensors` into the model; ValueError unless names and shapes are exactly the model's."""
+    own = _own_tensors(model)
+    if missing := sorted(own.keys() - tensors.keys()):
+        raise ValueError(
+            f"{str(path)!r} has no tensor {missing[0]!r} ({len(missing)} missing); it is of another model"
+        )
+    if extra := sorted(tensors.keys() - own.keys()):
+        raise ValueError(
+            f"{str(path)!r} has a tensor {extra[0]!r} ({len(extra)} extra); it is of another model"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise ValueError(
+                f"{name!r} is {tuple(tensors[name].shape)} in {str(path)!r}, but {tuple(tensor.shape)} in "
+                "the model"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(team.part(tensors[name], tensor))
+
+
+def _names_in_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the parameters in the order in which the optimizer numbers them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _config_text(model: nn.Module) -> str:
+    config = getattr(model, "config", None)
+    return json.dumps(None if config is None else asdict(config))

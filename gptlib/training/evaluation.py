@@ -1,0 +1,151 @@
+"""The loss, and what it is on data that was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptlib.model.experts import watch_balance
+from gptlib.text.corpora import TokenFile
+from gptlib.training.alone import ALONE, Alone
+from gptlib.training.config import TrainConfig
+
+# Targets with this value carry no loss; the value is PyTorch's own convention.
+IGNORED = -100
+
+
+@runtime_checkable
+class TrainingData(Protocol):
+    """What `train` and `evaluate` ask of data; `TokenFile` and `finetuning.Conversations` have it."""
+
+    def batch(
+        self,
+        batch_size: int,
+        context_length: int,
+        generator: torch.Generator | None,
+        at_document_starts: bool,
+    ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+        """Random inputs and their targets, in which IGNORED carries no loss."""
+
+    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        """All the data in order, in pieces, each with its targets."""
+
+
+def loss_of(
+    model: nn.Module, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the next token, in nats, over the targets that are not IGNORED; 0 if all are.
+
+    In training a model with experts pays for their uneven use besides (`experts.balance_loss`).
+    """
+    with watch_balance(model) as balance:
+        logits = model(inputs)  # (batch, seq, vocab)
+    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    loss = total / (targets != IGNORED).sum().clamp(min=1)
+    return sum(balance, start=loss)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: TrainingData,
+    context_length: int | None = None,
+    max_batches: int | None = None,
+    batch_size: int = 32,
+    at_document_starts: bool = False,
+    team: Alone = ALONE,
+) -> float:
+    """Mean loss of `model` on `data`, in nats per token, on the same tokens every time it is called.
+
+    The tokens are read in consecutive windows of `context_length` (None: the model's). With
+    `at_document_starts` each document is read alone instead, from its start to its end-of-text token (or as
+    far as the context goes): that is the number to hold against an entropy floor in nats per token. At most
+    `max_batches` batches are read (None: all of the data). The processes of a `team` share the rows of each.
+
+    Raises ValueError when the data holds no window, or no document, to read.
+    """
+    context_length = fitting_context_length(model, context_length)
+    device = device_of(model)
+    sequences = _documents(data, context_length) if at_document_starts else data.windows(context_length)
+    was_training = model.training
+    model.eval()
+    total, count, batches = 0.0, 0, 0
+    try:
+        for inputs, targets in _batched(sequences, batch_size):
+            inputs, targets = _own_rows(inputs, targets, team)
+            kept = int((targets != IGNORED).sum())
+            total += loss_of(model, inputs.to(device), targets.to(device)).item() * kept
+            count += kept
+            batches += 1
+            if batches == max_batches:
+                break
+    finally:
+        model.train(was_training)
+    total, count = team.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
+    if count == 0:
+        raise ValueError(f"data must hold at least two tokens to be evaluated, got {len(data)}")
+    return total / count
+
+
+def _own_rows(
+    inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], team: Alone
+) -> tuple[Int[Tensor, "share seq"], Int[Tensor, "share seq"]]:
+    """This process's rows of a batch; where they do not divide, some that carry no loss are added."""
+    missing = -len(inputs) % team.size
+    inputs = F.pad(inputs, (0, 0, 0, missing))
+    targets = F.pad(targets, (0, 0, 0, missing), value=IGNORED)
+    return inputs.chunk(team.size)[team.rank], targets.chunk(team.size)[team.rank]
+
+
+def _documents(
+    data: TokenFile, context_length: int
+) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+    """Each document of `data` alone, from the end-of-text token before it to the one after it."""
+    starts = data.document_starts()
+    for start, end in zip(starts[:-1], starts[1:], strict=True):
+        document = torch.from_numpy(data.tokens[start : end + 1][: context_length + 1].astype(np.int64))
+        yield document[:-1], document[1:]
+
+
+def _batched(
+    sequences: Iterator[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]], batch_size: int
+) -> Iterator[tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]]:
+    """Stack sequences into batches, padded at the end with targets that carry no loss."""
+    batch: list[tuple[Tensor, Tensor]] = []
+
+    def stacked() -> tuple[Tensor, Tensor]:
+        inputs = nn.utils.rnn.pad_sequence([row[0] for row in batch], batch_first=True)
+        targets = nn.utils.rnn.pad_sequence(
+            [row[1] for row in batch], batch_first=True, padding_value=IGNORED
+        )
+        return inputs, targets
+
+    for sequence in sequences:
+        batch.append(sequence)
+        if len(batch) == batch_size:
+            yield stacked()
+            batch = []
+    if batch:
+        yield stacked()
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def fitting_context_length(model: nn.Module, given: TrainConfig | int | None) -> int:
+    wanted = given.context_length if isinstance(given, TrainConfig) else given
+    longest = getattr(getattr(model, "config", None), "context_length", None)
+    if wanted is None:
+        wanted = longest
+    if wanted is None:
+        raise ValueError("context_length must be given, for this model has no config.context_length")
+    if longest is not None and wanted > longest:
+        raise ValueError(f"context_length must be at most the model's ({longest}), got {wanted}")
+    return wanted

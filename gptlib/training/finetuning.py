@@ -1,0 +1,158 @@
+"""Adapting a trained model to a task: early stopping, adapters, classifiers (notebook 12)."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gptlib.model.gpt import GPT
+from gptlib.tensors import read_tensors, write_tensors
+from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.config import TrainConfig
+from gptlib.training.conversations import ROLE_TOKENS, ROLES, Conversations, grow
+from gptlib.training.loop import Step, train
+from gptlib.training.lora import LoRALinear, add_lora
+
+ADAPTER_FORMAT = "gptlib adapter 1"
+
+
+def fine_tune(
+    model: GPT,
+    train_data: Conversations,
+    validation_data: Conversations,
+    config: TrainConfig,
+    patience: int = 3,
+) -> Iterator[Step]:
+    """Train as `train` does, stop early, and leave the model at its best.
+
+    It stops when the validation loss has not fallen for `patience` measurements in a row. When it ends, or
+    whoever calls it stops, what was learned is what had the lowest validation loss.
+    Prechelt 1998, "Early Stopping - But When?", section 2.2, the third criterion.
+    Raises ValueError when patience is below 1 or config.eval_every is None; else as `train` does.
+    """
+    if patience < 1:
+        raise ValueError(f"patience is {patience}; it needs to be at least 1")
+    if config.eval_every is None:
+        raise ValueError("config.eval_every is None; to know when to stop, a number of steps is needed")
+    return _until_it_stops_falling(model, train(model, train_data, validation_data, config), patience)
+
+
+def _until_it_stops_falling(model: GPT, steps: Iterator[Step], patience: int) -> Iterator[Step]:
+    learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    best_loss, waited = math.inf, 0
+    best = {name: value.detach().clone() for name, value in learned.items()}
+    try:
+        for step in steps:
+            if step.validation_loss is not None:
+                waited += 1
+                if step.validation_loss < best_loss:
+                    best_loss, waited = step.validation_loss, 0
+                    best = {name: value.detach().clone() for name, value in learned.items()}
+            yield step
+            if waited == patience:
+                break
+    finally:
+        steps.close()
+        with torch.no_grad():
+            for name, value in learned.items():
+                value.copy_(best[name])
+
+
+class Classifier(nn.Module):
+    """A copy of a trained GPT with another head: from the last token's vector to a score for each class.
+
+    Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.2.
+    """
+
+    def __init__(self, model: GPT, n_classes: int) -> None:
+        super().__init__()
+        self.body = copy.deepcopy(model)
+        self.body.unembedding = nn.Identity()
+        self.head = nn.Linear(model.config.d_model, n_classes)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(
+        self, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Scores of the classes. Row i has lengths[i] tokens; what fills it up is not looked at."""
+        vectors = self.body(tokens)  # (batch, seq) -> (batch, seq, d_model)
+        last = vectors[torch.arange(len(tokens)), lengths - 1]  # (batch, seq, d_model) -> (batch, d_model)
+        return self.head(last)  # (batch, d_model) -> (batch, classes)
+
+
+def save_adapter(
+    path: str | os.PathLike[str],
+    model: GPT,
+    tokenizer: Tokenizer,
+    base: GPT,
+    about: Mapping[str, object] | None = None,
+) -> Path:
+    """Write what a model learned beyond `base`: its updates, and the rows of the embedding that moved.
+
+    In half precision, with the tokens that `tokenizer` has beyond the base's own. `about` is kept beside it.
+    Raises ValueError when the model has no LoRA layers.
+    """
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+    if not layers:
+        raise ValueError("model has no LoRA layers, so it is no adapter: save_model keeps a whole model")
+    embedding, before = model.token_embedding.weight.detach(), base.token_embedding.weight
+    moved = torch.ones(len(embedding), dtype=torch.bool)
+    moved[: len(before)] = (embedding[: len(before)] != before).any(dim=1)
+    tensors = {"rows": moved.nonzero().flatten(), "embedding": embedding[moved].half()}
+    for name, layer in layers.items():
+        tensors[f"{name}.lora_a"] = layer.lora_a.detach().half()
+        tensors[f"{name}.lora_b"] = (layer.scale * layer.lora_b.detach()).half()
+    pieces = [tokenizer.token_bytes(token) for token in range(len(before), tokenizer.vocab_size)]
+    metadata = {
+        "format": ADAPTER_FORMAT,
+        "base": fingerprint(base),
+        "tokens": json.dumps([base64.b64encode(piece).decode() for piece in pieces[: -len(ROLES)]]),
+        "about": json.dumps(dict(about or {})),
+    }
+    return write_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def load_adapter(
+    path: str | os.PathLike[str], base: GPT, tokenizer: Tokenizer
+) -> tuple[GPT, Tokenizer, dict[str, object]]:
+    """The base model with an adapter's updates, its tokenizer with the roles, and what was kept beside them.
+
+    The base itself is left as it is. Raises FileNotFoundError when there is no such file; ValueError when it
+    is cut off, is no adapter, or was learned on another model than `base`.
+    """
+    tensors, metadata = read_tensors(Path(path), ADAPTER_FORMAT)
+    if metadata["base"] != fingerprint(base):
+        raise ValueError(
+            f"{str(path)!r} was learned on another model; an adapter fits the weights it was learned on"
+        )
+    pieces = [base64.b64decode(piece) for piece in json.loads(metadata["tokens"])]
+    larger = tokenizer.with_tokens(pieces, ROLE_TOKENS)
+    model = grow(base, tokenizer, larger)
+    rank = next(len(tensor) for name, tensor in tensors.items() if name.endswith(".lora_a"))
+    add_lora(model, rank, alpha=rank)
+    with torch.no_grad():
+        model.token_embedding.weight[tensors["rows"]] = tensors["embedding"].float()
+        for name, layer in model.named_modules():
+            if isinstance(layer, LoRALinear):
+                layer.lora_a.copy_(tensors[f"{name}.lora_a"])
+                layer.lora_b.copy_(tensors[f"{name}.lora_b"])
+    return model.eval(), larger, json.loads(metadata["about"])
+
+
+def fingerprint(model: GPT) -> str:
+    """A checksum of all weights: equal for equal models alone."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

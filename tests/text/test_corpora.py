@@ -1,0 +1,391 @@
+"""Corpora, splits, the token file and its batches."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptlib.text import corpora
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.corpora import Corpus, TokenFile, text_file, tiny_shakespeare, write_tokens
+from gptlib.text.tokenizer import Tokenizer
+
+LETTERS = CharacterTokenizer.train("abcdefghij ")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---------------------------------------------------------------------------------------------------- Corpora
+
+
+def test_corpus():
+    corpus = Corpus("letters", ("abc", "de"))
+    assert corpus.text == "abc\n\nde"
+    assert repr(corpus) == "Corpus('letters', 2 documents, 5 characters)"
+    with pytest.raises(FrozenInstanceError):
+        corpus.name = "other"
+    with pytest.raises(TypeError):
+        Corpus("letters", "abc")
+    with pytest.raises(TypeError):
+        Corpus("letters", [b"abc"])
+
+
+@given(st.integers(3, 60), st.floats(0, 0.45), st.floats(0, 0.45), st.integers(0, 5))
+def test_split_deals_out_every_document_once(n, validation, test, seed):
+    documents = [f"document {number}" for number in range(n)]
+    train, held_out, tested = Corpus("all", documents).split(validation, test, seed)
+    assert sorted([*train.documents, *held_out.documents, *tested.documents]) == sorted(documents)
+    for part in (train, held_out, tested):
+        assert list(part.documents) == [document for document in documents if document in part.documents]
+    assert len(held_out.documents) == (max(1, round(validation * n)) if validation else 0)
+    assert len(tested.documents) == (max(1, round(test * n)) if test else 0)
+
+
+def test_split_is_seeded():
+    corpus = Corpus("all", [str(number) for number in range(100)])
+    assert corpus.split(seed=3) == corpus.split(seed=3) != corpus.split(seed=4)
+    # Pinned: a model's validation text must stay out of its training on every machine.
+    assert corpus.split(0.05, 0.05, seed=0)[1].documents == ("35", "40", "52", "75", "97")
+    assert [part.name for part in corpus.split()] == ["all, train", "all, validation", "all, test"]
+
+
+def test_split_refuses():
+    with pytest.raises(ValueError, match="validation and test must be shares"):
+        Corpus("all", ["a"] * 9).split(0.5, 0.5)
+    with pytest.raises(ValueError, match="got -0.1 and 0.1"):
+        Corpus("all", ["a"] * 9).split(-0.1)
+    with pytest.raises(ValueError, match="'all' has 2 documents, too few to split"):
+        Corpus("all", ["a", "b"]).split()
+
+
+def test_storyworld_corpus():
+    corpus = corpora.storyworld_corpus(3, seed=1)
+    assert len(corpus.documents) == 3
+    assert corpus == corpora.storyworld_corpus(3, seed=1)
+    assert corpus.documents[0] not in corpora.storyworld_corpus(3, seed=1, split="validation").documents
+    with pytest.raises(ValueError, match="n_stories must be at least 1, got 0"):
+        corpora.storyworld_corpus(0)
+
+
+def test_python_documentation():
+    corpus = corpora.python_documentation()
+    assert len(corpus.documents) > 50
+    assert len(corpus.text) > 100_000
+    assert corpus == corpora.python_documentation()
+
+
+def test_python_source():
+    corpus = corpora.python_source(max_files=20)
+    assert len(corpus.documents) == 20
+    whole = corpora.python_source()
+    assert whole.documents[:20] == corpus.documents
+    assert len(whole.text) > 3_000_000
+    assert all(document.strip() and "\r" not in document for document in whole.documents)
+    assert sum("unittest.main()" in document for document in whole.documents) < 20  # tests are left out
+    with pytest.raises(ValueError, match="max_files must be at least 1"):
+        corpora.python_source(max_files=0)
+
+
+# ------------------------------------------------------------------------------------------ The reader's file
+
+
+def test_text_file(tmp_path):
+    path = tmp_path / "mine.txt"
+    text = "\n\n".join(f"Paragraph {number}. " + "word " * 30 for number in range(200))
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    corpus = text_file(path)
+    assert corpus.name == "mine.txt"
+    assert corpus.text == text  # cut at the empty lines, so that joining gives the text
+    assert all(500 < len(document) < 3100 for document in corpus.documents)
+    assert all(part.documents for part in corpus.split())
+
+
+@pytest.mark.parametrize("text", ["word " * 300, "line\n" * 300, "x" * 1500, "海" * 1000, "a\n\n" * 600])
+def test_any_long_enough_text_can_be_split(tmp_path, text):
+    path = tmp_path / "mine.txt"
+    path.write_text(text, encoding="utf-8")
+    corpus = text_file(path)
+    assert len(corpus.documents) >= 5
+    assert "".join("".join(corpus.documents).split()) == "".join(text.split())
+    corpus.split()
+
+
+def test_text_file_refuses(tmp_path):
+    path = tmp_path / "mine.txt"
+
+    def refused(contents, message, **settings):
+        path.write_bytes(contents)
+        with pytest.raises(ValueError, match=message) as caught:
+            text_file(path, **settings)
+        assert "mine.txt" in str(caught.value)
+
+    refused(b"", "is empty; at least 1,000 characters are needed")
+    refused(b" \n" * 900, "is empty; at least 1,000")
+    refused(b"short", "has 5 characters; at least 1,000 characters are needed")
+    refused("海".encode() * 999, "has 999 characters; at least 1,000")
+    refused(b"abc" * 10, "at least 50 characters", minimum_characters=50)
+    refused(b"a" * 1234 + b"\xe9" + b"b" * 1000, "not UTF-8: byte 0xe9 at offset 1234")
+    refused(b"\xef\xbb\xbf" + b"a" * 7 + b"\xff" + b"b" * 2000, "byte 0xff at offset 10")
+    refused("海".encode() * 1000 + b"\xe6\xb5", "byte 0xe6 at offset 3000")
+    refused("text".encode("utf-16") * 1000, "UTF-16; save the file as UTF-8")
+    refused(b"a" * 99 + b"\0" * 2000, "byte at offset 99 is zero")
+    with pytest.raises(ValueError, match="minimum_characters must be at least 1"):
+        text_file(path, minimum_characters=0)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        text_file(tmp_path / "none.txt")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        text_file(tmp_path)
+    path.write_bytes(b"abc" * 10)
+    assert text_file(path, minimum_characters=30).text.replace("\n\n", "") == "abc" * 10
+
+
+# ------------------------------------------------------------------------------------------- Tiny Shakespeare
+
+
+def pretend(monkeypatch, tmp_path, contents, expected=None):
+    """Another file in Tiny Shakespeare's place, "downloaded" from disk."""
+    source = tmp_path / "source"
+    source.write_bytes(contents)
+    expected = contents if expected is None else expected
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", source.as_uri())
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_SHA256", hashlib.sha256(expected).hexdigest())
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_BYTES", len(expected))
+
+
+PLAY = b"First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 100
+
+
+def test_tiny_shakespeare_never_touches_the_network_unasked(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora.urllib.request, "urlopen", None)
+    with pytest.raises(
+        FileNotFoundError, match=r"download=True, or fetch https://\S+ on any machine and save it as"
+    ):
+        tiny_shakespeare(tmp_path)
+
+
+def test_tiny_shakespeare_by_download(tmp_path, monkeypatch):
+    pretend(monkeypatch, tmp_path, PLAY)
+    folder = tmp_path / "new" / "folder"
+    corpus = tiny_shakespeare(folder, download=True)
+    assert corpus.name == "tiny shakespeare" and corpus.documents[0].startswith("First Citizen:")
+    assert [path.name for path in folder.iterdir()] == ["tiny_shakespeare.txt"]
+    monkeypatch.setattr(corpora.urllib.request, "urlopen", None)
+    assert tiny_shakespeare(folder) == tiny_shakespeare(folder, download=True) == corpus
+    with open(folder / "tiny_shakespeare.txt", "ab") as file:
+        file.write(b"!")
+    with pytest.raises(ValueError, match="tiny_shakespeare.txt.*SHA-256 should be [0-9a-f]{64}"):
+        tiny_shakespeare(folder)
+
+
+@pytest.mark.parametrize("contents", [PLAY[:-1], PLAY + b"more" * 1000, b""])
+def test_a_wrong_download_is_not_kept(tmp_path, monkeypatch, contents):
+    pretend(monkeypatch, tmp_path, contents, expected=PLAY)
+    with pytest.raises(ValueError, match="is not Tiny Shakespeare, or not all of it"):
+        tiny_shakespeare(tmp_path / "folder", download=True)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_no_network(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(corpora.urllib.request, "urlopen", refuse)
+    with pytest.raises(ConnectionError, match="no route to host.*; fetch https://"):
+        tiny_shakespeare(tmp_path, download=True)
+
+
+# --------------------------------------------------------------------------------------------- The token file
+
+
+def test_end_of_text_stands_before_each_document_and_after_the_last(tmp_path):
+    path = tmp_path / "tokens.npy"
+    file = write_tokens(iter(["abc", "", "ba"]), LETTERS, path)
+    end = LETTERS.end_of_text
+    assert file.tokens.tolist() == [end, 1, 2, 3, end, end, 2, 1, end]
+    assert isinstance(file.tokens, np.memmap) and file.tokens.dtype == np.uint16
+    assert len(file) == 9 and file.document_starts().tolist() == [0, 4, 5, 8]
+    assert np.load(path).tolist() == file.tokens.tolist()  # NumPy's own format
+    assert TokenFile(str(path)).tokens.tolist() == file.tokens.tolist()
+
+
+def test_large_vocabularies_need_32_bits(tmp_path):
+    ranks = {bytes([value]): value for value in range(256)}
+    large = Tokenizer(ranks, {"<|endoftext|>": 70_000})
+    assert write_tokens(["ab"], large, tmp_path / "a.npy").tokens.tolist() == [70_000, 97, 98, 70_000]
+    assert TokenFile(tmp_path / "a.npy").tokens.dtype == np.uint32
+    just = Tokenizer(ranks, {"<|endoftext|>": 65_535})
+    assert write_tokens(["a"], just, tmp_path / "b.npy").tokens.dtype == np.uint16
+    assert TokenFile(tmp_path / "b.npy").tokens.tolist() == [65_535, 97, 65_535]
+
+
+def test_write_tokens_refuses(tmp_path):
+    path = tmp_path / "tokens.npy"
+    write_tokens(["abc"], LETTERS, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="document 1 cannot be encoded: text holds 'X' at position 1"):
+        write_tokens(["abc", "aXc"], LETTERS, path)
+    with pytest.raises(ValueError, match="at least one text, got none"):
+        write_tokens([], LETTERS, path)
+    with pytest.raises(TypeError):
+        write_tokens("abc", LETTERS, path)
+    with pytest.raises(TypeError):
+        write_tokens([b"abc"], LETTERS, path)
+    with pytest.raises(FileNotFoundError, match="create it"):
+        write_tokens(["abc"], LETTERS, tmp_path / "no" / "tokens.npy")
+    with pytest.raises(ValueError, match="no <|endoftext|>"):
+        write_tokens(["abc"], CharacterTokenizer.train("abc", special_tokens=()), path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tokens.npy"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_while_writing_the_old_tokens_stay(tmp_path):
+    path = tmp_path / "tokens.npy"
+    write_tokens(["abc"], LETTERS, path)
+    program = """
+        import os, signal, sys
+        from gptlib.text.corpora import write_tokens
+        from gptlib.text.characters import CharacterTokenizer
+        def documents():
+            yield "abc" * 100_000
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_tokens(documents(), CharacterTokenizer.train("abc"), sys.argv[1])
+    """
+    process = subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)])
+    assert process.returncode == -signal.SIGKILL
+    assert len(TokenFile(path)) == 5
+
+
+def test_token_files_that_are_not_whole(tmp_path):
+    path = tmp_path / "tokens.npy"
+    write_tokens(["abcdefghij" * 10], LETTERS, path)
+    whole = path.read_bytes()
+    for length in (0, 5, 50, 127, 128, 129, len(whole) - 1, len(whole) - 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="tokens.npy"):
+            TokenFile(path)
+    path.write_bytes(whole + b"\0\0")
+    with pytest.raises(ValueError, match="should have 332 bytes, got 334"):
+        TokenFile(path)
+    for wrong in (np.ones((2, 2), np.uint16), np.ones(5), np.array(["a"]), np.array([{}], dtype=object)):
+        np.save(path, wrong)
+        with pytest.raises(ValueError, match="is not a (whole )?token file"):
+            TokenFile(path)
+    np.save(path, np.ones(1, np.uint16))
+    with pytest.raises(ValueError, match="at least 2 tokens are needed"):
+        TokenFile(path)
+    path.write_text("some text")
+    with pytest.raises(ValueError, match="is not a whole token file"):
+        TokenFile(path)
+    with pytest.raises(FileNotFoundError, match="write_tokens makes one"):
+        TokenFile(tmp_path / "none.npy")
+
+
+def test_tokens_in_memory():
+    assert TokenFile.from_tokens([9, 1, 2]).tokens.dtype == np.uint16
+    assert TokenFile.from_tokens(np.array([9, 70_000])).tokens.dtype == np.uint32
+    assert TokenFile.from_tokens(torch.tensor([9, 1, 2])).tokens.tolist() == [9, 1, 2]
+    for wrong in ([1], [], [[1, 2]], [1, -1], [1, 2**32]):
+        with pytest.raises(ValueError):
+            TokenFile.from_tokens(np.array(wrong, dtype=np.int64))
+    with pytest.raises(TypeError, match="whole numbers"):
+        TokenFile.from_tokens(np.array([1.0, 2.0]))
+
+
+# ---------------------------------------------------------------------------------------------------- Batches
+
+
+@given(st.integers(2, 50), st.integers(1, 49), st.integers(1, 5))
+def test_batches_are_shifted_by_one(n_tokens, context_length, batch_size):
+    file = TokenFile.from_tokens(np.arange(n_tokens))
+    if context_length >= n_tokens:
+        with pytest.raises(ValueError, match="context_length must be below the number of tokens"):
+            file.batch(batch_size, context_length, generator())
+        return
+    inputs, targets = file.batch(batch_size, context_length, generator())
+    assert inputs.shape == targets.shape == (batch_size, context_length)
+    assert inputs.dtype == targets.dtype == torch.int64
+    assert torch.equal(targets, inputs + 1)  # each token is its own place here
+    assert torch.equal(inputs, inputs[:, :1] + torch.arange(context_length))
+
+
+def test_every_window_is_drawn():
+    file = TokenFile.from_tokens(np.arange(12))
+    inputs, _ = file.batch(500, 4, generator())
+    assert set(inputs[:, 0].tolist()) == set(range(8))
+
+
+def test_batches_are_seeded(tmp_path):
+    file = write_tokens(["abcdefghij" * 50], LETTERS, tmp_path / "tokens.npy")
+    first, second, other = (file.batch(4, 16, generator(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    source = generator(1)
+    assert torch.equal(file.batch(4, 16, source)[0], first)
+    assert not torch.equal(file.batch(4, 16, source)[0], first)
+
+
+def test_batches_at_document_starts(tmp_path):
+    file = write_tokens(["abc", "de", "fghij", "a"], LETTERS, tmp_path / "tokens.npy")
+    inputs, targets = file.batch(300, 5, generator(), at_document_starts=True)
+    assert set(inputs[:, 0].tolist()) == {LETTERS.end_of_text}
+    # "a" and the end are too near the end for five tokens and a target.
+    assert {LETTERS.decode(row[:1]) for row in targets} == {"a", "d", "f"}
+    with pytest.raises(ValueError, match="context_length must be below"):
+        file.batch(1, 16, generator(), at_document_starts=True)
+    inputs, _ = file.batch(3, 15, generator(), at_document_starts=True)
+    assert inputs.tolist() == [file.tokens[:15].tolist()] * 3
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-1, 4)])
+def test_batch_sizes_below_one(sizes):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        TokenFile.from_tokens(np.arange(9)).batch(*sizes, generator())
+    with pytest.raises(ValueError, match="context_length must be at least 1"):
+        TokenFile.from_tokens(np.arange(9)).windows(0)
+
+
+@given(st.integers(2, 60), st.integers(1, 70))
+def test_windows_hold_every_target_once(n_tokens, context_length):
+    windows = list(TokenFile.from_tokens(np.arange(n_tokens)).windows(context_length))
+    assert torch.cat([inputs for inputs, _ in windows]).tolist() == list(range(n_tokens - 1))
+    assert torch.cat([targets for _, targets in windows]).tolist() == list(range(1, n_tokens))
+    assert all(len(inputs) == context_length for inputs, _ in windows[:-1])
+    assert 1 <= len(windows[-1][0]) <= context_length
+
+
+@pytest.mark.skipif(os.name != "posix", reason="resource limits of POSIX")
+def test_a_token_file_larger_than_memory(tmp_path):
+    """300 MB of tokens (a hole in the file), in a process that may use no more than 100 MB for them."""
+    path = tmp_path / "tokens.npy"
+    length = 150_000_000
+    with open(path, "wb") as file:
+        file.write(corpora._npy_header(np.dtype("<u2"), length))
+        file.truncate(128 + 2 * length)
+    program = """
+        import sys, torch, resource
+        from gptlib.text.corpora import TokenFile
+        source = torch.Generator().manual_seed(0)
+        small = TokenFile.from_tokens([1, 2, 3, 4, 5]).batch(2, 2, source)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        inputs, targets = TokenFile(sys.argv[1]).batch(64, 256, source)
+        assert inputs.sum() == 0 and inputs.shape == (64, 256)
+        next(TokenFile(sys.argv[1]).windows(1024))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(grown // (1024 if sys.platform == "linux" else 1024**2))
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(path)], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) < 100

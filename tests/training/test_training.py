@@ -1,0 +1,488 @@
+import math
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gptlib.model.config import GPTConfig
+from gptlib.model.gpt import GPT
+from gptlib.text.corpora import TokenFile
+from gptlib.training import loop
+from gptlib.training.checkpoints import load_checkpoint, load_model, save_checkpoint, save_model
+from gptlib.training.config import TrainConfig
+from gptlib.training.devices import pick_device
+from gptlib.training.evaluation import IGNORED, evaluate
+from gptlib.training.loop import LossNotFinite, train
+from gptlib.training.optimizers import make_optimizer
+from gptlib.training.schedule import learning_rate_at
+
+CONFIG = GPTConfig(vocab_size=32, context_length=16, n_layers=2, n_heads=2, d_model=16, dropout=0.1)
+
+
+def a_model(seed=0, **changes):
+    torch.manual_seed(seed)
+    return GPT(GPTConfig(**(vars(CONFIG) | changes)))
+
+
+def some_tokens(n=500, seed=0, document=20):
+    tokens = np.random.default_rng(seed).integers(0, 31, n)
+    tokens[::document] = 31
+    tokens[-1] = 31
+    return TokenFile.from_tokens(tokens)
+
+
+def weights_of(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+# -------------------------------------------------------------------------------------- the loop
+
+
+def test_steps_say_what_happened_and_the_loss_falls():
+    counting = TokenFile.from_tokens(np.arange(1000) % 31)
+    config = TrainConfig(steps=60, batch_size=8, learning_rate=1e-2, eval_every=25, eval_batches=2)
+    steps = list(train(a_model(dropout=0.0), counting, counting, config))
+    assert [step.step for step in steps] == list(range(1, 61))
+    assert [step.step for step in steps if step.validation_loss is not None] == [25, 50, 60]
+    assert [step.tokens for step in steps[:2]] == [8 * 16, 2 * 8 * 16]
+    assert [step.learning_rate for step in steps] == [learning_rate_at(step, config) for step in range(60)]
+    assert abs(steps[0].loss - math.log(32)) < 0.1
+    assert steps[-1].loss < 1 and steps[-1].validation_loss < 1
+
+
+def test_one_step_is_adamw_by_hand():
+    """Clipping, decay of matrices only, bias correction: against the update written out."""
+    config = TrainConfig(
+        steps=1, batch_size=2, learning_rate=0.01, warmup_steps=0, clip=0.5, weight_decay=0.3
+    )
+    model, data = a_model(dropout=0.0), some_tokens()
+    by_hand = a_model(dropout=0.0)
+    inputs, targets = data.batch(2, 16, torch.Generator().manual_seed(0), False)
+    F.cross_entropy(by_hand(inputs).flatten(0, 1), targets.flatten()).backward()
+    norm = torch.sqrt(sum(parameter.grad.square().sum() for parameter in by_hand.parameters()))
+    with torch.no_grad():
+        for parameter in by_hand.parameters():
+            gradient = parameter.grad * min(1, 0.5 / norm)
+            if parameter.ndim >= 2:
+                parameter -= 0.01 * 0.3 * parameter
+            # After one step the corrected averages are the gradient and its square.
+            parameter -= 0.01 * gradient / (gradient.abs() + 1e-8)
+    (step,) = train(model, data, None, config)
+    assert step.gradient_norm == pytest.approx(norm.item(), rel=1e-5) and norm > 0.5
+    for (name, ours), theirs in zip(model.named_parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_clip_none_leaves_the_gradient_alone():
+    data = some_tokens()
+    norms = [
+        next(
+            train(a_model(), data, None, TrainConfig(steps=2, batch_size=2, clip=clip, weight_decay=0))
+        ).gradient_norm
+        for clip in (None, 10**9)
+    ]
+    assert norms[0] == norms[1] > 0
+
+
+def test_the_callers_random_numbers_and_mode_are_left_alone():
+    model, data = a_model().eval(), some_tokens()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    list(train(model, data, data, TrainConfig(steps=2, batch_size=2)))
+    assert torch.equal(torch.rand(3), expected)
+    assert not model.training
+    steps = train(model, data, None, TrainConfig(steps=5, batch_size=2))
+    next(steps)
+    assert model.training
+    steps.close()
+    assert not model.training
+
+
+def test_learning_rate_rises_then_falls_along_a_cosine():
+    config = TrainConfig(steps=100, learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate_at(step, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
+    assert rates[10] == 1.0 and rates[-1] == pytest.approx(0.1)
+    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    middle = TrainConfig(steps=12, learning_rate=1.0, min_learning_rate=0.0, warmup_steps=1)
+    assert learning_rate_at(6, middle) == pytest.approx(0.5)
+    assert learning_rate_at(500, config) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="step"):
+        learning_rate_at(-1, config)
+
+
+def test_bar_is_shown_only_when_asked_for(capsys):
+    data = some_tokens()
+    list(train(a_model(), data, None, TrainConfig(steps=2, batch_size=2)))
+    assert capsys.readouterr().err == ""
+    list(train(a_model(), data, None, TrainConfig(steps=2, batch_size=2, progress=True)))
+    assert "2/2" in capsys.readouterr().err
+
+
+class Gaps(TokenFile):
+    """Every second row has no target that counts, and the others each have a different number of them."""
+
+    def batch(self, batch_size, *settings):
+        inputs, targets = super().batch(batch_size, *settings)
+        kept = torch.arange(batch_size) % 2 * torch.arange(batch_size)
+        return inputs, targets.where(torch.arange(targets.shape[1]) < kept[:, None], IGNORED)
+
+
+def test_a_batch_in_pieces_is_the_same_batch_also_where_targets_are_ignored():
+    runs = []
+    for accumulate in (1, 2, 8):
+        data = Gaps.from_tokens(some_tokens().tokens)
+        config = TrainConfig(steps=20, batch_size=8, accumulate=accumulate, learning_rate=0.01)
+        steps = train(a_model(dropout=0.0), data, None, config)
+        runs.append([(step.loss, step.gradient_norm) for step in steps])
+    for run in runs[1:]:
+        np.testing.assert_allclose(run, runs[0], atol=1e-5)
+    with pytest.raises(ValueError, match="batch_size must be .* 1 × 3, got 8"):
+        train(a_model(), data, None, TrainConfig(steps=1, batch_size=8, accumulate=3))
+
+
+def test_a_batch_without_a_target_is_no_step():
+    data = some_tokens()
+    data.batch = lambda *settings: (torch.zeros(2, 4, dtype=torch.int64), torch.full((2, 4), IGNORED))
+    with pytest.raises(LossNotFinite, match="loss is nan at step 1"):
+        next(train(a_model(), data, None, TrainConfig(steps=1, batch_size=2)))
+
+
+def test_bfloat16_trains_float32_weights():
+    config = TrainConfig(steps=3, batch_size=2, precision="bfloat16")
+    model = a_model(dropout=0.0)
+    half = [step.loss for step in train(model, some_tokens(), some_tokens(), config)]
+    whole = [
+        step.loss
+        for step in train(a_model(dropout=0.0), some_tokens(), None, TrainConfig(steps=3, batch_size=2))
+    ]
+    assert half != whole
+    assert half == pytest.approx(whole, abs=0.02)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"accumulate": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.nan},
+        {"min_learning_rate": 1.0},
+        {"warmup_steps": 11},
+        {"weight_decay": -0.1},
+        {"betas": (0.9, 1.0)},
+        {"clip": 0.0},
+        {"eval_every": 0},
+        {"checkpoint_every": 5},
+        {"precision": "float8"},
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(changes):
+    with pytest.raises((ValueError, TypeError)) as error:
+        TrainConfig(**({"steps": 10} | changes))
+    if type(error.value) is ValueError:
+        assert next(iter(changes)) in str(error.value)
+
+
+def test_a_context_longer_than_the_models_is_refused():
+    with pytest.raises(ValueError, match=r"context_length .* \(16\), got 17"):
+        train(a_model(), some_tokens(), None, TrainConfig(steps=1, context_length=17))
+
+
+# ------------------------------------------------------------------------------ stop and go on
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path, dropout):
+    data = some_tokens()
+    plain = {"steps": 12, "batch_size": 4, "eval_every": 4, "seed": 3}
+    whole = a_model(dropout=dropout)
+    expected = list(train(whole, data, data, TrainConfig(**plain)))
+
+    stopped = a_model(dropout=dropout)
+    config = TrainConfig(**plain, folder=tmp_path, checkpoint_every=5)
+    for step in train(stopped, data, data, config):
+        if step.step == 7:
+            break
+    torch.manual_seed(99)
+    resumed = a_model(seed=1, dropout=dropout)
+    rest = list(train(resumed, data, data, config, resume=tmp_path))
+    assert [step.step for step in rest] == list(range(6, 13))
+    assert rest == expected[5:]
+    assert_same_weights(weights_of(resumed), weights_of(whole))
+    assert load_checkpoint(tmp_path).step == 12
+
+
+def test_checkpoint_of_the_step_is_there_when_the_step_is_yielded(tmp_path):
+    config = TrainConfig(steps=6, batch_size=2, folder=tmp_path / "new" / "folder", checkpoint_every=2)
+    for step in train(a_model(), some_tokens(), None, config):
+        if step.step % 2 == 0:
+            checkpoint = load_checkpoint(config.folder)
+            assert checkpoint.step == step.step
+    assert checkpoint.train_config["batch_size"] == 2
+    assert GPTConfig(**checkpoint.model_config) == CONFIG
+
+
+def test_resuming_what_cannot_be_resumed(tmp_path):
+    data = some_tokens()
+    config = TrainConfig(steps=2, batch_size=2, folder=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"checkpoint\.safetensors"):
+        train(a_model(), data, None, config, resume=tmp_path)
+    list(train(a_model(), data, None, config))
+    with pytest.raises(ValueError, match="at step 2.*steps=2"):
+        train(a_model(), data, None, config, resume=tmp_path)
+    longer = TrainConfig(steps=4, batch_size=2)
+    with pytest.raises(ValueError, match="of another model"):
+        train(a_model(n_layers=1), data, None, longer, resume=tmp_path)
+    with pytest.raises(ValueError, match=r"\(32, 16\).*\(32, 32\)"):
+        train(a_model(d_model=32), data, None, longer, resume=tmp_path)
+
+
+def test_a_cut_off_or_foreign_file_is_refused_by_name(tmp_path):
+    model, path = a_model(), tmp_path / "checkpoint.safetensors"
+    optimizer = make_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
+    save_checkpoint(path, model, optimizer, 0, torch.Generator())
+    whole = path.read_bytes()
+    for length in (0, 4, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"checkpoint\.safetensors' is cut off"):
+            load_checkpoint(path)
+    save_model(path, model)
+    with pytest.raises(ValueError, match="format"):
+        load_checkpoint(path)
+
+
+# Each child saves checkpoint after checkpoint, in which every number is the step, and is killed meanwhile.
+KILLING = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from gptlib.training.optimizers import make_optimizer
+from gptlib.training import loop
+from gptlib.training.checkpoints import load_checkpoint, save_checkpoint
+
+folder = Path(sys.argv[1])
+path = folder / "checkpoint.safetensors"
+torch.set_num_threads(1)
+model = nn.Linear(1000, 500)
+optimizer = make_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
+random.seed(0)
+last, partial = 0, 0
+
+def save(step):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(step)
+    save_checkpoint(path, model, optimizer, step, torch.Generator().manual_seed(step))
+
+save(0)
+for _ in range(25):
+    child = os.fork()
+    if child == 0:
+        step = last
+        while True:
+            step += 1
+            save(step)
+    time.sleep(random.uniform(0.02, 0.12))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.step >= last
+    assert all((tensor == checkpoint.step).all() for tensor in checkpoint.model.values()), checkpoint.step
+    expected = torch.Generator().manual_seed(checkpoint.step).get_state()
+    assert torch.equal(checkpoint.generator_state, expected)
+    last = checkpoint.step
+    for left in folder.glob(".*.partial"):
+        partial += 1
+        left.unlink()
+print(last, partial)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork and SIGKILL")
+def test_killed_while_saving_the_previous_checkpoint_is_still_whole(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(KILLING), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=80)
+    assert result.returncode == 0, result.stderr
+    saved, killed_while_writing = map(int, result.stdout.split())
+    assert saved > 0 and killed_while_writing > 0
+
+
+# ----------------------------------------------------------------------------------- not finite
+
+
+def test_a_loss_that_is_not_finite_names_step_learning_rate_and_last_good_checkpoint(tmp_path):
+    model, data = a_model(), some_tokens()
+    config = TrainConfig(steps=9, batch_size=2, folder=tmp_path, checkpoint_every=2, learning_rate=0.004)
+    steps = train(model, data, None, config)
+    for _ in range(5):
+        next(steps)
+    with torch.no_grad():
+        model.final_norm.weight[0] = math.nan
+    before = weights_of(model)
+    with pytest.raises(LossNotFinite) as error:
+        next(steps)
+    message = str(error.value)
+    assert "step 6" in message and f"{learning_rate_at(5, config):.3g}" in message
+    assert str(tmp_path / "checkpoint.safetensors") in message and "step 4" in message
+    after = weights_of(model)
+    assert all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before)
+    assert load_checkpoint(tmp_path).step == 4
+
+
+class SteepModel(GPT):
+    """Its loss is finite, but the gradient of a root is infinite at 0."""
+
+    def forward(self, tokens, cache=None):
+        return (
+            super().forward(tokens, cache)
+            + self.final_norm.bias.abs().sqrt().sum() * self.unembedding.weight[:, 0]
+        )
+
+
+def test_a_gradient_that_is_not_finite_stops_too():
+    torch.manual_seed(0)
+    with pytest.raises(LossNotFinite, match="gradient.* at step 1, .*no checkpoint was written"):
+        list(train(SteepModel(CONFIG), some_tokens(), None, TrainConfig(steps=2, batch_size=2)))
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(tmp_path, monkeypatch):
+    model, config = a_model(), TrainConfig(steps=4, batch_size=2, folder=tmp_path, checkpoint_every=1)
+    make = loop.make_optimizer
+
+    def spoiling(model, *settings):
+        optimizer = make(model, *settings)
+        optimizer.register_step_post_hook(lambda *_: spoil(model))
+        return optimizer
+
+    def spoil(model):
+        if load_steps() == 2:
+            model.final_norm.bias.data[0] = math.inf
+
+    def load_steps():
+        path = tmp_path / "checkpoint.safetensors"
+        return load_checkpoint(path).step if path.exists() else 0
+
+    monkeypatch.setattr(loop, "make_optimizer", spoiling)
+    with pytest.raises(LossNotFinite, match="step 3.*of step 2"):
+        list(train(model, some_tokens(), None, config))
+    assert load_steps() == 2
+
+
+# ----------------------------------------------------------------------------------- evaluation
+
+
+def test_evaluate_is_the_mean_over_all_tokens():
+    model, data = a_model(), some_tokens(203)
+    tokens = torch.from_numpy(data.tokens.astype(np.int64))
+    model.eval()
+    losses = []
+    for start in range(0, 202, 16):
+        window = tokens[start : start + 17]
+        losses.append(F.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none"))
+    expected = torch.cat(losses).mean().item()
+    assert len(torch.cat(losses)) == 202
+    model.train()
+    for batch_size in (1, 5, 100):
+        assert evaluate(model, data, batch_size=batch_size) == pytest.approx(expected, abs=1e-5)
+    assert model.training
+    first = torch.cat(losses[:6]).mean().item()
+    assert evaluate(model, data, max_batches=2, batch_size=3) == pytest.approx(first, abs=1e-5)
+
+
+def test_evaluate_reads_documents_alone_and_whole():
+    model = a_model().eval()
+    documents = [[31, 1, 2, 3, 31], [31, 4, 31], [31, *range(20), 31]]
+    data = TokenFile.from_tokens(np.array([31, 1, 2, 3, 31, 4, 31, *range(20), 31]))
+    losses = []
+    for document in documents:
+        # The last is longer than the context, and read as far as that goes.
+        tokens = torch.tensor(document[:17])
+        losses.append(F.cross_entropy(model(tokens[None, :-1])[0], tokens[1:], reduction="none"))
+    expected = torch.cat(losses).mean().item()
+    assert evaluate(model, data, at_document_starts=True) == pytest.approx(expected, abs=1e-5)
+    assert evaluate(model, data, at_document_starts=True, batch_size=2) == pytest.approx(expected, abs=1e-5)
+
+
+def test_evaluate_refuses_data_without_a_document():
+    with pytest.raises(ValueError, match="data"):
+        evaluate(a_model(), TokenFile.from_tokens(np.array([31, 1, 2])), at_document_starts=True)
+
+
+# -------------------------------------------------------------------------------- models in files
+
+
+def test_a_saved_model_is_the_same_model(tmp_path):
+    model = a_model().eval()
+    save_model(tmp_path / "model.safetensors", model, step=7)
+    torch.manual_seed(4)
+    expected = torch.rand(2)
+    torch.manual_seed(4)
+    loaded, step = load_model(tmp_path / "model.safetensors")
+    assert torch.equal(torch.rand(2), expected)
+    assert step == 7 and loaded.config == CONFIG and not loaded.training
+    assert loaded.unembedding.weight is loaded.token_embedding.weight
+    assert_same_weights(weights_of(loaded), weights_of(model))
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
+    model = a_model()
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_model(whole, model)
+    save_model(half, model, half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = load_model(half)[0]
+    for name, weight in weights_of(loaded).items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, weights_of(model)[name], atol=1e-4, rtol=1e-3)
+
+
+def test_the_model_in_a_checkpoint_can_be_loaded(tmp_path):
+    model = a_model()
+    list(train(model, some_tokens(), None, TrainConfig(steps=2, batch_size=2, folder=tmp_path)))
+    loaded, step = load_model(tmp_path / "checkpoint.safetensors")
+    assert step == 2
+    assert_same_weights(weights_of(loaded), weights_of(model))
+    with pytest.raises(FileNotFoundError, match="none"):
+        load_model(tmp_path / "none.safetensors")
+
+
+# --------------------------------------------------------------------------------------- devices
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_the_fastest_device_is_picked(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device() == torch.device(expected)
+    assert pick_device("cpu") == pick_device(torch.device("cpu")) == torch.device("cpu")
+    for name, present in (("cuda", cuda), ("mps", mps)):
+        if present:
+            assert pick_device(name) == torch.device(name)
+        else:
+            with pytest.raises(ValueError, match=f"'{name}' is not available here; this machine has: .*cpu"):
+                pick_device(name)
+    with pytest.raises(ValueError, match="cuda:3"):
+        pick_device("cuda:3")
+    for nonsense in ("gpu", "xpu"):
+        with pytest.raises(ValueError, match=nonsense):
+            pick_device(nonsense)
