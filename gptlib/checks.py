@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 
 def check_whole(name: str, value: object, at_least: int = 1) -> None:
@@ -54,4 +55,4 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 def is_number(value: object) -> bool:
     """Whether value is a plain number; True and False are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)

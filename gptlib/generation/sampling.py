@@ -1,4 +1,4 @@
-"""How the next token is chosen from its logits (notebook 10).
+"""How a text is written: the settings, and the filters that choose the next token from its logits.
 
 Filters change the logits, always in this order: repetition penalty, no repeated n-grams, minimum length,
 temperature, top-k, top-p. One token is drawn from what is left.
@@ -6,62 +6,133 @@ temperature, top-k, top-p. One token is drawn from what is left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gptlib.checks import check_whole
+from gptlib.checks import check_from_zero, check_positive, check_whole
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is chosen. What each setting does is said at the filter that it belongs to."""
+    """How a text is written: every way of generating takes these settings, as one object or one by one.
 
+    Raises TypeError for a value of the wrong type, ValueError for one that cannot work, by its name.
+    """
+
+    max_new_tokens: int = 100
+    """The most tokens to write."""
+    min_new_tokens: int = 0
+    """The fewest tokens to write: until then none that would end the text is chosen."""
     temperature: float | int = 1.0
+    """Below 1 favors likely tokens, above 1 evens out; 0 always takes the likeliest."""
     top_k: int | None = None
+    """Choose among the k likeliest tokens only."""
     top_p: float | int | None = None
+    """Choose among the fewest likeliest tokens whose probabilities add up to at least p."""
     repetition_penalty: float | int = 1.0
+    """Above 1 makes tokens that were there before less likely."""
     no_repeat_ngram: int | None = None
+    """Never repeat so many tokens in a row."""
+    stop: Sequence[str | int] | str | int = ()
+    """Texts, or tokens, before which the writing ends."""
+    seed: int | None = None
+    """The same seed gives the same text; without one it is another each time."""
+    cached: bool = True
+    """Keep keys and values of earlier tokens. Without them every token is read anew: the same text, slower."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}; it needs to be at least 0 (0 is greedy)")
+        check_whole("max_new_tokens", self.max_new_tokens, at_least=0)
+        check_whole("min_new_tokens", self.min_new_tokens, at_least=0)
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens is {self.min_new_tokens}; it needs to be at most max_new_tokens = "
+                f"{self.max_new_tokens}"
+            )
+        check_from_zero("temperature", self.temperature)
         if self.top_k is not None:
-            check_whole("top_k", self.top_k, at_least=1)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"top_p is {self.top_p}; it needs to be above 0 and at most 1 (1 keeps every token)"
-            )
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(
-                f"repetition_penalty is {self.repetition_penalty}; it needs to be above 0 (1 changes nothing)"
-            )
+            check_whole("top_k", self.top_k)
+        if self.top_p is not None:
+            check_from_zero("top_p", self.top_p)
+            if not 0 < self.top_p <= 1:
+                raise ValueError(
+                    f"top_p is {self.top_p}; it needs to be above 0 and at most 1 (1 keeps every token)"
+                )
+        check_positive("repetition_penalty", self.repetition_penalty)
         if self.no_repeat_ngram is not None:
-            check_whole("no_repeat_ngram", self.no_repeat_ngram, at_least=1)
+            check_whole("no_repeat_ngram", self.no_repeat_ngram)
+        if "" in self.stops:
+            raise ValueError("stop holds an empty text, which is everywhere; it needs at least one character")
+        if self.seed is not None:
+            check_whole("seed", self.seed, at_least=0)
+
+    @classmethod
+    def of(cls, sampling: Sampling | None, settings: Mapping[str, Any]) -> Sampling:
+        """`sampling`, or the defaults where it is None, with these settings changed.
+
+        Raises TypeError for a setting that does not exist, naming those that are near.
+        """
+        if sampling is not None and not isinstance(sampling, cls):
+            raise TypeError(
+                f"sampling is {sampling!r}; it needs a Sampling, or settings by their names, "
+                "such as max_new_tokens=60"
+            )
+        names = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1) or names
+                raise TypeError(f"there is no setting {name!r}; there is {', '.join(near)}")
+        return replace(sampling or cls(), **settings)
+
+    @property
+    def stops(self) -> tuple[str | int, ...]:
+        """The texts and tokens of `stop`, also where it is a single one."""
+        return (self.stop,) if isinstance(self.stop, (str, int)) else tuple(self.stop)
+
+    def seeds(self, n: int) -> list[int]:
+        """A seed for each of n texts: `seed` and those after it, or any where it is None."""
+        if self.seed is None:
+            return [torch.Generator().seed() for _ in range(n)]
+        return [self.seed + row for row in range(n)]
 
 
+def takes_sampling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the help of a function with `**settings` show every field of `Sampling`, with its default."""
+    signature = inspect.signature(function)
+    kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    named = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in fields(Sampling)
+    ]
+    function.__signature__ = signature.replace(parameters=[*kept, *named])
+    return function
+
+
+@takes_sampling
 def next_token_distribution(
     logits: Float[Tensor, "*batch vocab"],
-    temperature: float | int = 1.0,
-    top_k: int | None = None,
-    top_p: float | int | None = None,
-    repetition_penalty: float | int = 1.0,
-    no_repeat_ngram: int | None = None,
+    sampling: Sampling | None = None,
     previous: Int[Tensor, "*batch seq"] | None = None,
+    **settings: Any,
 ) -> Float[Tensor, "*batch vocab"]:
     """The probabilities that the next token is drawn from, after all the filters in their order.
 
     `previous` holds the tokens so far, which the repetition penalty and no_repeat_ngram look at.
     Raises ValueError for a setting that cannot work, by its name, or when no token is left to choose.
     """
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    looks_back = repetition_penalty != 1 or no_repeat_ngram is not None
+    sampling = Sampling.of(sampling, settings)
+    looks_back = sampling.repetition_penalty != 1 or sampling.no_repeat_ngram is not None
     if looks_back and previous is None:
         raise ValueError(
-            "previous needs to hold the tokens so far when repetition_penalty or no_repeat_ngram is set"
+            "previous is None; it needs the tokens so far when repetition_penalty or no_repeat_ngram is set"
         )
     return shaped(allowed(logits, sampling, previous), sampling).softmax(dim=-1)
 
@@ -102,8 +173,6 @@ def penalize_repetition(
     """Make the tokens that were there before less likely: their logits are divided by `penalty`.
 
     A negative logit is multiplied by it instead, since that is what makes it smaller.
-
-
     Keskar et al. 2019, "CTRL", section 4.1, in the form that the transformers library gave it.
     Raises ValueError unless penalty is above 0.
     """
@@ -124,9 +193,8 @@ def forbid_repeated_ngrams(
     if previous.shape[-1] < n:
         return logits
     ngrams = previous.unfold(-1, n, 1)  # (…, seq) -> (…, seq - n + 1, n)
-    beginning = previous[
-        ..., previous.shape[-1] - (n - 1) :
-    ]  # the n - 1 tokens that the next one would follow
+    # The n - 1 tokens that the next one would follow.
+    beginning = previous[..., previous.shape[-1] - (n - 1) :]
     repeats = (ngrams[..., :-1] == beginning[..., None, :]).all(dim=-1)  # (…, seq - n + 1)
     ruled_out = torch.zeros_like(logits).scatter_add(-1, ngrams[..., -1], repeats.to(logits.dtype)) > 0
     return logits.masked_fill(ruled_out, float("-inf"))
@@ -142,7 +210,7 @@ def rule_out(logits: Float[Tensor, "*batch vocab"], tokens: Sequence[int]) -> Fl
 def apply_temperature(
     logits: Float[Tensor, "*batch vocab"], temperature: float | int
 ) -> Float[Tensor, "*batch vocab"]:
-    """Divide by the temperature: below 1 favours likely tokens, above 1 evens out, 0 leaves the likeliest.
+    """Divide by the temperature: below 1 favors likely tokens, above 1 evens out, 0 leaves the likeliest.
 
     Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.3.
     Raises ValueError unless temperature is at least 0.
@@ -194,4 +262,3 @@ def draw(
     # Rounding may leave the last end a little off 1, and a place beyond it would be no token's.
     places = places[:, None] * ends[:, -1:]  # (batch, 1)
     return torch.searchsorted(ends, places, right=True).squeeze(1).clamp(max=ends.shape[-1] - 1)
-

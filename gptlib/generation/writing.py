@@ -1,10 +1,10 @@
-"""From logits to text: how a model that only scores the next token comes to write (notebook 10)."""
+"""From logits to text: how a model that only scores the next token comes to write."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gptlib.checks import check_whole
 from gptlib.generation.decoding import FastDecoder, can_decode
-from gptlib.generation.sampling import Sampling, allowed, draw, shaped
+from gptlib.generation.sampling import Sampling, allowed, draw, shaped, takes_sampling
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.checks import check_tokens, check_vocabulary
 from gptlib.model.gpt import GPT
@@ -20,156 +20,92 @@ from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class _Lengths:
-    """The fewest and the most new tokens that a text may have."""
-
-    least: int
-    most: int
-
-    def __post_init__(self) -> None:
-        check_whole("min_new_tokens", self.least, at_least=0)
-        check_whole("max_new_tokens", self.most, at_least=0)
-        if self.least > self.most:
-            raise ValueError(
-                f"min_new_tokens is {self.least}; it needs to be at most max_new_tokens = {self.most}"
-            )
-
-
+@takes_sampling
 def generate(
     model: GPT,
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
-    max_new_tokens: int = 100,
-    temperature: float | int = 1.0,
-    top_k: int | None = None,
-    top_p: float | int | None = None,
-    repetition_penalty: float | int = 1.0,
-    no_repeat_ngram: int | None = None,
-    min_new_tokens: int = 0,
-    stop: Sequence[str | int] | str | int = (),
-    seed: int | None = None,
-    cached: bool = True,
+    sampling: Sampling | None = None,
+    **settings: Any,
 ) -> str:
-    """The prompt and what the model writes after it.
+    """The prompt and what the model writes after it: generate(model, tokenizer, "Once", max_new_tokens=60).
 
     The model reads the end-of-text token before the prompt, as before each document in training; so an empty
-    prompt begins a new document. The writing ends before the next end-of-text token, before any of `stop`
-    (texts or tokens), or after `max_new_tokens`; the tokens that end it cannot come before `min_new_tokens`
-    others, though a text in `stop` still can. Past the model's context_length it goes on, reading only
-    the last context_length tokens. `temperature=0` is greedy; otherwise the same `seed` gives the same text
-    (None: another each time). `cached=False` reads all tokens anew for each new one, which gives the same
-    text more slowly.
+    prompt begins a new document. The writing ends before the next end-of-text token, before any of `stop`,
+    or after `max_new_tokens`; a text in `stop` can end it before `min_new_tokens`, a token cannot. Past the
+    model's context_length it goes on, reading only the last context_length tokens.
 
-    Raises ValueError for a setting that cannot work, by its name, or a tokenizer that is not the model's.
+    Settings are the fields of `Sampling`. Raises ValueError for one that cannot work, by its name, or a
+    tokenizer that is not the model's; TypeError for one that does not exist.
     """
-    return "".join(
-        stream(
-            model,
-            tokenizer,
-            prompt,
-            max_new_tokens,
-            temperature,
-            top_k,
-            top_p,
-            repetition_penalty,
-            no_repeat_ngram,
-            min_new_tokens,
-            stop,
-            seed,
-            cached,
-        )
-    )
+    return "".join(stream(model, tokenizer, prompt, sampling, **settings))
 
 
+@takes_sampling
 def stream(
     model: GPT,
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
-    max_new_tokens: int = 100,
-    temperature: float | int = 1.0,
-    top_k: int | None = None,
-    top_p: float | int | None = None,
-    repetition_penalty: float | int = 1.0,
-    no_repeat_ngram: int | None = None,
-    min_new_tokens: int = 0,
-    stop: Sequence[str | int] | str | int = (),
-    seed: int | None = None,
-    cached: bool = True,
+    sampling: Sampling | None = None,
+    **settings: Any,
 ) -> Iterator[str]:
     """What `generate` gives, piece by piece as it is written, the prompt first; joined, the same text.
 
     A piece waits while it may still turn out to be part of a stop text, or is part of a character whose
     other bytes are in the next token. Settings and errors as for `generate`; errors come at the call.
     """
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    lengths = _Lengths(min_new_tokens, max_new_tokens)
-    writing = _Writing(model, tokenizer, prompt, lengths, sampling, stop, _seeds(seed, 1), cached)
+    writing = _Writing(model, tokenizer, prompt, Sampling.of(sampling, settings), n_sequences=1)
     return (piece for _, piece in writing.pieces())
 
 
+@takes_sampling
 def generate_many(
     model: GPT,
     tokenizer: Tokenizer | CharacterTokenizer,
     prompt: str = "",
-    max_new_tokens: int = 100,
-    temperature: float | int = 1.0,
-    top_k: int | None = None,
-    top_p: float | int | None = None,
-    repetition_penalty: float | int = 1.0,
-    no_repeat_ngram: int | None = None,
-    min_new_tokens: int = 0,
-    stop: Sequence[str | int] | str | int = (),
-    seed: int | None = None,
-    cached: bool = True,
     n_sequences: int = 1,
+    sampling: Sampling | None = None,
+    **settings: Any,
 ) -> list[str]:
     """Several continuations of one prompt, written side by side; each ends by itself.
 
     The sequence at index i draws its random numbers from `seed + i`, so it is the one that `generate` gives
     with that seed. Settings and errors as for `generate`.
     """
-    check_whole("n_sequences", n_sequences, at_least=1)
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    lengths = _Lengths(min_new_tokens, max_new_tokens)
-    writing = _Writing(model, tokenizer, prompt, lengths, sampling, stop, _seeds(seed, n_sequences), cached)
+    check_whole("n_sequences", n_sequences)
+    writing = _Writing(model, tokenizer, prompt, Sampling.of(sampling, settings), n_sequences)
     texts = [""] * n_sequences
     for row, piece in writing.pieces():
         texts[row] += piece
     return texts
 
 
+@takes_sampling
 def generate_tokens(
     model: GPT,
     tokens: Int[Tensor, "batch seq"],
-    max_new_tokens: int = 100,
-    temperature: float | int = 1.0,
-    top_k: int | None = None,
-    top_p: float | int | None = None,
-    repetition_penalty: float | int = 1.0,
-    no_repeat_ngram: int | None = None,
-    min_new_tokens: int = 0,
-    stop: Sequence[int] | int = (),
-    seed: int | None = None,
-    cached: bool = True,
+    sampling: Sampling | None = None,
+    **settings: Any,
 ) -> Int[Tensor, "batch longer"]:
     """The given tokens, and after them those that the model chooses; nothing is put before them.
 
     A row ends with the first of the tokens in `stop` that it comes to; where others go on longer, it is
     filled up with that token. Settings as for `generate`; row i draws its random numbers from `seed + i`.
 
-    Raises as `generate` does, and as the model does for tokens that it cannot read.
+    Raises as `generate` does, and as the model does for tokens that it cannot read; TypeError for a text in
+    `stop`.
     """
     check_tokens(tokens[..., -model.config.context_length :], model.config)
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram)
-    lengths = _Lengths(min_new_tokens, max_new_tokens)
-    stop = (stop,) if isinstance(stop, int) else tuple(stop)
-    seeds = _seeds(seed, len(tokens))
+    sampling = Sampling.of(sampling, settings)
+    if texts := [stop for stop in sampling.stops if isinstance(stop, str)]:
+        raise TypeError(
+            f"stop holds {texts[0]!r}; generate_tokens needs tokens, as tokenizer.encode gives them"
+        )
     ended: dict[int, int] = {}
-    for drawn in _next_tokens(model, tokens, lengths, sampling, stop, seeds, cached):
+    for drawn in _next_tokens(model, tokens, sampling, sampling.stops, sampling.seeds(len(tokens))):
         for row, token in ended.items():
             drawn[row] = token
-        ended |= {row: token for row, token in enumerate(drawn.tolist()) if token in stop}
+        ended |= {row: token for row, token in enumerate(drawn.tolist()) if token in sampling.stops}
         tokens = torch.cat([tokens, drawn[:, None].to(tokens)], dim=1)  # (batch, seq) and (batch, 1)
         if len(ended) == len(tokens):
             break
@@ -179,16 +115,14 @@ def generate_tokens(
 def _next_tokens(
     model: GPT,
     tokens: Int[Tensor, "batch seq"],
-    lengths: _Lengths,
     sampling: Sampling,
     ends: Sequence[int],
     seeds: Sequence[int],
-    cached: bool,
     first: int = 0,
 ) -> Iterator[Int[Tensor, " batch"]]:
     """The next tokens of each row, one position at a time; the caller may change them in between.
 
-    As many as `lengths` allows; none of `ends` is among the fewest that it asks for. The repetition filters
+    As many as `sampling` allows; none of `ends` is among the fewest that it asks for. The repetition filters
     do not look at the tokens before `first`.
     """
     context_length = model.config.context_length
@@ -197,8 +131,8 @@ def _next_tokens(
     tokens = tokens.to(device)
     cache: KeyValueCache | None = None
     fast: FastDecoder | None = None
-    for length in range(lengths.most):
-        if tokens.shape[1] > context_length or not cached:
+    for length in range(sampling.max_new_tokens):
+        if tokens.shape[1] > context_length or not sampling.cached:
             # A sliding window gives every token another position, so nothing that was kept is still right.
             logits = last_logits(model, tokens[:, -context_length:], None)
         elif cache is None:
@@ -210,7 +144,7 @@ def _next_tokens(
                 logits = fast(tokens[:, -1])
         else:
             logits = last_logits(model, tokens[:, -1:], cache)
-        barred = ends if length < lengths.least else ()
+        barred = ends if length < sampling.min_new_tokens else ()
         logits = allowed(logits, sampling, tokens[:, first:], barred)
         if sampling.temperature == 0:
             drawn = logits.argmax(dim=-1).cpu()
@@ -236,13 +170,6 @@ def last_logits(
             model.train()
 
 
-def _seeds(seed: int | None, n: int) -> list[int]:
-    if seed is None:
-        return [torch.Generator().seed() for _ in range(n)]
-    check_whole("seed", seed, at_least=0)
-    return [seed + row for row in range(n)]
-
-
 class _Writing:
     """Several texts that grow from one prompt, each until it ends."""
 
@@ -251,27 +178,21 @@ class _Writing:
         model: GPT,
         tokenizer: Tokenizer | CharacterTokenizer,
         prompt: str,
-        lengths: _Lengths,
         sampling: Sampling,
-        stop: Sequence[str | int] | str | int,
-        seeds: list[int],
-        cached: bool,
+        n_sequences: int,
     ) -> None:
         check_vocabulary(tokenizer, model.config)
-        stops = [stop] if isinstance(stop, (str, int)) else list(stop)
-        if "" in stops:
-            raise ValueError(
-                "stop holds an empty text, which is everywhere; it needs texts of at least one character"
-            )
         self.prompt = prompt
-        self.stop_tokens = {tokenizer.end_of_text, *(token for token in stops if isinstance(token, int))}
-        self.seeds = seeds
-        start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(prompt)]] * len(seeds))
+        self.stop_tokens = {
+            tokenizer.end_of_text,
+            *(token for token in sampling.stops if isinstance(token, int)),
+        }
+        start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(prompt)]] * n_sequences)
         # The token that says where a document starts is no part of the text, and may come again at its end.
-        ends = sorted(self.stop_tokens)
-        self.tokens = _next_tokens(model, start, lengths, sampling, ends, seeds, cached, first=1)
-        stop_texts = [text for text in stops if isinstance(text, str)]
-        self.pens = [_Pen(tokenizer.token_bytes, stop_texts) for _ in seeds]
+        ends, seeds = sorted(self.stop_tokens), sampling.seeds(n_sequences)
+        self.tokens = _next_tokens(model, start, sampling, ends, seeds, first=1)
+        stop_texts = [text for text in sampling.stops if isinstance(text, str)]
+        self.pens = [_Pen(tokenizer.token_bytes, stop_texts) for _ in range(n_sequences)]
 
     def pieces(self) -> Iterator[tuple[int, str]]:
         """(row, text) as the texts grow."""

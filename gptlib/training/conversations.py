@@ -204,6 +204,8 @@ def answer(model: GPT, tokenizer: Tokenizer, turns: Conversation, max_new_tokens
     start = torch.tensor([tokens])
     room = model.config.context_length - len(tokens)
     end = tokenizer.end_of_text
-    longer = generate_tokens(model, start, min(max_new_tokens, room), temperature=0, stop=end)
+    longer = generate_tokens(
+        model, start, max_new_tokens=min(max_new_tokens, room), temperature=0, stop=end
+    )
     said = tokenizer.decode(token for token in longer[0, len(tokens) :].tolist() if token != end)
     return said.removeprefix(" ")

@@ -69,7 +69,7 @@ def shown_dice(page) -> list[tuple[str, float]]:
 def dice_of(explorer: GenerationExplorer) -> list[tuple[str, float]]:
     node = explorer.answer["nodes"][",".join(map(str, explorer.path))]
     falling = torch.from_numpy(np.frombuffer(node["logits"], dtype="<f4").copy())
-    p = next_token_distribution(falling, explorer.temperature, explorer.top_k, explorer.top_p).tolist()
+    p = next_token_distribution(falling, explorer._sampling()).tolist()
     pieces = zip(node["pieces"][:12], p, strict=False)
     return [(piece, pytest.approx(one, abs=2e-6)) for piece, one in pieces]
 
@@ -104,7 +104,9 @@ def test_the_pages_dice_are_gptlibs(chromium, walked):
     with browser_page(chromium) as (page, _):
         shown = page.evaluate(DICE, [code, falling, settings])
     for (at, temperature, top_k, top_p), given in zip(cases, shown, strict=True):
-        expected = next_token_distribution(logits[at], temperature, top_k, top_p)[orders[at]]
+        expected = next_token_distribution(
+            logits[at], temperature=temperature, top_k=top_k, top_p=top_p
+        )[orders[at]]
         found = torch.frombuffer(bytearray(base64.b64decode(given)), dtype=torch.float32)
         assert torch.equal(found > 0, expected > 0), (at, temperature, top_k, top_p)
         assert torch.allclose(found, expected, atol=3e-6)

@@ -14,7 +14,7 @@ from gptlib import load_pretrained
 from gptlib.formats import hugging_face
 from gptlib.formats.hugging_face import is_transposed, load_gpt2, published_name, save_hugging_face
 from gptlib.generation.beams import beam_search
-from gptlib.generation.sampling import next_token_distribution, rule_out
+from gptlib.generation.sampling import Sampling, next_token_distribution, rule_out
 from gptlib.generation.writing import generate, generate_tokens
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
@@ -249,14 +249,16 @@ def test_greedy_text_is_that_of_transformers(pair, setting):
     our_settings, their_settings = SETTINGS[setting]
     start = prompts()
     expected = theirs.generate(start, do_sample=False, max_new_tokens=40, **their_settings)
-    found = generate_tokens(ours, start, 40, temperature=0.0, stop=END, **our_settings)
+    found = generate_tokens(ours, start, max_new_tokens=40, temperature=0.0, stop=END, **our_settings)
     assert torch.equal(found, expected)
 
 
 def test_these_texts_end_early_unless_they_may_not(pair):
     """Or the tests around this one would compare less than they say."""
     plain, longer = (
-        generate_tokens(pair[0], prompts(), 40, temperature=0.0, stop=END, min_new_tokens=least)[:, 4:]
+        generate_tokens(
+            pair[0], prompts(), max_new_tokens=40, temperature=0.0, stop=END, min_new_tokens=least
+        )[:, 4:]
         for least in (0, 12)
     )
     assert plain[:, :12].eq(END).any() and not longer[:, :12].eq(END).any() and longer.eq(END).any()
@@ -279,6 +281,7 @@ def test_each_token_is_drawn_from_transformers_distribution(pair):
     """Every filter at once, as transformers itself puts them in order, step by step."""
     ours, theirs = pair
     start = prompts(rows=4)
+    settings = Sampling(temperature=0.7, top_k=20, top_p=0.8, repetition_penalty=1.3, no_repeat_ngram=2)
     torch.manual_seed(0)
     run = theirs.generate(
         start,
@@ -298,7 +301,7 @@ def test_each_token_is_drawn_from_transformers_distribution(pair):
         with torch.no_grad():
             logits = ours(so_far)[:, -1]
         logits = rule_out(logits, [END]) if step < 5 else logits
-        found = next_token_distribution(logits, 0.7, 20, 0.8, 1.3, 2, so_far)
+        found = next_token_distribution(logits, settings, so_far)
         torch.testing.assert_close(found, scores.softmax(dim=-1), atol=1e-5, rtol=1e-4)
 
 
@@ -308,7 +311,9 @@ def test_a_pipeline_writes_the_same_text(tmp_path):
     pipeline = transformers.pipeline("text-generation", model=str(folder))
     for prompt in ("Once upon a time", "Mia put the red kite <|endoftext|>"):
         [answer] = pipeline(prompt, max_new_tokens=60, do_sample=False)
-        assert answer["generated_text"] == generate(model, tokenizer, prompt, 60, temperature=0.0)
+        assert answer["generated_text"] == generate(
+            model, tokenizer, prompt, max_new_tokens=60, temperature=0.0
+        )
 
 
 @pytest.mark.parametrize("layout", [{}, {"position": "rotary"}, LLAMA], ids=["gpt2", "notebook 09", "llama"])
@@ -323,7 +328,9 @@ def test_a_model_that_a_reader_trained_writes_the_same_text_in_a_pipeline(layout
     folder = save_hugging_face(model, tokenizer, tmp_path / "model")
     pipeline = transformers.pipeline("text-generation", model=str(folder))
     [answer] = pipeline("Once upon a time", max_new_tokens=40, do_sample=False)
-    assert answer["generated_text"] == generate(model, tokenizer, "Once upon a time", 40, temperature=0.0)
+    assert answer["generated_text"] == generate(
+        model, tokenizer, "Once upon a time", max_new_tokens=40, temperature=0.0
+    )
 
 
 # ----------------------------------------------------------------------------------------------- broken files

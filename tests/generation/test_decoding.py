@@ -74,8 +74,8 @@ def test_parts_that_it_does_not_know_are_left_to_the_model(changes):
     model = build(replace(CONFIG, **changes))
     assert not can_decode(model)
     tokens = torch.randint(29, (2, 4), generator=torch.Generator().manual_seed(0))
-    slow = generate_tokens(model, tokens, 8, seed=3, cached=False)
-    assert torch.equal(generate_tokens(model, tokens, 8, seed=3), slow)
+    slow = generate_tokens(model, tokens, max_new_tokens=8, seed=3, cached=False)
+    assert torch.equal(generate_tokens(model, tokens, max_new_tokens=8, seed=3), slow)
 
 
 def test_other_weights_and_precisions_are_left_to_the_model():
@@ -92,16 +92,18 @@ def test_generates_the_same_text(settings, monkeypatch):
     model = build(replace(CONFIG, position="rotary", n_kv_heads=2))
     tokens = torch.randint(29, (3, 4), generator=torch.Generator().manual_seed(0))
     fast = generate_tokens(
-        model, tokens, 20, seed=5, repetition_penalty=1.2, **settings
+        model, tokens, max_new_tokens=20, seed=5, repetition_penalty=1.2, **settings
     )  # past the context, too
     monkeypatch.setattr(writing, "can_decode", lambda model: False)
-    assert torch.equal(generate_tokens(model, tokens, 20, seed=5, repetition_penalty=1.2, **settings), fast)
+    assert torch.equal(
+        generate_tokens(model, tokens, max_new_tokens=20, seed=5, repetition_penalty=1.2, **settings), fast
+    )
 
 
 def test_whoever_looks_is_called_even_between_two_tokens():
     model = build(CONFIG)
     tokens = torch.zeros(1, 2, dtype=torch.long)
-    tokens_after = writing._next_tokens(model, tokens, writing._Lengths(0, 9), Sampling(0), (), [0], cached=True)
+    tokens_after = writing._next_tokens(model, tokens, Sampling(max_new_tokens=9, temperature=0), (), [0])
     next(tokens_after)
     next(tokens_after)  # by the fast way
     seen = []
@@ -150,9 +152,7 @@ def test_what_is_exchanged_between_two_tokens_counts(monkeypatch):
 
     def text():
         model.load_state_dict(weights[0], assign=True)
-        tokens_after = writing._next_tokens(
-            model, tokens, writing._Lengths(0, 9), Sampling(0), (), [0], cached=True
-        )
+        tokens_after = writing._next_tokens(model, tokens, Sampling(max_new_tokens=9, temperature=0), (), [0])
         beginning = [int(next(tokens_after)) for _ in range(3)]
         model.load_state_dict(weights[1], assign=True)
         return beginning + [int(token) for token in tokens_after]

@@ -1,3 +1,6 @@
+import inspect
+from dataclasses import fields, replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -133,22 +136,14 @@ def test_all_filters_in_order_are_transformers(seed):
         ]
     )
     expected = theirs(previous, logits.clone()).softmax(dim=-1)
-    settings = Sampling(0.7, 12, 0.85, 1.4, 2)
+    settings = Sampling(temperature=0.7, top_k=12, top_p=0.85, repetition_penalty=1.4, no_repeat_ngram=2)
     allowed = allowed_by(logits, settings, previous, barred=[3, 5])
     torch.testing.assert_close(shaped(allowed, settings).softmax(dim=-1), expected)
     # Tokens that are ruled out first come to the same: no filter brings one back.
     logits = rule_out(logits, [3, 5])
-    ours = next_token_distribution(
-        logits,
-        temperature=0.7,
-        top_k=12,
-        top_p=0.85,
-        repetition_penalty=1.4,
-        no_repeat_ngram=2,
-        previous=previous,
-    )
+    ours = next_token_distribution(logits, settings, previous)
     torch.testing.assert_close(ours, expected)
-    one_row = next_token_distribution(logits[0], 0.7, 12, 0.85, 1.4, 2, previous[0])
+    one_row = next_token_distribution(logits[0], settings, previous[0])
     torch.testing.assert_close(one_row, expected[0])
 
 
@@ -192,7 +187,12 @@ def test_a_text_that_may_not_end_yet_goes_on_with_the_next_best():
 @pytest.mark.parametrize("least", [0, 1, 7, 20])
 def test_no_text_is_shorter_than_asked(least):
     rows = generate_tokens(
-        a_model(scale=0.1), torch.ones(8, 1).long(), 20, min_new_tokens=least, stop=range(0, 290, 2), seed=0
+        a_model(scale=0.1),
+        torch.ones(8, 1).long(),
+        max_new_tokens=20,
+        min_new_tokens=least,
+        stop=range(0, 290, 2),
+        seed=0,
     )[:, 1:]
     ends = (rows % 2 == 0).int()
     assert not ends[:, :least].any()
@@ -201,7 +201,7 @@ def test_no_text_is_shorter_than_asked(least):
 
 def test_where_every_token_would_end_the_text_it_cannot_go_on():
     with pytest.raises(ValueError, match="min_new_tokens keeps out .* leaves none to choose"):
-        generate_tokens(a_model(), torch.tensor([[1]]), 5, min_new_tokens=1, stop=range(290))
+        generate_tokens(a_model(), torch.tensor([[1]]), max_new_tokens=5, min_new_tokens=1, stop=range(290))
 
 
 # -------------------------------------------------------------------------------------------------- beams
@@ -227,7 +227,7 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts():
 def test_one_beam_is_greedy_and_more_beams_find_likelier_texts():
     model = a_model(context_length=64, scale=6.0)
     start = torch.tensor([[1, 2, 3]])
-    greedy = generate_tokens(model, start, 12, temperature=0.0)
+    greedy = generate_tokens(model, start, max_new_tokens=12, temperature=0.0)
     assert torch.equal(beam_search(model, start, n_beams=1, max_new_tokens=12), greedy)
     found = beam_search(model, start, n_beams=8, max_new_tokens=12)
     assert log_probability(model, found[0], 3) > log_probability(model, greedy[0], 3) + 0.1
@@ -277,8 +277,13 @@ def test_cached_equals_uncached_within_and_past_the_context(position):
     start = torch.tensor([[1, 2, 3], [4, 5, 6]])
     expected = reference(model, start, 40, lambda logits: logits.argmax(-1, keepdim=True))
     for cached in (True, False):
-        assert torch.equal(generate_tokens(model, start, 40, temperature=0.0, cached=cached), expected)
-    drawn = [generate_tokens(model, start, 40, top_k=20, seed=3, cached=cached) for cached in (True, False)]
+        assert torch.equal(
+            generate_tokens(model, start, max_new_tokens=40, temperature=0.0, cached=cached), expected
+        )
+    drawn = [
+        generate_tokens(model, start, max_new_tokens=40, top_k=20, seed=3, cached=cached)
+        for cached in (True, False)
+    ]
     assert torch.equal(*drawn)
     assert len(set(drawn[0][0].tolist())) > 5
 
@@ -299,7 +304,7 @@ def test_a_prompt_about_as_long_as_the_context_or_longer(length):
     model = a_model()
     start = torch.randint(0, 200, (1, length), generator=torch.Generator().manual_seed(length))
     expected = reference(model, start, 5, lambda logits: logits.argmax(-1, keepdim=True))
-    assert torch.equal(generate_tokens(model, start, 5, temperature=0.0), expected)
+    assert torch.equal(generate_tokens(model, start, max_new_tokens=5, temperature=0.0), expected)
 
 
 def test_the_cache_reads_each_token_once(monkeypatch):
@@ -317,7 +322,7 @@ def test_the_cache_reads_each_token_once(monkeypatch):
 
     monkeypatch.setattr(GPT, "forward", counting)
     monkeypatch.setattr(writing, "FastDecoder", Counting)
-    generate_tokens(model, torch.tensor([[1, 2, 3]]), 8)
+    generate_tokens(model, torch.tensor([[1, 2, 3]]), max_new_tokens=8)
     assert lengths == [3, 1, 1, 1, 1, 1, 8, 8]
 
 
@@ -328,7 +333,9 @@ def test_the_prompt_follows_an_end_of_text_token():
     model = a_model(context_length=64)
     for prompt in ("", "the cat"):
         start = torch.tensor([[END, *TOKENIZER.encode(prompt)]])
-        tokens = generate_tokens(model, start, 20, seed=1, stop=END)[0, start.shape[1] :].tolist()
+        tokens = generate_tokens(model, start, max_new_tokens=20, seed=1, stop=END)[
+            0, start.shape[1] :
+        ].tolist()
         if END in tokens:
             tokens = tokens[: tokens.index(END)]
         text = generate(model, TOKENIZER, prompt, max_new_tokens=20, seed=1)
@@ -337,21 +344,25 @@ def test_the_prompt_follows_an_end_of_text_token():
 
 def test_the_same_seed_gives_the_same_text_and_another_another():
     model = a_model(scale=2.0)
-    one = generate(model, TOKENIZER, "the", 30, seed=1)
+    one = generate(model, TOKENIZER, "the", max_new_tokens=30, seed=1)
     torch.manual_seed(123)
     expected = torch.rand(2)
     torch.manual_seed(123)
-    assert generate(model, TOKENIZER, "the", 30, seed=1) == one
+    assert generate(model, TOKENIZER, "the", max_new_tokens=30, seed=1) == one
     assert torch.equal(torch.rand(2), expected)
-    assert generate(model, TOKENIZER, "the", 30, seed=2) != one
-    assert generate(model, TOKENIZER, "the", 30) != generate(model, TOKENIZER, "the", 30)
-    assert generate(model, TOKENIZER, "the", 0) == "the"
+    assert generate(model, TOKENIZER, "the", max_new_tokens=30, seed=2) != one
+    assert generate(model, TOKENIZER, "the", max_new_tokens=30) != generate(
+        model, TOKENIZER, "the", max_new_tokens=30
+    )
+    assert generate(model, TOKENIZER, "the", max_new_tokens=0) == "the"
 
 
 def test_several_sequences_are_those_of_the_seeds_that_follow():
     model = a_model(scale=2.0)
-    texts = generate_many(model, TOKENIZER, "the", 25, temperature=1.2, seed=5, n_sequences=4)
-    assert texts == [generate(model, TOKENIZER, "the", 25, temperature=1.2, seed=5 + n) for n in range(4)]
+    texts = generate_many(model, TOKENIZER, "the", max_new_tokens=25, temperature=1.2, seed=5, n_sequences=4)
+    assert texts == [
+        generate(model, TOKENIZER, "the", max_new_tokens=25, temperature=1.2, seed=5 + n) for n in range(4)
+    ]
     assert len(set(texts)) == 4
 
 
@@ -360,9 +371,13 @@ def test_sequences_end_one_by_one():
     model = ScriptedModel([the, END, dog], [cat, cat, cat, END], [dog])
     texts = generate_many(model, TOKENIZER, max_new_tokens=6, cached=False, n_sequences=3, temperature=0.0)
     assert texts == ["t", "ccc", "dddddd"]
-    rows = generate_tokens(model, torch.full((3, 1), END), 6, temperature=0.0, stop=(END,), cached=False)
+    rows = generate_tokens(
+        model, torch.full((3, 1), END), max_new_tokens=6, temperature=0.0, stop=(END,), cached=False
+    )
     assert rows[:, 1:].tolist() == [[the] + [END] * 5, [cat] * 3 + [END] * 3, [dog] * 6]
-    both = generate_tokens(model, torch.full((2, 1), END), 6, temperature=0.0, stop=END, cached=False)
+    both = generate_tokens(
+        model, torch.full((2, 1), END), max_new_tokens=6, temperature=0.0, stop=END, cached=False
+    )
     assert both[:, 1:].tolist() == [[the, END, END, END], [cat, cat, cat, END]]
 
 
@@ -439,8 +454,8 @@ def test_a_stream_that_is_left_writes_no_more(monkeypatch):
 def test_no_repeated_ngrams_are_in_the_text():
     model = a_model(scale=20.0)
     start = torch.tensor([[7]])
-    looping = generate_tokens(model, start, 60, temperature=0.0)[0].tolist()
-    free = generate_tokens(model, start, 60, temperature=0.0, no_repeat_ngram=2)[0].tolist()
+    looping = generate_tokens(model, start, max_new_tokens=60, temperature=0.0)[0].tolist()
+    free = generate_tokens(model, start, max_new_tokens=60, temperature=0.0, no_repeat_ngram=2)[0].tolist()
     pairs = list(zip(free, free[1:], strict=False))
     assert len(set(pairs)) == len(pairs)
     assert len(set(zip(looping, looping[1:], strict=False))) < 60
@@ -454,11 +469,11 @@ def test_the_end_of_text_before_the_prompt_is_not_held_against_its_end():
 
 def test_the_models_mode_is_left_alone_and_its_dropout_is_off():
     model = a_model(dropout=0.5)
-    expected = generate(model, TOKENIZER, "the", 20, seed=0)
+    expected = generate(model, TOKENIZER, "the", max_new_tokens=20, seed=0)
     model.train()
-    assert generate(model, TOKENIZER, "the", 20, seed=0) == expected
+    assert generate(model, TOKENIZER, "the", max_new_tokens=20, seed=0) == expected
     assert model.training
-    pieces = stream(model, TOKENIZER, "the", 20, seed=0)
+    pieces = stream(model, TOKENIZER, "the", max_new_tokens=20, seed=0)
     text = next(pieces)
     assert model.training and torch.is_grad_enabled()
     assert text + "".join(pieces) == expected
@@ -467,9 +482,9 @@ def test_the_models_mode_is_left_alone_and_its_dropout_is_off():
 def test_a_character_tokenizer_writes_too():
     tokenizer = CharacterTokenizer.train([TEXT])
     model = a_model(vocab_size=tokenizer.vocab_size)
-    text = generate(model, tokenizer, "the cat", 30, seed=0)
+    text = generate(model, tokenizer, "the cat", max_new_tokens=30, seed=0)
     assert text.startswith("the cat")
-    assert "".join(stream(model, tokenizer, "the cat", 30, seed=0)) == text
+    assert "".join(stream(model, tokenizer, "the cat", max_new_tokens=30, seed=0)) == text
 
 
 # -------------------------------------------------------------------------------------------- bad input
@@ -502,13 +517,42 @@ def test_wrong_settings_are_refused_by_name(name, value):
         lambda: generate_many(model, TOKENIZER, **{name: value}),
         lambda: generate_tokens(model, torch.tensor([[1]]), **{name: value}),
     ]
-    if name not in ("max_new_tokens", "min_new_tokens", "seed"):
+    if True:
         calls.append(
             lambda: next_token_distribution(torch.zeros(4), previous=torch.tensor([1]), **{name: value})
         )
     for call in calls:
         with pytest.raises(ValueError, match=f"{name} is {value}"):
             call()
+
+
+def test_every_way_of_generating_takes_the_same_settings():
+    """As one object, as keywords, or both; and help shows all of them."""
+    model, settings = a_model(), Sampling(max_new_tokens=12, temperature=0.7, top_k=9, seed=4)
+    text = generate(model, TOKENIZER, "the", settings)
+    by_name = {"max_new_tokens": 12, "temperature": 0.7, "top_k": 9}
+    assert generate(model, TOKENIZER, "the", **by_name, seed=4) == text
+    assert generate(model, TOKENIZER, "the", replace(settings, seed=1), seed=4) == text
+    assert "".join(stream(model, TOKENIZER, "the", settings)) == text
+    assert generate_many(model, TOKENIZER, "the", 2, settings)[0] == text
+    start = torch.tensor([[END, *TOKENIZER.encode("the")]])
+    assert generate_tokens(model, start, settings).shape[1] <= start.shape[1] + 12
+    for function in (generate, stream, generate_many, generate_tokens, next_token_distribution):
+        shown = inspect.signature(function).parameters
+        assert [shown[field.name].default for field in fields(Sampling)] == [
+            field.default for field in fields(Sampling)
+        ]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_setting_that_does_not_exist_is_named():
+    model = a_model()
+    with pytest.raises(TypeError, match="no setting 'temprature'; there is temperature$"):
+        generate(model, TOKENIZER, temprature=1)
+    with pytest.raises(TypeError, match="sampling is 40; it needs a Sampling, or settings by their names"):
+        generate(model, TOKENIZER, "the", 40)
+    with pytest.raises(TypeError, match="stop holds 'a'; generate_tokens needs tokens"):
+        generate_tokens(model, torch.tensor([[1]]), stop="a")
 
 
 def test_filters_refuse_wrong_settings_by_name():
@@ -538,6 +582,6 @@ def test_other_wrong_arguments():
 
 def test_whole_numbers_do_where_numbers_do():
     model = a_model()
-    assert generate(model, TOKENIZER, "the", 5, 0, top_p=1, repetition_penalty=1) == generate(
-        model, TOKENIZER, "the", 5, 0.0
-    )
+    assert generate(
+        model, TOKENIZER, "the", max_new_tokens=5, temperature=0, top_p=1, repetition_penalty=1
+    ) == generate(model, TOKENIZER, "the", max_new_tokens=5, temperature=0.0)

@@ -395,13 +395,13 @@ def test_generates_the_same_under_edits_with_a_cache_and_without(tokens, positio
         "blocks.1.attention.scores": lambda x: x.clamp(max=1),
         "blocks.2.mlp.hidden": remove_neuron([0, 3]),
     }
-    plain = generate_tokens(model, tokens, 6, temperature=0)
+    plain = generate_tokens(model, tokens, max_new_tokens=6, temperature=0)
     with edit(model, edits), trace(model) as run:
-        cached = generate_tokens(model, tokens, 6, temperature=0)
+        cached = generate_tokens(model, tokens, max_new_tokens=6, temperature=0)
         assert run.attention.shape[-2:] == (1, 14)  # the last pass: one new token, which sees all 14
-        uncached = generate_tokens(model, tokens, 6, temperature=0, cached=False)
+        uncached = generate_tokens(model, tokens, max_new_tokens=6, temperature=0, cached=False)
     assert torch.equal(cached, uncached) and not torch.equal(cached, plain)
-    assert torch.equal(generate_tokens(model, tokens, 6, temperature=0), plain)
+    assert torch.equal(generate_tokens(model, tokens, max_new_tokens=6, temperature=0), plain)
 
 
 def test_edited_weights_are_what_trace_records(tokens):

@@ -146,8 +146,8 @@ def test_a_sliding_window_writes_the_same_text(kin):
     """By the caches of both, which forget: three times as many tokens as the window holds."""
     ours = build(replace(draw_config(kin, 0), context_length=40, window=5))
     start = draw_tokens(ours.config)[:, :7]
-    found = generate_tokens(ours, start, 20, temperature=0.0)
-    assert torch.equal(found, generate_tokens(ours, start, 20, temperature=0.0, cached=False))
+    found = generate_tokens(ours, start, max_new_tokens=20, temperature=0.0)
+    assert torch.equal(found, generate_tokens(ours, start, max_new_tokens=20, temperature=0.0, cached=False))
 
 
 def test_the_balance_loss_is_mixtrals(tmp_path):

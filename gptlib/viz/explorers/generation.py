@@ -14,7 +14,7 @@ from traitlets import Int, List, TraitError, Unicode, validate
 from gptlib.generation.sampling import Sampling, draw, next_token_distribution
 from gptlib.generation.writing import last_logits
 from gptlib.model.cache import KeyValueCache
-from gptlib.model.checks import check_tokens
+from gptlib.model.checks import check_tokens, check_vocabulary
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ class GenerationExplorer(Explorer):
         """The likeliest next tokens under the present settings, beside the model's own probabilities."""
         logits = self._latest
         own = logits.softmax(-1)
-        dice = next_token_distribution(logits, self.temperature, self.top_k, self.top_p)
+        dice = next_token_distribution(logits, self._sampling())
         pieces = [""] * len(logits)
         for token in own.argsort(descending=True, stable=True)[:N_BARS].tolist():
             pieces[token] = self._piece(token)
@@ -272,7 +272,6 @@ class GenerationExplorer(Explorer):
         if note := self._note(path):
             raise ValueError(note)
         config = self.model.config
-        sampling = Sampling(self.temperature, self.top_k, self.top_p)
         generator = torch.Generator().manual_seed(self.seed)
         for _ in path:  # these dice were thrown, or passed over
             torch.rand((), generator=generator, dtype=torch.float64)
@@ -283,15 +282,16 @@ class GenerationExplorer(Explorer):
                 logits = numbers(last_logits(self.model, torch.tensor([unread], device=device), cache))
                 if not logits.isfinite().all():
                     raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
-                probabilities = next_token_distribution(
-                    logits, sampling.temperature, sampling.top_k, sampling.top_p
-                )
+                probabilities = next_token_distribution(logits, self._sampling())
                 token = int(draw(probabilities, [generator])[0])
                 path.append(token)
                 unread = [token]
                 if token == self.tokenizer.end_of_text or _ends_sentence(self._piece(token)):
                     break
         return path
+
+    def _sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
     def _settle(self, **state: Any) -> None:
         """Set state that the answer takes into account already, so that it asks for no other."""
@@ -324,11 +324,7 @@ def _check_arguments(
         raise TypeError(
             f"tokenizer is a {type(tokenizer).__name__}; it needs to be the Tokenizer of the model"
         )
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
-            "a model writes with the tokenizer that it was trained with"
-        )
+    check_vocabulary(tokenizer, model.config)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is a {type(prompt).__name__}; it needs to be a text")
     for name, value in (("temperature", temperature), ("top_p", top_p)):
@@ -336,7 +332,7 @@ def _check_arguments(
             raise TypeError(f"{name} is {value!r}; it needs a number")
         if value is not None and not isinstance(value, Real):
             raise TypeError(f"{name} is a {type(value).__name__}; it needs a number")
-    Sampling(temperature, top_k, top_p)
+    Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
 
 
 def _key(path: list[int]) -> str:

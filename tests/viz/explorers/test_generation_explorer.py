@@ -141,7 +141,7 @@ def test_figure_shows_the_present_state(explorer):
     explorer.temperature, explorer.top_k, explorer.top_p = 1.5, 6, 0.8
     drawing = explorer.figure()
     shown = torch.tensor(drawing.arrays["tokens"])
-    dice = next_token_distribution(logits, 1.5, 6, 0.8)
+    dice = next_token_distribution(logits, temperature=1.5, top_k=6, top_p=0.8)
     assert np.allclose(drawing.arrays["compare"], dice[shown], atol=1e-6)
     assert explorer.to_png() == explorer.to_png() and explorer.to_svg().lstrip().startswith("<?xml")
 
@@ -221,7 +221,7 @@ def test_arguments_that_cannot_work(storyteller, arguments, error, message):
 
 
 def test_a_model_and_a_tokenizer_that_do_not_fit(storyteller, tiny):
-    with pytest.raises(ValueError, match="tokenizer has 7 tokens and the model 2048"):
+    with pytest.raises(ValueError, match="tokenizer has vocab_size 7; it needs the model's, 2048"):
         GenerationExplorer(storyteller[0], tiny[1])
     without_end = CharacterTokenizer("abcdefg", special_tokens=())
     with pytest.raises(ValueError, match="has no <|endoftext|> token"):
