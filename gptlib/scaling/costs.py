@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gptlib.checks import check_choice, check_positive, check_whole
 from gptlib.model.config import GPTConfig
 from gptlib.scaling.counting import count_active_parameters, count_flops, count_parameters
 from gptlib.training.optimizers import OPTIMIZERS
@@ -63,8 +64,7 @@ def training_memory(
     Raises ValueError for a count below 1, a seq beyond the context, an unknown optimizer, and a config whose
     activations are not counted here.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {optimizer!r}; it needs to be one of {', '.join(OPTIMIZERS)}")
+    check_choice("optimizer", optimizer, OPTIMIZERS)
     n_parameters = count_parameters(config)["total"]
     by_muon = _in_matrices(config) if optimizer == "muon" else 0
     seq = config.context_length if seq is None else seq
@@ -86,7 +86,7 @@ def activation_memory(config: GPTConfig, batch_size: int, seq: int) -> int:
     """Bytes that a forward pass and its loss keep for the way back, in float32, by the fused kernels.
 
     Raises ValueError for a count below 1, a seq beyond the context, and a config with parts that are not
-    counted here; `gptlib.meters.kept_for_backward` measures those too.
+    counted here; `gptlib.scaling.meters.kept_for_backward` measures those too.
     Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4, count
     the same for half precision and without fused attention. The masks of dropout are not counted.
     """
@@ -169,29 +169,39 @@ def training_bytes(config: GPTConfig, batch_size: int, seq: int) -> int:
     """Bytes that the forward and the backward pass move in float32, if every operation reads its inputs from
     memory and writes its outputs there: no cache of the processor helps.
 
-    Counted by operation, as torch runs them on a processor, where RMS norms and rotary positions are not
-    fused. Raises as `activation_memory` does.
+    For the parts of GPT-2, each of which torch computes by one kernel forward and one backward, so that what
+    it reads and writes can be counted on paper. RMS norms, rotary positions and gates take a number of
+    smaller operations that depends on torch's version: `gptlib.scaling.meters.Traffic` measures those.
+    Raises ValueError for a config with such parts, and as `activation_memory` does.
     """
     _check_counts(batch_size=batch_size, seq=seq)
     _check_fits(config, seq)
-    _check_counted(config)
-    if config.position == "alibi":
-        raise ValueError('position is "alibi"; what moves without the fused kernel is not counted here')
-    d_model, d_mlp, gated = config.d_model, config.mlp_width, config.mlp == "swiglu"
+    _check_counted(config, norm="layernorm", mlp="gelu")
+    if config.position in ("alibi", "rotary"):
+        raise ValueError(
+            f"position is {config.position!r}; what it moves is not counted here, and gptlib.scaling.meters "
+            "can measure it"
+        )
+    d_model, d_mlp, vocab_size = config.d_model, config.mlp_width, config.vocab_size
     d_queries, d_keys = config.n_heads * config.d_head, config.kv_heads * config.d_head
-    rotary, grouped = config.position == "rotary", config.kv_heads < config.n_heads
-    # Three products, each with all three of input, output and weight; a bias's gradient reads the output's.
+    # A product forward, and backward one for the input's gradient and one for the weight's: each reads or
+    # writes a row in and a row out. A bias's gradient reads the output's once more.
     products = sum(3 * (wide + out) + config.bias * out for wide, out in _linears(config))
-    norm = 5 * d_model if config.norm == "layernorm" else 31 * d_model
-    kernel = 12 * d_queries + 2 * (d_queries + 2 * d_keys)  # and its three gradients, put side by side
-    kernel += rotary * 43 * (d_queries + d_keys) // 2 + grouped * (8 * d_queries + 2 * d_keys)
-    bend = 5 * d_mlp + gated * (9 * d_mlp + 3 * d_model)
-    stream = 12 * d_model  # two additions forward, two of gradients backward
-    per_layer = products + 2 * norm + kernel + bend + stream
-    loss = 8 * config.vocab_size
-    ends = 3 * (d_model + config.vocab_size) + norm + loss + 5 * d_model  # unembedding, norm, loss, embedding
+    # Forward reads x and writes the result; backward reads x and a gradient, and writes one.
+    norm, gelu = 5 * d_model, 5 * d_mlp
+    # Forward reads queries, keys and values and writes the output; backward reads those four and a gradient,
+    # and writes three gradients, which are then put side by side: each read and written once more.
+    kernel = 12 * d_queries + 2 * (d_queries + 2 * d_keys)
+    if d_keys < d_queries:  # keys and values are repeated, and their gradients summed
+        kernel += 2 * 2 * (2 * d_queries) + 2 * d_keys
+    # Two additions forward, which read two and write one, and two of gradients on the way back.
+    stream = 4 * 3 * d_model
+    per_layer = products + 2 * norm + kernel + gelu + stream
+    # The log-softmax, the loss and their gradients go over the logits eight times; the embedding's lookup and
+    # its gradient take five rows.
+    ends = 3 * (d_model + vocab_size) + norm + 8 * vocab_size + 5 * d_model
     per_token = config.n_layers * per_layer + ends
-    weights = _in_matrices(config) + config.vocab_size * d_model
+    weights = _in_matrices(config) + vocab_size * d_model
     return FLOAT32 * (batch_size * seq * per_token + 3 * weights)
 
 
@@ -270,7 +280,8 @@ def attainable(intensity: float | int, peak: float | int, bandwidth: float | int
     Raises ValueError unless all are above 0.
     Williams et al. 2009, "Roofline: An Insightful Visual Performance Model", section 3.
     """
-    _check_positive(intensity=intensity, peak=peak, bandwidth=bandwidth)
+    for name, value in {"intensity": intensity, "peak": peak, "bandwidth": bandwidth}.items():
+        check_positive(name, value)
     return min(peak, intensity * bandwidth)
 
 
@@ -280,7 +291,8 @@ def training_seconds(flops: float | int, peak: float | int, share: float | int, 
     The share is what Chowdhery et al. 2022, "PaLM", section 4.1, call model FLOPs utilization; its table 3
     has 21% for GPT-3 and 46% for PaLM. Raises ValueError unless flops and peak are above 0, share in (0, 1].
     """
-    _check_positive(flops=flops, peak=peak, share=share)
+    for name, value in {"flops": flops, "peak": peak, "share": share}.items():
+        check_positive(name, value)
     _check_counts(n_devices=n_devices)
     if share > 1:
         raise ValueError(f"share is {share}; it needs to be above 0 and at most 1: nothing exceeds its peak")
@@ -306,26 +318,19 @@ def _in_matrices(config: GPTConfig) -> int:
     return counts["attention"] + counts["mlp"]
 
 
-def _check_counted(config: GPTConfig) -> None:
+def _check_counted(config: GPTConfig, **parts: str) -> None:
     plain = {"qk_norm": False, "window": None, "score_cap": None, "logit_cap": None, "n_experts": None}
-    for name, value in plain.items():
+    for name, value in (plain | parts).items():
         if getattr(config, name) != value:
             raise ValueError(
-                f"{name} is {getattr(config, name)}; what it keeps and moves is counted for {value} alone, "
-                "and gptlib.meters can measure it"
+                f"{name} is {getattr(config, name)!r}; what it keeps and moves is counted for {value!r} alone, "
+                "and gptlib.scaling.meters can measure it"
             )
 
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it needs to be at least 1")
-
-
-def _check_positive(**values: float | int) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} is {value}; it needs to be above 0")
+        check_whole(name, value)
 
 
 def _check_fits(config: GPTConfig, n_tokens: int) -> None:
