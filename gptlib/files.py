@@ -25,12 +25,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """
     if not callable(write):
         raise TypeError(
-            f"write must be a function that takes an open binary file, got {type(write).__name__}"
+            f"write is a {type(write).__name__}; it needs to be a function that takes an open binary file"
         )
     # A link is followed, so that the file it points to is replaced and the link stays a link.
     target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise IsADirectoryError(f"path must name a file to write, but {str(path)!r} is a folder")
+        raise IsADirectoryError(f"path is {str(path)!r}, a folder; it needs to be a file to write")
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"the folder {str(target.parent)!r} does not exist; create it, then write {target.name!r}"

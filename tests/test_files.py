@@ -119,7 +119,7 @@ def test_keeps_modes_and_links(tmp_path):
 def test_refusals(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist; create it"):
         write_atomically(tmp_path / "no" / "a.bin", lambda file: None)
-    with pytest.raises(IsADirectoryError, match="path must name a file"):
+    with pytest.raises(IsADirectoryError, match="a folder; it needs to be a file"):
         write_atomically(tmp_path, lambda file: None)
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "a.bin", b"contents")

@@ -34,7 +34,7 @@ class CharacterTokenizer(Vocabulary):
         wrong = [character for character in self.characters if len(character) != 1]
         if wrong or not self.characters:
             raise ValueError(
-                f"characters must be one or more single characters, got {wrong[0] if wrong else 'none'!r}"
+                f"characters holds {wrong[0] if wrong else 'none'!r}; it needs one or more single characters"
             )
         for character in self.characters:
             check_text(character)
@@ -97,7 +97,7 @@ class CharacterTokenizer(Vocabulary):
             tokenizer = cls(characters, list(special_tokens_of(contents)))
             lines = [[token, character] for character, token in tokenizer._ids.items()]
             if lines != contents["tokens"] or tokenizer.special_tokens != contents["special_tokens"]:
-                raise ValueError("ids must follow the order of the characters, then the special tokens")
+                raise ValueError("its ids do not follow the order of the characters, then the special tokens")
         except (ValueError, TypeError) as error:
             raise ValueError(f"{str(path)!r} is not a whole tokenizer: {error}") from None
         return tokenizer

@@ -14,7 +14,6 @@ import sysconfig
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import index
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from gptlib.checks import check_whole
 from gptlib.files import write_atomically
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -47,10 +47,10 @@ class Corpus:
 
     def __post_init__(self) -> None:
         if isinstance(self.documents, str):
-            raise TypeError("documents must be a sequence of texts, got one text; give [text]")
+            raise TypeError("documents is one text; it needs a sequence of texts: [text] would do")
         wrong = next((document for document in self.documents if not isinstance(document, str)), None)
         if wrong is not None:
-            raise TypeError(f"documents must hold texts, got {type(wrong).__name__}")
+            raise TypeError(f"documents holds a {type(wrong).__name__}; it needs texts")
 
     def __repr__(self) -> str:
         characters = sum(map(len, self.documents))
@@ -78,8 +78,8 @@ class Corpus:
         """
         if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
             raise ValueError(
-                "validation and test must be shares of at least 0 that leave something to train on, "
-                f"got {validation} and {test}"
+                f"validation is {validation} and test {test}; they need to be shares of at least 0 that leave "
+                "something to train on"
             )
         n_documents = len(self.documents)
         n_validation, n_test = (
@@ -105,8 +105,7 @@ class Corpus:
         return train, held_out, tested
 
 
-# ------------------------------------------------------------------------------------------- Where text comes
-# from
+# --------------------------------------------------------------------------- where text comes from
 
 
 def storyworld_corpus(n_stories: int, seed: int = 0, split: str = "train") -> Corpus:
@@ -118,7 +117,7 @@ def storyworld_corpus(n_stories: int, seed: int = 0, split: str = "train") -> Co
     """
     from gptlib.text.storyworld import Storyworld
 
-    _check_positive("n_stories", n_stories)
+    check_whole("n_stories", n_stories)
     world = Storyworld(seed, split=split)
     # One story at a time: its annotations need far more memory than its text.
     return Corpus(f"storyworld, {split}", tuple(world.story().text for _ in range(n_stories)))
@@ -155,7 +154,7 @@ def python_source(max_files: int | None = None) -> Corpus:
         FileNotFoundError: this Python was installed without its source.
     """
     if max_files is not None:
-        _check_positive("max_files", max_files)
+        check_whole("max_files", max_files)
     folder = Path(sysconfig.get_path("stdlib"))
     paths = []
     for parent, folders, files in os.walk(folder):
@@ -189,10 +188,10 @@ def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> C
         IsADirectoryError: `path` is a folder.
         ValueError: the file is not text in UTF-8 (the byte offset is named), or is too short.
     """
-    _check_positive("minimum_characters", minimum_characters)
+    check_whole("minimum_characters", minimum_characters)
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"path must name a text file, but {str(path)!r} is a folder")
+        raise IsADirectoryError(f"path is {str(path)!r}, a folder; it needs to be a text file")
     try:
         contents = path.read_bytes()
     except FileNotFoundError:
@@ -253,9 +252,8 @@ def _check_shakespeare(contents: bytes, name: str) -> None:
     found = hashlib.sha256(contents).hexdigest()
     if found != TINY_SHAKESPEARE_SHA256:
         raise ValueError(
-            f"{name!r} is not Tiny Shakespeare, or not all of it: its SHA-256 should be "
-            f"{TINY_SHAKESPEARE_SHA256}, got {found} for {len(contents):,} bytes; remove it and fetch it "
-            "again"
+            f"{name!r} is not Tiny Shakespeare, or not all of it: its SHA-256 is {found} "
+            f"({len(contents):,} bytes); it needs to be {TINY_SHAKESPEARE_SHA256}: remove it and fetch it again"
         )
 
 
@@ -310,12 +308,12 @@ class TokenFile:
             or tokens.dtype not in (np.uint16, np.uint32)
         ):
             raise ValueError(
-                f"{str(path)!r} is not a token file: expected one row of uint16 or uint32, got "
-                f"{getattr(tokens, 'shape', '')} {getattr(tokens, 'dtype', type(tokens).__name__)}"
+                f"{str(path)!r} is not a token file: it holds {getattr(tokens, 'shape', '')} "
+                f"{getattr(tokens, 'dtype', type(tokens).__name__)}; it needs one row of uint16 or uint32"
             )
         expected = tokens.offset + tokens.nbytes
         if path.stat().st_size != expected:
-            raise ValueError(f"{str(path)!r} should have {expected} bytes, got {path.stat().st_size}")
+            raise ValueError(f"{str(path)!r} has {path.stat().st_size} bytes; it needs {expected}")
         self.path: Path | None = path
         self._set_tokens(tokens)
 
@@ -330,11 +328,11 @@ class TokenFile:
         """
         tokens = np.asarray(tokens)
         if tokens.size and tokens.dtype.kind not in "iu":
-            raise TypeError(f"tokens must be whole numbers, got {tokens.dtype}")
+            raise TypeError(f"tokens has dtype {tokens.dtype}; it needs whole numbers")
         if tokens.ndim != 1:
-            raise ValueError(f"tokens must be one row, got shape {tokens.shape}")
+            raise ValueError(f"tokens has shape {tokens.shape}; it needs to be one row")
         if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= 2**32):
-            raise ValueError(f"tokens must be from 0 to 2**32 - 1, got {tokens.min()} to {tokens.max()}")
+            raise ValueError(f"tokens goes from {tokens.min()} to {tokens.max()}; it needs 0 to 2**32 - 1")
         file = cls.__new__(cls)
         file.path = None
         file._set_tokens(tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32))
@@ -342,7 +340,7 @@ class TokenFile:
 
     def _set_tokens(self, tokens: np.ndarray) -> None:
         if len(tokens) < 2:
-            raise ValueError(f"at least 2 tokens are needed, an input and its target, got {len(tokens)}")
+            raise ValueError(f"tokens holds {len(tokens)}; it needs at least 2, an input and its target")
         self.tokens = tokens
         self._starts: np.ndarray | None = None
 
@@ -387,7 +385,7 @@ class TokenFile:
         Raises:
             ValueError: sizes below 1, or a row too short for one window.
         """
-        _check_positive("batch_size", batch_size)
+        check_whole("batch_size", batch_size)
         self._check_window(context_length)
         n_starts = len(self) - context_length
         if at_document_starts:
@@ -409,7 +407,7 @@ class TokenFile:
         Raises:
             ValueError: `context_length` is below 1.
         """
-        _check_positive("context_length", context_length)
+        check_whole("context_length", context_length)
         return self._windows(context_length)
 
     def _windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
@@ -418,11 +416,11 @@ class TokenFile:
             yield window[:-1], window[1:]
 
     def _check_window(self, context_length: int) -> None:
-        _check_positive("context_length", context_length)
+        check_whole("context_length", context_length)
         if context_length >= len(self):
             raise ValueError(
-                f"context_length must be below the number of tokens, {len(self)}, as each window needs one "
-                f"more token for its targets; got {context_length}"
+                f"context_length is {context_length}; it needs to be below the number of tokens, {len(self)}, "
+                "since each window needs one more token for its targets"
             )
 
 
@@ -446,12 +444,17 @@ def write_tokens(
         FileNotFoundError: the folder of `path` does not exist.
     """
     if isinstance(documents, str):
-        raise TypeError("documents must be several texts, got one text; give [text]")
+        raise TypeError("documents is one text; it needs several: [text] would do")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     end_of_text = tokenizer.end_of_text
 
+    def write_header(file: BinaryIO, length: int) -> None:
+        # As many bytes whatever the length: numpy leaves room for it to grow.
+        about = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
+        np.lib.format.write_array_header_1_0(file, about)
+
     def write(file: BinaryIO) -> None:
-        file.write(_npy_header(dtype, 0))
+        write_header(file, 0)
         length = 0
         for number, document in enumerate(documents):
             try:
@@ -461,25 +464,10 @@ def write_tokens(
             file.write(np.asarray([end_of_text, *tokens], dtype=dtype).tobytes())
             length += 1 + len(tokens)
         if length == 0:
-            raise ValueError("documents must hold at least one text, got none")
+            raise ValueError("documents is empty; it needs at least one text")
         file.write(np.asarray([end_of_text], dtype=dtype).tobytes())
         # How many tokens there are is known only now.
         file.seek(0)
-        file.write(_npy_header(dtype, length + 1))
+        write_header(file, length + 1)
 
     return TokenFile(write_atomically(path, write))
-
-
-def _npy_header(dtype: np.dtype, length: int) -> bytes:
-    """The first 128 bytes of a one-row `.npy` file, version 1.0: as many whatever the length."""
-    described = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({length},), }}"
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + described.ljust(117).encode() + b"\n"
-
-
-def _check_positive(name: str, value: int) -> None:
-    try:
-        whole = index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
-    if whole < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")

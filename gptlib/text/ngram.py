@@ -58,7 +58,7 @@ class NGram:
     def __init__(self, order: int, vocab_size: int) -> None:
         for name, value in (("order", order), ("vocab_size", vocab_size)):
             if index(value) < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"{name} is {value}; it needs to be at least 1")
         self.order = order
         self.vocab_size = vocab_size
         self._levels: list[_Level] = []
@@ -79,7 +79,7 @@ class NGram:
         rows = self._rows(documents)
         tokens = np.concatenate(rows)
         if len(tokens) == 0:
-            raise ValueError("documents must hold at least one token, got none")
+            raise ValueError("documents holds no token; it needs at least one")
         # How many tokens stand before each one in its document.
         depth = np.concatenate([np.arange(len(row)) for row in rows])
         levels = []
@@ -167,7 +167,7 @@ class NGram:
         judged = [self.surprises(row)[1:] for row in self._rows(tokens)]
         n_judged = sum(map(len, judged))
         if n_judged == 0:
-            raise ValueError("tokens must hold at least two in a row, one given and one to judge")
+            raise ValueError("tokens holds no two in a row; it needs one that is given and one to judge")
         return float(sum(surprises.sum() for surprises in judged) / n_judged)
 
     def sample(
@@ -186,7 +186,7 @@ class NGram:
             ValueError: `n_tokens` is negative, or the context holds a token outside the vocabulary.
         """
         if index(n_tokens) < 0:
-            raise ValueError(f"n_tokens must be at least 0, got {n_tokens}")
+            raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")
         self._check_fitted()
         source = np.random.default_rng(seed)
         tokens = self._row(context).tolist()
@@ -216,13 +216,13 @@ class NGram:
     def _row(self, tokens: Tokens) -> Int[np.ndarray, " token"]:
         row = np.asarray(tokens)
         if row.ndim != 1:
-            raise ValueError(f"tokens must be one row, got shape {row.shape}")
+            raise ValueError(f"tokens has shape {row.shape}; it needs to be one row")
         if len(row) and row.dtype.kind not in "iu":
-            raise TypeError(f"tokens must be whole numbers, got {row.dtype}")
+            raise TypeError(f"tokens has dtype {row.dtype}; it needs whole numbers")
         if len(row) and (int(row.min()) < 0 or int(row.max()) >= self.vocab_size):
             raise ValueError(
-                f"tokens must be from 0 to {self.vocab_size - 1}, as vocab_size is {self.vocab_size}; "
-                f"got {row.min()} to {row.max()}"
+                f"tokens goes from {row.min()} to {row.max()}; it needs 0 to {self.vocab_size - 1}, "
+                f"since vocab_size is {self.vocab_size}"
             )
         return row.astype(np.int64)
 

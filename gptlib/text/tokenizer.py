@@ -63,13 +63,13 @@ class Tokenizer(Vocabulary):
         missing = [byte for byte in BYTES if byte not in ranks]
         if missing:
             raise ValueError(
-                f"ranks must hold all 256 single bytes; {len(missing)} are missing, first {missing[0]!r}"
+                f"ranks lacks {len(missing)} single bytes, first {missing[0]!r}; it needs all 256"
             )
         token_bytes = {token: piece for piece, token in ranks.items()}
         if len(token_bytes) < len(ranks):
             repeated = next(token for token, n in Counter(ranks.values()).items() if n > 1)
             raise ValueError(
-                f"ranks must give every token an id of its own; id {repeated} is given more than once"
+                f"ranks gives the id {repeated} more than once; every token needs an id of its own"
             )
         super().__init__(token_bytes, special_tokens)
         try:
@@ -105,8 +105,8 @@ class Tokenizer(Vocabulary):
         n_merges = index(vocab_size) - 256 - len(special_tokens)
         if n_merges < 0:
             raise ValueError(
-                f"vocab_size must be at least {256 + len(special_tokens)} (256 bytes and "
-                f"{len(special_tokens)} special tokens), got {vocab_size}"
+                f"vocab_size is {vocab_size}; it needs to be at least {256 + len(special_tokens)}: 256 bytes "
+                f"and {len(special_tokens)} special tokens"
             )
         matcher = regex.compile(GPT2_PATTERN)
         counts: Counter[str] = Counter()
@@ -138,10 +138,10 @@ class Tokenizer(Vocabulary):
             ValueError: n_tokens is negative, or a special token is there already.
         """
         if index(n_tokens) < 0:
-            raise ValueError(f"n_tokens must be 0 or more, got {n_tokens}")
+            raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")
         there = [name for name in checked_special_tokens(special_tokens) if name in self.special_tokens]
         if there:
-            raise ValueError(f"special_tokens must be new, but {there[0]!r} is there already")
+            raise ValueError(f"special_tokens has {there[0]!r}, which is there already; it needs new ones")
         matcher = regex.compile(self.pattern)
         counts: Counter[str] = Counter()
         for text in checked_texts(texts):
@@ -232,7 +232,10 @@ class Tokenizer(Vocabulary):
         (`Ġ` is a space, `Ċ` ends a line).
         """
         lines = [[self.ranks[byte], to_characters(byte)] for byte in BYTES]
-        lines += [[self.ranks[left + right], to_characters(left), to_characters(right)] for left, right in self.merges]
+        lines += [
+            [self.ranks[left + right], to_characters(left), to_characters(right)]
+            for left, right in self.merges
+        ]
         write_json(path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines)
 
     @classmethod
@@ -297,13 +300,15 @@ class Tokenizer(Vocabulary):
         except json.JSONDecodeError as error:
             raise ValueError(f"{ids_name!r} is not JSON: {error}") from None
         if not isinstance(ids, dict) or not all(type(token) is int for token in ids.values()):
-            raise ValueError(f"{ids_name!r} must hold one JSON object that gives each token a whole number")
+            raise ValueError(
+                f"{ids_name!r} is no JSON object that gives each token a whole number, as it needs to be"
+            )
         pairs = [line.split(" ") for line in lines if line]
         bad = next((place for place, pair in enumerate(pairs) if len(pair) != 2 or not all(pair)), None)
         if bad is not None:
             raise ValueError(
-                f"{name!r} must hold two tokens and a space between them on each line, got "
-                f"{' '.join(pairs[bad])!r}"
+                f"{name!r} has the line {' '.join(pairs[bad])!r}; each line needs two tokens and a space "
+                "between them"
             )
         return cls.from_merges(pairs, ids, name, ids_name)
 
@@ -330,11 +335,13 @@ class Tokenizer(Vocabulary):
         if missing:
             raise ValueError(
                 f"{ids_name!r} has no id for {missing[0]!r} and {len(missing) - 1} other tokens of {name!r}; "
-                "the two files must come from one tokenizer"
+                "the two files need to come from one tokenizer"
             )
         merge_ids = [ids[piece] for piece in shown[256:]]
         if any(later <= earlier for earlier, later in zip(merge_ids, merge_ids[1:], strict=False)):
-            raise ValueError(f"the ids in {ids_name!r} must grow in the order of the merges in {name!r}")
+            raise ValueError(
+                f"the ids in {ids_name!r} do not grow in the order of the merges in {name!r}, as they need to"
+            )
         try:
             ranks = {from_characters(piece): ids[piece] for piece in shown}
             known = set(shown)

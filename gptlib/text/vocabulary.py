@@ -26,13 +26,13 @@ class Vocabulary:
         clash = [name for name, token in special_tokens.items() if token in token_bytes]
         if clash or len(set(special_tokens.values())) < len(special_tokens):
             raise ValueError(
-                f"special_tokens must have ids that no other token has, got {special_tokens}"
+                f"special_tokens is {special_tokens}; each needs an id that no other token has"
                 + (f"; {clash[0]!r} has the id of {token_bytes[special_tokens[clash[0]]]!r}" if clash else "")
             )
         self.special_tokens = dict(special_tokens)
         self._token_bytes = token_bytes | {token: name.encode() for name, token in special_tokens.items()}
         if min(self._token_bytes, default=0) < 0:
-            raise ValueError(f"token ids must be 0 or more, got {min(self._token_bytes)}")
+            raise ValueError(f"a token has the id {min(self._token_bytes)}; ids need to be at least 0")
 
     @property
     def vocab_size(self) -> int:
@@ -115,18 +115,18 @@ def as_ids(tokens: Iterable[SupportsIndex]) -> list[int]:
     """Plain whole numbers from a list, an array or a tensor."""
     tokens = tokens.tolist() if hasattr(tokens, "tolist") else tokens
     if not isinstance(tokens, Iterable):
-        raise TypeError(f"tokens must be a sequence of ids, got {tokens!r}; for one token give [{tokens!r}]")
+        raise TypeError(f"tokens is {tokens!r}; it needs a sequence of ids: for one token, [{tokens!r}]")
     try:
         return [index(token) for token in tokens]
     except TypeError:
         raise TypeError(
-            "tokens must be one sequence of whole numbers; give the rows of a batch one at a time"
+            "tokens is no plain sequence of whole numbers; give the rows of a batch one at a time"
         ) from None
 
 
 def check_text(text: str) -> None:
     if not isinstance(text, str):
-        raise TypeError(f"text must be a string, got {type(text).__name__}")
+        raise TypeError(f"text is a {type(text).__name__}; it needs to be a string")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -145,9 +145,9 @@ def checked_texts(texts: Iterable[str] | str) -> Iterable[str]:
 
 def checked_special_tokens(names: Sequence[str]) -> list[str]:
     if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"special_tokens must be a sequence of names that are not empty, got {names!r}")
+        raise TypeError(f"special_tokens is {names!r}; it needs a sequence of names, none of them empty")
     if len(set(names)) < len(names):
-        raise ValueError(f"special_tokens must differ from each other, got {list(names)}")
+        raise ValueError(f"special_tokens is {list(names)}; the names need to differ from each other")
     return list(names)
 
 
@@ -169,7 +169,7 @@ def read_json(path: str | os.PathLike[str], kind: str | None, fields: dict[str, 
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         found = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
         raise ValueError(
-            f"{str(path)!r} is not a tokenizer file: its format must be {FORMAT!r}, got {found!r}"
+            f"{str(path)!r} is not a tokenizer file: its format is {found!r}; it needs to be {FORMAT!r}"
         )
     if kind is not None and contents.get("kind") != kind:
         raise ValueError(
@@ -187,7 +187,7 @@ def read_json(path: str | os.PathLike[str], kind: str | None, fields: dict[str, 
 def special_tokens_of(contents: dict) -> dict[str, int]:
     wrong = [name for name, token in contents["special_tokens"].items() if type(token) is not int or not name]
     if wrong:
-        raise ValueError(f"the special token {wrong[0]!r} must have a name and a whole number as its id")
+        raise ValueError(f"the special token {wrong[0]!r} lacks a name or a whole number as its id")
     return contents["special_tokens"]
 
 

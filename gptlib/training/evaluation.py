@@ -89,7 +89,9 @@ def evaluate(
         model.train(was_training)
     total, count = team.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
     if count == 0:
-        raise ValueError(f"data must hold at least two tokens to be evaluated, got {len(data)}")
+        raise ValueError(
+            "data holds nothing to predict; it needs at least two tokens in a row, or one document"
+        )
     return total / count
 
 
@@ -145,7 +147,9 @@ def fitting_context_length(model: nn.Module, given: TrainConfig | int | None) ->
     if wanted is None:
         wanted = longest
     if wanted is None:
-        raise ValueError("context_length must be given, for this model has no config.context_length")
+        raise ValueError(
+            "context_length is None; it needs a number, since this model has no config.context_length"
+        )
     if longest is not None and wanted > longest:
-        raise ValueError(f"context_length must be at most the model's ({longest}), got {wanted}")
+        raise ValueError(f"context_length is {wanted}; it needs to be at most the model's, {longest}")
     return wanted

@@ -79,7 +79,9 @@ def attention_heatmap(
     n_queries, n_keys = weights.shape
     tokens = as_labels("tokens", tokens, n_queries, f"weights of {n_queries} queries")
     if key_tokens is None and n_keys != n_queries:
-        raise ValueError(f"key_tokens must be given when weights are {n_queries} queries by {n_keys} keys")
+        raise ValueError(
+            f"key_tokens is None; it needs labels, since weights are {n_queries} queries by {n_keys} keys"
+        )
     keys = (
         tokens
         if key_tokens is None
@@ -193,10 +195,10 @@ def attention_over_training(
     if not patterns:
         raise ValueError("patterns is empty; it needs at least one (step, weights) pair")
     if any(len(pair) != 2 for pair in patterns):
-        raise ValueError("patterns must be (step, weights) pairs")
+        raise ValueError("patterns holds something else than (step, weights) pairs, which it needs")
     steps = [a_number("step in patterns", step) for step, _ in patterns]
     if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
-        raise ValueError(f"patterns must be in the order of training, steps rising, got steps {steps}")
+        raise ValueError(f"patterns has the steps {steps}; they need to rise, in the order of training")
     shape = "(query, key) or (head, query, key)"
     drawn = [
         as_array(f"weights at step {step:g}", weights, (2, 3), shape)
@@ -204,7 +206,7 @@ def attention_over_training(
     ]
     if len({weights.shape for weights in drawn}) > 1:
         raise ValueError(
-            f"weights must have one shape at every step, got {sorted({weights.shape for weights in drawn})}"
+            f"weights has the shapes {sorted({weights.shape for weights in drawn})}; it needs one at every step"
         )
     n_queries, n_keys = drawn[0].shape[-2:]
     tokens = as_labels("tokens", tokens, n_keys, f"weights over {n_keys} keys")
@@ -247,7 +249,7 @@ def _brightest(weights: np.ndarray, hidden: np.ndarray, largest: Number | None) 
     if largest is not None:
         top = a_number("largest", largest)
         if top <= 0:
-            raise ValueError(f"largest must be more than 0, got {top}")
+            raise ValueError(f"largest is {top}; it needs to be more than 0")
     elif weights.shape[1] <= 16:
         top = max(1.0, shown.max(initial=0))
     else:

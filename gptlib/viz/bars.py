@@ -121,7 +121,7 @@ def next_token_bars(
     if len(pieces) != size:
         raise ValueError(f"pieces has {len(pieces)} entries but probabilities needs {size}")
     if k < 1:
-        raise ValueError(f"k must be 1 or more, got {k}")
+        raise ValueError(f"k is {k}; it needs to be at least 1")
     if compare is not None:
         compare = _distribution("compare", compare)
         if len(compare) != size:
@@ -129,7 +129,7 @@ def next_token_bars(
     shown = np.argsort(-probabilities, kind="stable")[:k]
     if highlight is not None:
         if not 0 <= highlight < size:
-            raise IndexError(f"highlight must be a token from 0 to {size - 1}, got {highlight}")
+            raise IndexError(f"highlight is {highlight}; it needs to be a token from 0 to {size - 1}")
         if highlight not in shown:
             shown = np.append(shown, highlight)
     labels = as_labels("pieces", [pieces[token] for token in shown])
@@ -183,10 +183,10 @@ def _distribution(name: str, given: Array) -> np.ndarray:
     values = as_array(name, given, 1, "(vocab,)")
     if values.min() < 0:
         raise ValueError(
-            f"{name} must not be negative, got {values.min():.4g} at {values.argmin()}; apply softmax first"
+            f"{name} has {values.min():.4g} at {values.argmin()}; it needs numbers from 0 up: apply softmax first"
         )
     if abs(values.sum() - 1) > 5e-3:
-        raise ValueError(f"{name} must sum to 1, got {values.sum():.4g}; apply softmax first")
+        raise ValueError(f"{name} sums to {values.sum():.4g}; it needs to sum to 1: apply softmax first")
     return values
 
 

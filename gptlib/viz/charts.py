@@ -58,7 +58,7 @@ def loss_curves(
     curves = _curves("curves", curves)
     lines, marks = as_marks(marks, curves), dict(marks or {})
     if smooth < 1:
-        raise ValueError(f"smooth must be 1 or more, got {smooth}")
+        raise ValueError(f"smooth is {smooth}; it needs to be at least 1")
     if floor is not None:
         floor = a_number("floor", floor)
         if "floor" in curves or "floor" in marks:
@@ -120,7 +120,7 @@ def line_chart(
         [line[1] for line in lines.values()] + [np.atleast_1d(value) for value in across.values()]
     )
     if log_y and values.min() <= 0:
-        raise ValueError(f"log_y needs values more than 0, got {values.min():g}; pass log_y=False")
+        raise ValueError(f"log_y needs values above 0, and {values.min():g} is not: log_y=False would do")
     figure, axes = _chart(len(lines) + len(across), log_x, log_y)
     low, high = values.min(), values.max()
     if log_y:
@@ -170,7 +170,7 @@ def scatter(
     axes.grid(axis="x")
     together = np.concatenate([*points.values(), *curves.values()], axis=1)  # (2, all points)
     if log and together.min() <= 0:
-        raise ValueError(f"log needs values more than 0, got {together.min():g}; pass log=False")
+        raise ValueError(f"log needs values above 0, and {together.min():g} is not: log=False would do")
     low, high = together.min(axis=1), together.max(axis=1)
     if diagonal is not None:
         low, high = np.full(2, low.min()), np.full(2, high.max())
@@ -204,17 +204,19 @@ def scatter(
 
 def _curves(argument: str, curves: Mapping[str, Array]) -> dict[str, np.ndarray]:
     if not isinstance(curves, Mapping):
-        raise TypeError(f"{argument} must be a dictionary of name -> (x, y), got {type(curves).__name__}")
+        raise TypeError(
+            f"{argument} is a {type(curves).__name__}; it needs to be a dictionary of name -> (x, y)"
+        )
     if not curves:
         raise ValueError(f"{argument} is empty; it needs at least one name -> (x, y)")
     stacked = {}
     for name, pair in curves.items():
         if len(pair) != 2:
-            raise ValueError(f"{argument}[{name!r}] must be a pair (x, y), got {len(pair)} entries")
+            raise ValueError(f"{argument}[{name!r}] has {len(pair)} entries; it needs to be a pair (x, y)")
         x, y = (as_array(f"{argument}[{name!r}]", part, 1, "(n,)") for part in pair)
         if len(x) != len(y):
             raise ValueError(
-                f"{argument}[{name!r}] has {len(x)} values of x but {len(y)} of y; they must be as many"
+                f"{argument}[{name!r}] has {len(x)} values of x and {len(y)} of y; it needs as many of each"
             )
         stacked[name] = np.stack([x, y])
     return stacked
@@ -260,7 +262,7 @@ def _set_x(axes: Axes, curves: Mapping[str, np.ndarray], log_x: bool) -> None:
     x = np.concatenate([curve[0] for curve in curves.values()])
     if log_x and x.min() <= 0:
         raise ValueError(
-            f"log_x needs x more than 0, got {x.min():g}; pass log_x=False or leave that point out"
+            f"log_x needs x above 0, and {x.min():g} is not: log_x=False would do, or leave that point out"
         )
     low, high = x.min(), x.max()
     if low == high:

@@ -28,17 +28,17 @@ def as_array(name: str, given: Any, n_dims: int | tuple[int, ...], shape: str) -
     try:
         array = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be numbers of shape {shape}, got {type(given).__name__}") from None
+        raise TypeError(f"{name} is a {type(given).__name__}; it needs numbers of shape {shape}") from None
     allowed = (n_dims,) if isinstance(n_dims, int) else n_dims
     if array.ndim not in allowed:
-        raise ValueError(f"{name} must have shape {shape}, got {_shape(array)}; index or reshape it first")
+        raise ValueError(f"{name} has shape {_shape(array)}; it needs {shape}: index or reshape it first")
     if array.size == 0:
         raise ValueError(
             f"{name} is empty (shape {_shape(array)}); it needs at least one entry in each dimension"
         )
     if not np.isfinite(array).all():
         where = tuple(int(at) for at in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite, got {array[where]} at index {where}")
+        raise ValueError(f"{name} has {array[where]} at index {where}; it needs finite numbers")
     return array
 
 
@@ -50,13 +50,13 @@ def as_labels(name: str, given: Any, length: int | None = None, of: str = "") ->
     """`given` as a list of strings, of `length` if that is given; `of` says what they label."""
     if isinstance(given, str):
         raise TypeError(
-            f"{name} must be a sequence of strings, one for each cell, got one string {given!r:.40}"
+            f"{name} is one string, {given!r:.40}; it needs a sequence of them, one for each cell"
         )
     labels = list(given)
     for label in labels:
         if not isinstance(label, str):
             raise TypeError(
-                f"{name} must be strings, got {type(label).__name__}; tokenizer.pieces(tokens) gives strings"
+                f"{name} holds a {type(label).__name__}; it needs strings: tokenizer.pieces(tokens) gives some"
             )
     if not labels:
         raise ValueError(f"{name} is empty; at least one is needed")
@@ -78,7 +78,7 @@ def as_weights(
     if weights.min() < 0:
         where = tuple(int(at) for at in np.unravel_index(weights.argmin(), weights.shape))
         raise ValueError(
-            f"{name} must not be negative, got {weights[where]:.4g} at index {where}; "
+            f"{name} has {weights[where]:.4g} at index {where}; it needs numbers from 0 up: "
             "pass weights, which come after the softmax, or draw scores with grid_heatmap(…, diverging=True)"
         )
     hidden = np.broadcast_to(False if masked is None else masked, weights.shape)
@@ -92,7 +92,7 @@ def as_weights(
     if normalised and np.abs(sums - 1).max() > 5e-3:
         where = tuple(int(at) for at in np.unravel_index(np.abs(sums - 1).argmax(), sums.shape))
         raise ValueError(
-            f"{name} must sum to 1 over the keys of each query, got {sums[where]:.4g} at index {where}; "
+            f"{name} sums to {sums[where]:.4g} at index {where}; it needs to sum to 1 over the keys of each query: "
             "pass normalised=False to draw it all the same"
         )
     return weights
@@ -104,20 +104,20 @@ def as_masked(given: Any, n_queries: int, n_keys: int) -> np.ndarray:
         return np.zeros((n_queries, n_keys), dtype=bool)
     if isinstance(given, str):
         if given != "causal":
-            raise ValueError(f'masked must be "causal", None or a boolean (query, key) array, got {given!r}')
+            raise ValueError(f'masked is {given!r}; it needs "causal", None or a boolean (query, key) array')
         if n_queries > n_keys:
             raise ValueError(
-                f'masked="causal" needs as many keys as queries or more, got {n_queries} and {n_keys}'
+                f'masked="causal" needs at least as many keys as queries; there are {n_queries} queries and {n_keys} keys'
             )
         return ~np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool)
     if hasattr(given, "detach"):
         given = given.detach().cpu().numpy()
     masked = np.asarray(given)
     if masked.dtype != bool:
-        raise TypeError(f"masked must be boolean, True for each masked cell, got {masked.dtype}")
+        raise TypeError(f"masked has dtype {masked.dtype}; it needs to be boolean, True for each masked cell")
     if masked.shape != (n_queries, n_keys):
         raise ValueError(
-            f"masked must have shape ({n_queries}, {n_keys}) as the weights have, got {_shape(masked)}"
+            f"masked has shape {_shape(masked)}; it needs that of the weights, ({n_queries}, {n_keys})"
         )
     return masked
 
@@ -127,9 +127,9 @@ def a_number(name: str, given: Any) -> float:
     try:
         number = float(given)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be one number, got {type(given).__name__}") from None
+        raise TypeError(f"{name} is a {type(given).__name__}; it needs one number") from None
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {number}")
+        raise ValueError(f"{name} is {number}; it needs a finite number")
     return number
 
 

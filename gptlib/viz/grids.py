@@ -207,7 +207,7 @@ def text_strip(
     smallest = a_number("smallest", smallest)
     top = a_number("largest", largest) if largest is not None else max(values.max(), smallest + 1e-6)
     if top <= smallest:
-        raise ValueError(f"largest must be more than smallest, got {top} and {smallest}")
+        raise ValueError(f"largest is {top}; it needs to be more than smallest = {smallest}")
     norm = Normalize(smallest, top, clip=True)
 
     size, letters = 9.0, 82
@@ -295,7 +295,7 @@ def _hidden(masked: Array | None, shape: tuple[int, ...]) -> np.ndarray:
     hidden = np.asarray(masked.detach().cpu() if hasattr(masked, "detach") else masked)
     if hidden.dtype != bool or hidden.shape != shape:
         raise ValueError(
-            f"masked must be boolean of shape {shape} as matrix is, got {hidden.dtype} {hidden.shape}"
+            f"masked is {hidden.dtype} {hidden.shape}; it needs to be boolean, of the shape of matrix, {shape}"
         )
     return hidden
 
@@ -303,7 +303,7 @@ def _hidden(masked: Array | None, shape: tuple[int, ...]) -> np.ndarray:
 def _norm(shown: np.ndarray, diverging: bool, largest: Number | None) -> Normalize:
     top = a_number("largest", largest) if largest is not None else None
     if top is not None and top <= 0:
-        raise ValueError(f"largest must be more than 0, got {top}")
+        raise ValueError(f"largest is {top}; it needs to be more than 0")
     if diverging:
         top = top or np.abs(shown).max() or 1.0
         return Normalize(-top, top)

@@ -86,7 +86,7 @@ def _notebook(current: Index | str | None) -> int:
     number = int(digits.group()) if digits else -1
     if number != 0 and number not in PARTS:
         names = ", ".join(f"{part} {name}" for part, name in PARTS.items())
-        raise ValueError(f"current must be a notebook on the map ({names}), 0 or None, got {current!r}")
+        raise ValueError(f"current is {current!r}; it needs a notebook on the map ({names}), 0 or None")
     return number
 
 

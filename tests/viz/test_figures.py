@@ -171,16 +171,16 @@ def test_half_precision_rows_count_as_summing_to_one(dtype):
     ("weights", "options", "message"),
     [
         (causal_weights(4, 4), {}, "tokens has 5 entries but weights of 4 queries needs 4"),
-        (causal_weights(4, 5), {"tokens": TOKENS[1:]}, "key_tokens must be given"),
-        (causal_weights(2, 5, 5), {}, r"weights must have shape \(query, key\), got \(2, 5, 5\)"),
-        (np.full((5, 5), np.nan), {}, r"weights must be finite, got nan at index \(0, 0\)"),
+        (causal_weights(4, 5), {"tokens": TOKENS[1:]}, "key_tokens is None; it needs labels"),
+        (causal_weights(2, 5, 5), {}, r"weights has shape \(2, 5, 5\); it needs \(query, key\)"),
+        (np.full((5, 5), np.nan), {}, r"weights has nan at index \(0, 0\); it needs finite"),
         (np.full((5, 5), 0.2), {}, r"weights has 0.2 at index \(0, 1\), which masked says"),
-        (np.eye(5) * 2, {}, r"weights must sum to 1 .* got 2 at"),
-        (-np.eye(5), {}, "weights must not be negative, got -1"),
+        (np.eye(5) * 2, {}, r"weights sums to 2 at .* needs to sum to 1"),
+        (-np.eye(5), {}, "weights has -1 at .* from 0 up"),
         (np.zeros((0, 0)), {"tokens": []}, "weights is empty"),
-        (causal_weights(5, 5), {"masked": "future"}, 'masked must be "causal"'),
-        (causal_weights(5, 5), {"masked": np.ones((2, 2), bool)}, r"masked must have shape \(5, 5\)"),
-        (causal_weights(5, 5), {"largest": 0}, "largest must be more than 0"),
+        (causal_weights(5, 5), {"masked": "future"}, 'masked is .*; it needs "causal"'),
+        (causal_weights(5, 5), {"masked": np.ones((2, 2), bool)}, r"masked has shape .*\(5, 5\)"),
+        (causal_weights(5, 5), {"largest": 0}, "largest is .* more than 0"),
         (np.full((5, 4), 0.25), {"key_tokens": TOKENS[:4]}, "as many keys as queries"),
     ],
 )
@@ -190,13 +190,13 @@ def test_heatmap_refuses_by_name(weights, options, message):
 
 
 def test_wrong_kinds_are_refused_by_name():
-    with pytest.raises(TypeError, match=r"tokens must be strings, got int; tokenizer.pieces"):
+    with pytest.raises(TypeError, match=r"tokens holds a int; it needs strings: tokenizer.pieces"):
         figures.attention_heatmap(causal_weights(2, 2), [3, 4])
     with pytest.raises(TypeError, match="tokens"):
         figures.attention_heatmap(causal_weights(2, 2), "ab")
-    with pytest.raises(TypeError, match="masked must be boolean"):
+    with pytest.raises(TypeError, match="masked .* needs to be boolean"):
         figures.attention_heatmap(causal_weights(2, 2), ["a", "b"], masked=np.zeros((2, 2)))
-    with pytest.raises(TypeError, match="weights must be numbers"):
+    with pytest.raises(TypeError, match="weights is a .*; it needs numbers"):
         figures.attention_heatmap([["x", "y"], ["x", "y"]], ["a", "b"])
     with pytest.raises(IndexError, match="highlight names query 7"):
         figures.attention_heatmap(causal_weights(2, 2), ["a", "b"], highlight=[(7, 0)])
@@ -234,7 +234,7 @@ def test_montage_of_144_heads_is_one_picture():
 
 
 def test_montage_refuses_by_name():
-    with pytest.raises(ValueError, match=r"attention must have shape \(layer, head, query, key\)"):
+    with pytest.raises(ValueError, match=r"attention has shape .*; it needs \(layer, head, query, key\)"):
         figures.attention_montage(causal_weights(5, 5), TOKENS)
     with pytest.raises(ValueError, match="tokens has 2 entries"):
         figures.attention_montage(causal_weights(1, 1, 5, 5), TOKENS[:2])
@@ -262,9 +262,9 @@ def test_training_with_heads_has_heads_as_rows():
     ("patterns", "message"),
     [
         ([], "patterns is empty"),
-        ([(5, causal_weights(5, 5)), (0, causal_weights(5, 5))], "steps rising"),
-        ([(0, causal_weights(5, 5)), (1, causal_weights(4, 4))], "one shape"),
-        ([(7, np.eye(5) * 2)], "weights at step 7 must sum to 1"),
+        ([(5, causal_weights(5, 5)), (0, causal_weights(5, 5))], "they need to rise"),
+        ([(0, causal_weights(5, 5)), (1, causal_weights(4, 4))], "it needs one at every step"),
+        ([(7, np.eye(5) * 2)], "weights at step 7 sums to 2"),
     ],
 )
 def test_training_refuses_by_name(patterns, message):
@@ -314,13 +314,13 @@ def test_smoothing_changes_the_picture_and_not_the_arrays():
     ("options", "message"),
     [
         ({"curves": {}}, "curves is empty"),
-        ({"curves": {"a": ([0, 1], [1])}}, r"curves\['a'\] has 2 values of x but 1 of y"),
-        ({"curves": {"a": ([0, 1], [1, np.inf])}}, r"curves\['a'\] must be finite, got inf"),
+        ({"curves": {"a": ([0, 1], [1])}}, r"curves\['a'\] has 2 values of x and 1 of y"),
+        ({"curves": {"a": ([0, 1], [1, np.inf])}}, r"curves\['a'\] has inf .*finite"),
         ({"curves": {"a": ([0], [1])}, "marks": {"a": 2}}, "marks has the name 'a'"),
         ({"curves": {"floor": ([0], [1])}, "floor": 1}, '"floor" names the entropy floor'),
-        ({"curves": {"a": ([0], [1])}, "floor": float("nan")}, "floor must be finite"),
-        ({"curves": {"a": ([0], [1])}, "log_x": True}, "log_x needs x more than 0"),
-        ({"curves": {"a": ([0], [1])}, "smooth": 0}, "smooth must be 1 or more"),
+        ({"curves": {"a": ([0], [1])}, "floor": float("nan")}, "floor is nan; it needs a finite"),
+        ({"curves": {"a": ([0], [1])}, "log_x": True}, "log_x needs x above 0"),
+        ({"curves": {"a": ([0], [1])}, "smooth": 0}, "smooth is .* at least 1"),
     ],
 )
 def test_loss_curves_refuse_by_name(options, message):
@@ -339,7 +339,7 @@ def test_line_chart_draws_each_line_and_its_name():
         "y",
     )
     assert {"flat", "Notice"} <= set(texts(drawing))
-    with pytest.raises(ValueError, match="log_y needs values more than 0"):
+    with pytest.raises(ValueError, match="log_y needs values above 0"):
         figures.line_chart({"a": ([1], [0])}, log_y=True)
 
 
@@ -367,7 +367,7 @@ def test_scatter_draws_curves_in_the_colour_of_their_points():
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"a", "b", "roof"}
     assert axes.get_xlim()[1] > 100 > axes.get_ylim()[1]
     assert other.get_linestyle() != own.get_linestyle()
-    with pytest.raises(ValueError, match="log needs values more than 0, got 0"):
+    with pytest.raises(ValueError, match="log needs values above 0, and 0 is not"):
         figures.scatter({"a": ([0], [1])}, log=True)
 
 
@@ -402,10 +402,10 @@ def test_next_token_bars_compare_two_distributions():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"probabilities": [0.5, 0.2]}, "probabilities must sum to 1, got 0.7"),
-        ({"probabilities": [1.5, -0.5]}, "probabilities must not be negative"),
+        ({"probabilities": [0.5, 0.2]}, "probabilities sums to 0.7; it needs to sum to 1"),
+        ({"probabilities": [1.5, -0.5]}, "probabilities has -0.5 .* from 0 up"),
         ({"pieces": ["a"]}, "pieces has 1 entries but probabilities needs 2"),
-        ({"k": 0}, "k must be 1 or more"),
+        ({"k": 0}, "k is .* at least 1"),
         ({"compare": [1.0]}, "compare has 1 entries"),
     ],
 )
@@ -429,7 +429,7 @@ def test_grid_heatmap_draws_numbers_signs_and_hatching():
     assert labels(axes.yaxis) == ["r", "␣"] and (axes.get_ylabel(), axes.get_xlabel()) == ("rows", "columns")
     with pytest.raises(ValueError, match="column_labels has 1 entries"):
         figures.grid_heatmap([[1, 2]], ["r"], ["c"])
-    with pytest.raises(ValueError, match="masked must be boolean"):
+    with pytest.raises(ValueError, match="masked .* needs to be boolean"):
         figures.grid_heatmap([[1, 2]], ["r"], ["c", "d"], masked=[[0, 1]])
 
 
@@ -451,7 +451,7 @@ def test_positions():
     np.testing.assert_allclose(similarity, [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
     with pytest.raises(ValueError, match="table is all zero at position 1"):
         figures.position_similarity([[1.0, 0.0], [0.0, 0.0]])
-    with pytest.raises(ValueError, match=r"table must have shape \(position, d_model\)"):
+    with pytest.raises(ValueError, match=r"table has shape .*; it needs \(position, d_model\)"):
         figures.position_encodings([1.0, 2.0])
 
 
@@ -466,7 +466,7 @@ def test_text_strip_wraps_between_words_and_at_newlines():
     assert list(figures.text_strip(["a" * 200, "b"], [1, 2]).arrays["line"]) == [0, 2]
     with pytest.raises(ValueError, match="pieces has 1 entries but values of 2 tokens needs 2"):
         figures.text_strip(["a"], [1, 2])
-    with pytest.raises(ValueError, match="largest must be more than smallest"):
+    with pytest.raises(ValueError, match="largest is .* more than smallest"):
         figures.text_strip(["a"], [1], largest=-1)
 
 
@@ -494,7 +494,7 @@ def test_map_names_every_notebook_and_highlights_one():
     assert pictures[0] == drawing.png() and len(set(pictures.values())) == 3
     assert figures.gpt_map("07_block").arrays["current"] == 7
     for wrong in (11, "attention"):
-        with pytest.raises(ValueError, match="current must be a notebook on the map"):
+        with pytest.raises(ValueError, match="current is .*; it needs a notebook on the map"):
             figures.gpt_map(wrong)
 
 

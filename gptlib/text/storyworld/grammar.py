@@ -295,7 +295,7 @@ def either(*branches: tuple[Step, ...] | Step, probabilities: tuple[float, ...] 
     chances = probabilities or (1 / len(steps),) * len(steps)
     if len(chances) != len(steps) or abs(sum(chances) - 1) > 1e-12 or min(chances) <= 0:
         raise ValueError(
-            f"probabilities: {len(steps)} positive numbers that sum to 1 are needed, got {chances}"
+            f"probabilities is {chances}; it needs {len(steps)} positive numbers that sum to 1"
         )
     return Either(steps, chances)
 

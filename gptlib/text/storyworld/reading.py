@@ -139,7 +139,7 @@ def entropy_floor(
         tokenizer: if given, the floor is also told per token of it.
     """
     if n_stories < 2:
-        raise ValueError(f"n_stories: at least 2 are needed for a standard error, got {n_stories}")
+        raise ValueError(f"n_stories is {n_stories}; it needs to be at least 2, for a standard error")
     stories = Storyworld(seed, split, heroines).stories(n_stories)
     nats = -np.array([story.log_p for story in stories])
     per_story = ratio(nats, np.ones(n_stories))

@@ -171,9 +171,9 @@ class Storyworld:
 
     def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):
         if split not in SPLITS:
-            raise ValueError(f"split: one of {', '.join(SPLITS)} is needed, got {split!r}")
+            raise ValueError(f"split is {split!r}; it needs to be one of {', '.join(SPLITS)}")
         if not isinstance(seed, int):
-            raise TypeError(f"seed: a whole number is needed, got {seed!r}")
+            raise TypeError(f"seed is {seed!r}; it needs a whole number")
         self.split = split
         self._weights = hero_weights(heroines)
         self._random = random.Random(seed).random  # `random()` alone is the same in every Python version
@@ -190,7 +190,7 @@ class Storyworld:
     def stories(self, n: int) -> list[Story]:
         """The next n stories of the split."""
         if n < 0:
-            raise ValueError(f"n: a number of stories from 0 up is needed, got {n}")
+            raise ValueError(f"n is {n}; it needs to be at least 0")
         return [self.story() for _ in range(n)]
 
     def __iter__(self) -> Iterator[Story]:

@@ -93,7 +93,7 @@ def hero_weights(heroines: float) -> Weights:
     Raises ValueError unless heroines is above 0 and below 1.
     """
     if not 0 < heroines < 1:
-        raise ValueError(f"heroines: a probability above 0 and below 1 is needed, got {heroines!r}")
+        raise ValueError(f"heroines is {heroines!r}; it needs a probability above 0 and below 1")
     if heroines == 0.5:
         return {}
     girls = dict.fromkeys(GIRLS, heroines / len(GIRLS))

@@ -45,7 +45,7 @@ class BPEExplorer(Explorer):
                 "are merged from bytes"
             )
         if not isinstance(text, str):
-            raise TypeError(f"text must be a string, got {type(text).__name__}")
+            raise TypeError(f"text is a {type(text).__name__}; it needs to be a string")
         self._tokenizer = tokenizer
         # Each token that a merge makes: the number of the merge, from 1, and the length of its left part.
         numbered = enumerate(tokenizer.merges, start=1)

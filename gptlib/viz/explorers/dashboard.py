@@ -133,12 +133,12 @@ class TrainingDashboard(Explorer):
         steps = [step for step, _ in snapshots]
         if not snapshots or any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
             raise ValueError(
-                f"snapshots needs (step, model) pairs, at least one, with steps that rise, got steps {steps}"
+                f"snapshots has the steps {steps}; it needs (step, model) pairs, at least one, with steps that rise"
             )
         for step, model in snapshots:
             _check(model, tokenizer)
             if model.config != snapshots[0][1].config:
-                raise ValueError(f"snapshots must be of one model, but step {step}'s has another config")
+                raise ValueError(f"snapshots has another config at step {step}; it needs all of one model")
         history = [] if log is None else _history(log)
         dashboard = cls.__new__(cls)
         dashboard.step = max([steps[-1]] + [step.step for step in history])
@@ -164,7 +164,7 @@ class TrainingDashboard(Explorer):
         planned: list[int],
     ) -> None:
         if floor is not None and not (math.isfinite(floor) and floor >= 0):
-            raise ValueError(f"floor must be nats per token, 0 or more, got {floor!r}")
+            raise ValueError(f"floor is {floor!r}; it needs nats per token, at least 0")
         self._rest, self._resting = Condition(LOCK), True
         self._wish = ""
         self._failure: Exception | None = None
@@ -490,7 +490,7 @@ class TrainingDashboard(Explorer):
         }[name]
         first = -1 if name in ("at", "query") else 0
         if not first <= value < stop:
-            raise TraitError(f"{name} must be from {first} to {stop - 1}, got {value}")
+            raise TraitError(f"{name} is {value}; it needs to be from {first} to {stop - 1}")
         return value
 
     def __repr__(self) -> str:

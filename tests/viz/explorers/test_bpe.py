@@ -84,7 +84,7 @@ def test_a_text_without_merges_and_a_tokenizer_without_any():
 def test_what_is_refused():
     with pytest.raises(TypeError, match="CharacterTokenizer; it needs to be a gptlib.Tokenizer"):
         BPEExplorer(CharacterTokenizer.train("abc"), "abc")
-    with pytest.raises(TypeError, match="text must be a string, got int"):
+    with pytest.raises(TypeError, match="text is a int; it needs to be a string"):
         BPEExplorer(STORYTELLER, 7)
     with pytest.raises(ValueError, match="text is empty; type at least one character"):
         BPEExplorer(STORYTELLER, "")
