@@ -12,8 +12,7 @@ pattern.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import json
 import os
 from collections import Counter
@@ -23,6 +22,7 @@ from operator import index
 
 import regex
 import tiktoken
+from tiktoken.load import load_tiktoken_bpe
 
 from gptlib.text.bpe import BYTES, GPT2_PATTERN, from_characters, learn_merges, to_characters
 from gptlib.text.characters import CharacterTokenizer
@@ -365,30 +365,18 @@ class Tokenizer(Vocabulary):
 
         The format holds neither the pattern nor the special tokens, so they are given here.
 
-        Args:
-            path: the file.
-            pattern: the split pattern of the model that the file belongs to.
-            special_tokens: names, which get the ids after the last one in the file; or names with their ids.
+        `pattern` is the split pattern of the model that the file belongs to. `special_tokens` are names, which
+        get the ids after the last one in the file, or names with their ids.
 
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a line is not in the format (it is named), or the tokens do not hold all the bytes.
+        Raises FileNotFoundError when there is no such file; ValueError when a line is not in the format (it is
+        named), a token is there twice, or the tokens do not hold all the bytes.
         """
-        ranks: dict[bytes, int] = {}
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            if not line:
-                continue
-            try:
-                encoded, token = line.split(" ")
-                piece = base64.b64decode(encoded, validate=True)
-                if not piece or piece in ranks:
-                    raise ValueError
-                ranks[piece] = int(token)
-            except (ValueError, binascii.Error):
-                raise ValueError(
-                    f"{str(path)!r}, line {number}: expected the base64 of a new token, a space and its id, "
-                    f"got {line[:80]!r}"
-                ) from None
+        contents = read_text(path).encode()
+        # tiktoken keeps a copy of what it has read under this path; the checksum tells it whether that holds.
+        ranks = load_tiktoken_bpe(str(path), hashlib.sha256(contents).hexdigest())
+        n_lines = sum(1 for line in contents.splitlines() if line)
+        if len(ranks) < n_lines or b"" in ranks:
+            raise ValueError(f"{str(path)!r} has a line with no token, or one that was there before")
         if not isinstance(special_tokens, dict):
             first = max(ranks.values(), default=-1) + 1
             special_tokens = {

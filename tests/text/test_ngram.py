@@ -161,7 +161,7 @@ def test_refusals():
     model.fit([1, 2, 3])
     with pytest.raises(ValueError, match="needs 0 to 4"):
         model.probabilities([9])
-    with pytest.raises(ValueError, match="at least two in a row"):
+    with pytest.raises(ValueError, match="holds no two in a row"):
         model.loss([1])
     with pytest.raises(ValueError, match="n_tokens is .*at least 0"):
         model.sample(-1)

@@ -424,10 +424,10 @@ def test_gpt2_files_that_are_wrong(tmp_path):
     refused("no JSON object", new_ids=ids | {"x": "y"})
     refused("has no id for 'zq'", new_lines=lines + "z q\n")
     refused("two tokens and a space", new_lines=lines + "zq\n")
-    refused("must come from one tokenizer", new_ids={name: ids[name] for name in list(ids)[:100]})
-    refused("must grow in the order", new_ids=ids | {"he": 5000})
+    refused("need to come from one tokenizer", new_ids={name: ids[name] for name in list(ids)[:100]})
+    refused("do not grow in the order", new_ids=ids | {"he": 5000})
     first = lines.splitlines()[1]
-    refused("must grow in the order", new_lines=f"{first}\n" + lines.split("\n", 1)[1], new_ids=ids)
+    refused("do not grow in the order", new_lines=f"{first}\n" + lines.split("\n", 1)[1], new_ids=ids)
 
 
 def test_tiktoken_files(tmp_path):
@@ -450,13 +450,13 @@ def test_tiktoken_files(tmp_path):
 
     whole = path.read_text(encoding="utf-8")
     for contents, message in (
-        (whole + "YQ==\n", "line 317: expected the base64"),
-        (whole + "YQ== 400\n", "line 317"),  # "a" is there already
-        (whole + "=== 400\n", "line 317"),
-        (whole + "enE= x\n", "line 317"),
+        (whole + "YQ==\n", "Error parsing line b'YQ=='"),
+        (whole + "YQ== 400\n", "one that was there before"),  # "a" is there already
+        (whole + "=== 400\n", "a line with no token"),
+        (whole + "enE= x\n", "Error parsing line b'enE= x'"),
         (whole + "enE= 5\n", "gives the id 5 more than once"),
-        (whole[:500], "line|missing"),
-        ("", "256 are missing"),
+        (whole[:500], "line|lacks"),
+        ("", "lacks 256 single bytes"),
     ):
         path.write_text(contents, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
