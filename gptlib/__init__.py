@@ -1,4 +1,4 @@
-"""gptlib: the library behind the course. What you need first is here; the rest has a package for each topic."""
+"""The library behind the course. What you need first is here; the rest has a package for each topic."""
 
 from gptlib.generation.writing import generate
 from gptlib.interpret.tracing import trace

@@ -17,11 +17,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     `path` holds what it held before: whoever reads it, after an error or a kill at any moment, finds the old
     file or the new one. After a kill the temporary file, `.name.….partial`, may remain; it is safe to delete.
 
-    Raises:
-        TypeError: ``write`` is not callable.
-        FileNotFoundError: the folder of ``path`` does not exist.
-        IsADirectoryError: ``path`` is a folder.
-        Whatever ``write`` raises; ``path`` is then untouched and the temporary file is gone.
+    Raises TypeError when `write` is not callable; FileNotFoundError when the folder of `path` does not
+    exist; IsADirectoryError when `path` is a folder; and whatever `write` raises: `path` is
+    then untouched and the temporary file is gone.
     """
     if not callable(write):
         raise TypeError(

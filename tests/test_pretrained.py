@@ -201,9 +201,9 @@ def test_files_that_do_not_fit_each_other_are_refused(data, model, config):
     replace_checksum(data, "tiny/config.json")
     with pytest.raises(ValueError, match="tiny/model.safetensors does not fit.*blocks.0.attention"):
         load_pretrained("tiny")
-    path.write_text(json.dumps(asdict(config) | {"colour": "red"}))
+    path.write_text(json.dumps(asdict(config) | {"color": "red"}))
     replace_checksum(data, "tiny/config.json")
-    with pytest.raises(ValueError, match="config.json has colour"):
+    with pytest.raises(ValueError, match="config.json has color"):
         load_pretrained("tiny")
     path.write_text(json.dumps(asdict(config)))
     (data / "tiny" / "model.safetensors").write_bytes(safetensors.torch.save({"extra": torch.ones(2)}))

@@ -45,7 +45,7 @@ class Sampling:
     seed: int | None = None
     """The same seed gives the same text; without one it is another each time."""
     cached: bool = True
-    """Keep keys and values of earlier tokens. Without them every token is read anew: the same text, slower."""
+    """Keep keys and values of earlier tokens; else all are read anew each time: the same text, slower."""
 
     def __post_init__(self) -> None:
         check_whole("max_new_tokens", self.max_new_tokens, at_least=0)

@@ -19,7 +19,7 @@ SENTENCE_ENDS = (".", "!", "?", '"', "”", "“", ":", "\n")
 
 
 def names_in(words: Sequence[str]) -> set[str]:
-    """The words that are capitalised somewhere inside a sentence, which in English are names."""
+    """The words that are capitalized somewhere inside a sentence, which in English are names."""
     return {
         word.strip()
         for before, word in zip(words, words[1:], strict=False)
@@ -45,7 +45,7 @@ def role_targets(tokens: Sequence[int], words: Sequence[str]) -> dict[str, Bool[
     induction[:, 1:] = same[:, :-1]
     coming = torch.zeros_like(before)
     coming[:-1] = ids[1:, None] == ids[None, :]
-    names = names_in(words[1:])  # the first word of a text is capitalised, whatever it is
+    names = names_in(words[1:])  # the first word of a text is capitalized, whatever it is
     is_name = torch.tensor([word.strip() in names for word in words])
     return {
         "previous token": torch.eye(n, dtype=torch.bool).roll(-1, dims=1).tril(-1),

@@ -112,8 +112,8 @@ def check_vocabulary(tokenizer: object, config: GPTConfig, where: str = "") -> N
     """Raise ValueError unless the tokenizer has a token for each row of the model's embedding."""
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(
-            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, {config.vocab_size}: "
-            "a model reads and writes with the tokenizer that it was trained with"
+            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, "
+            f"{config.vocab_size}: a model reads and writes with the tokenizer that it was trained with"
         )
 
 

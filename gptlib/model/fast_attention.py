@@ -1,4 +1,4 @@
-"""The output of `attend` without its weights: by torch's fused kernel, or in few passes where that is slow."""
+"""The output of `attend` without its weights: by torch's fused kernel, or in few passes."""
 
 from __future__ import annotations
 

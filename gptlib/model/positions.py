@@ -104,7 +104,7 @@ class LearnedPositions(nn.Module):
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the table of `sinusoidal_positions`, which is fixed, scaled to the size of initial token embeddings.
+    """Adds the fixed table of `sinusoidal_positions`, scaled to the size of initial token embeddings.
 
     Vaswani et al. 2017, sections 3.4 and 3.5, multiply embeddings by √d_model to bring them to the size of
     the waves. Shrinking the waves instead gives the same proportions and leaves tied logits small.

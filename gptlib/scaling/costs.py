@@ -323,8 +323,8 @@ def _check_counted(config: GPTConfig, **parts: str) -> None:
     for name, value in (plain | parts).items():
         if getattr(config, name) != value:
             raise ValueError(
-                f"{name} is {getattr(config, name)!r}; what it keeps and moves is counted for {value!r} alone, "
-                "and gptlib.scaling.meters can measure it"
+                f"{name} is {getattr(config, name)!r}; what it keeps and moves is counted for {value!r} "
+                "alone, and gptlib.scaling.meters can measure it"
             )
 
 

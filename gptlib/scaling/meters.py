@@ -1,7 +1,7 @@
 """What a running model costs, measured: operations, memory, traffic, and the machine's peak.
 
-The counterpart of the formulas in `gptlib.scaling.costs`. Each function runs what it is given once, or, where time is
-measured, several times.
+The counterpart of the formulas in `gptlib.scaling.costs`. Each function runs what it is given once, or
+several times where time is measured.
 """
 
 from __future__ import annotations

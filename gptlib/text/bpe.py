@@ -29,7 +29,7 @@ def learn_merges(
     The plain algorithm counts all pairs again after each merge. This one keeps the counts, and changes only
     those of the pairs beside the places where a merge happened.
     """
-    # All the pieces in one row. before[p] and after[p] are the neighbours of place p in its piece, or -1.
+    # All the pieces in one row. before[p] and after[p] are the neighbors of place p in its piece, or -1.
     tokens: list[int] = []
     before: list[int] = []
     after: list[int] = []

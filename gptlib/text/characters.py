@@ -51,16 +51,15 @@ class CharacterTokenizer(Vocabulary):
     ) -> CharacterTokenizer:
         """A tokenizer that knows every character of `texts` (one text, or several).
 
-        Raises:
-            ValueError: there is no character in the texts, or half of a surrogate pair.
+        Raises ValueError when there is no character in the texts, or half of a surrogate pair.
         """
         return cls(set().union(*checked_texts(texts)), special_tokens)
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The token of each character of `text`; `allow_special` as in `Tokenizer.encode`.
 
-        Raises:
-            ValueError: a character that was not in the training texts; the message says which and where.
+        Raises ValueError when a character that was not in the training texts; the message says which
+        and where.
         """
         check_text(text)
         names = sorted(self.special_tokens, key=len, reverse=True)

@@ -69,16 +69,15 @@ class Corpus:
         No document is in two of them, and each keeps the order of the documents. A share above zero gives at
         least one document.
 
-        Args:
-            validation, test: the share of the documents that each gets; train gets the rest.
-            seed: decides which documents go where.
+        validation, test: the share of the documents that each gets; train gets the rest.
+        seed: decides which documents go where.
 
-        Raises:
-            ValueError: shares that are negative or leave nothing to train on; too few documents.
+        Raises ValueError for shares that are negative or leave nothing to train on, or too few
+        documents.
         """
         if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
             raise ValueError(
-                f"validation is {validation} and test {test}; they need to be shares of at least 0 that leave "
+                f"validation is {validation} and test {test}; they need to be shares from 0 up that leave "
                 "something to train on"
             )
         n_documents = len(self.documents)
@@ -112,8 +111,7 @@ def storyworld_corpus(n_stories: int, seed: int = 0, split: str = "train") -> Co
     """The first `n_stories` stories of Storyworld's stream for `seed` and `split` (train, validation or
     test).
 
-    Raises:
-        ValueError: `n_stories` is below 1, or there is no such split.
+    Raises ValueError when `n_stories` is below 1, or there is no such split.
     """
     from gptlib.text.storyworld import Storyworld
 
@@ -127,8 +125,7 @@ def python_documentation() -> Corpus:
     """Python's own reference, as in `help()`: one document for each topic. It differs between Python
     versions.
 
-    Raises:
-        FileNotFoundError: this Python was installed without it.
+    Raises FileNotFoundError when this Python was installed without it.
     """
     try:
         from pydoc_data.topics import topics
@@ -146,12 +143,10 @@ def python_source(max_files: int | None = None) -> Corpus:
     """The source of Python's standard library: one document for each `.py` file, tests left out, in the order
     of their paths. It differs between Python versions.
 
-    Args:
-        max_files: how many files to take, from the first; None for all.
+    max_files: how many files to take, from the first; None for all.
 
-    Raises:
-        ValueError: `max_files` is below 1.
-        FileNotFoundError: this Python was installed without its source.
+    Raises ValueError when `max_files` is below 1; FileNotFoundError when this Python was installed
+    without its source.
     """
     if max_files is not None:
         check_whole("max_files", max_files)
@@ -179,14 +174,11 @@ def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> C
     """A text of the reader's own, in UTF-8. It is cut into documents at empty lines, or else at line ends or
     spaces, so that it can be split into train and validation.
 
-    Args:
-        path: the file.
-        minimum_characters: a shorter text is refused: there would be nothing to learn.
+    path: the file.
+    minimum_characters: a shorter text is refused: there would be nothing to learn.
 
-    Raises:
-        FileNotFoundError: no such file.
-        IsADirectoryError: `path` is a folder.
-        ValueError: the file is not text in UTF-8 (the byte offset is named), or is too short.
+    Raises FileNotFoundError for no such file; IsADirectoryError when `path` is a folder; ValueError when
+    the file is not text in UTF-8 (the byte offset is named), or is too short.
     """
     check_whole("minimum_characters", minimum_characters)
     path = Path(path)
@@ -222,14 +214,12 @@ def tiny_shakespeare(folder: str | os.PathLike[str], download: bool = False) -> 
     """Tiny Shakespeare: 1.1 MB of his plays (Karpathy, "The Unreasonable Effectiveness of Recurrent Neural
     Networks", 2015). It is read from `folder/tiny_shakespeare.txt`.
 
-    Args:
-        folder: where the file is, or is to be put.
-        download: whether to fetch the file when it is not there. Without it the network is never touched.
+    folder: where the file is, or is to be put.
+    download: whether to fetch the file when it is not there. Without it the network is never touched.
 
-    Raises:
-        FileNotFoundError: there is no file and `download` is false; the message says how to get it by hand.
-        ValueError: the file is not the one expected; its name and the expected checksum are in the message.
-        ConnectionError: the download failed.
+    Raises FileNotFoundError when there is no file and `download` is false; the message says how to get it
+    by hand; ValueError when the file is not the one expected; its name and the expected checksum are in
+    the message; ConnectionError when the download failed.
     """
     path = Path(folder) / "tiny_shakespeare.txt"
     by_hand = f"fetch {TINY_SHAKESPEARE_URL} on any machine and save it as {str(path)!r}"
@@ -253,7 +243,7 @@ def _check_shakespeare(contents: bytes, name: str) -> None:
     if found != TINY_SHAKESPEARE_SHA256:
         raise ValueError(
             f"{name!r} is not Tiny Shakespeare, or not all of it: its SHA-256 is {found} "
-            f"({len(contents):,} bytes); it needs to be {TINY_SHAKESPEARE_SHA256}: remove it and fetch it again"
+            f"({len(contents):,} bytes); it needs to be {TINY_SHAKESPEARE_SHA256}: remove it, fetch it again"
         )
 
 
@@ -286,12 +276,10 @@ class TokenFile:
 
     The first token is the end-of-text token, and each place where it stands again starts a document.
 
-    Args:
-        path: a file that `write_tokens` wrote: NumPy's `.npy` format, one dimension, uint16 or uint32.
+    path: a file that `write_tokens` wrote: NumPy's `.npy` format, one dimension, uint16 or uint32.
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is cut off, too long or something else.
+    Raises FileNotFoundError for no such file; ValueError when the file is cut off, too long or something
+    else.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -321,10 +309,8 @@ class TokenFile:
     def from_tokens(cls, tokens: np.ndarray | Sequence[int] | Tensor) -> TokenFile:
         """The same face for tokens in memory, laid out as in a file: end-of-text first.
 
-        Raises:
-            ValueError: there are fewer than two tokens, they are not in one row, or an id does not fit 32
-            bits.
-            TypeError: they are not whole numbers.
+        Raises ValueError when there are fewer than two tokens, they are not in one row, or an id does
+        not fit 32 bits; TypeError when they are not whole numbers.
         """
         tokens = np.asarray(tokens)
         if tokens.size and tokens.dtype.kind not in "iu":
@@ -372,18 +358,16 @@ class TokenFile:
     ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
         """Random windows of the row, and the same windows one token further on.
 
-        Args:
-            batch_size: how many windows.
-            context_length: how many tokens in each.
-            generator: where the randomness comes from; None for torch's own.
-            at_document_starts: whether every window starts with a document's end-of-text token, rather than
-                anywhere. The documents that follow it may be in the window too.
+        batch_size: how many windows.
+        context_length: how many tokens in each.
+        generator: where the randomness comes from; None for torch's own.
+        at_document_starts: whether every window starts with a document's end-of-text token, rather
+            than anywhere. The documents that follow it may be in the window too.
 
-        Returns:
-            inputs and targets, int64 of shape (batch, seq); `targets[:, t]` is what follows `inputs[:, t]`.
+        Returns inputs and targets, int64 of shape (batch, seq); `targets[:, t]` is what follows
+        `inputs[:, t]`.
 
-        Raises:
-            ValueError: sizes below 1, or a row too short for one window.
+        Raises ValueError for sizes below 1, or a row too short for one window.
         """
         check_whole("batch_size", batch_size)
         self._check_window(context_length)
@@ -404,8 +388,7 @@ class TokenFile:
 
         Every token but the first is a target once. The last window is shorter where the row does not fill it.
 
-        Raises:
-            ValueError: `context_length` is below 1.
+        Raises ValueError when `context_length` is below 1.
         """
         check_whole("context_length", context_length)
         return self._windows(context_length)
@@ -419,8 +402,8 @@ class TokenFile:
         check_whole("context_length", context_length)
         if context_length >= len(self):
             raise ValueError(
-                f"context_length is {context_length}; it needs to be below the number of tokens, {len(self)}, "
-                "since each window needs one more token for its targets"
+                f"context_length is {context_length}; it needs to be below {len(self)}, the number of tokens: "
+                "each window needs one more token for its targets"
             )
 
 
@@ -433,15 +416,13 @@ def write_tokens(
     so an endless supply of text may pass through little memory. The file is NumPy's `.npy`, with uint16 where
     the vocabulary allows, else uint32.
 
-    Args:
-        documents: the texts.
-        tokenizer: turns each into tokens; it must have an end-of-text token.
-        path: the file to write.
+    documents: the texts.
+    tokenizer: turns each into tokens; it must have an end-of-text token.
+    path: the file to write.
 
-    Raises:
-        ValueError: there is no document, or a document cannot be encoded (its number is named).
-        TypeError: `documents` is one text rather than several.
-        FileNotFoundError: the folder of `path` does not exist.
+    Raises ValueError when there is no document, or a document cannot be encoded (its number is named);
+    TypeError when `documents` is one text rather than several; FileNotFoundError when the folder of
+    `path` does not exist.
     """
     if isinstance(documents, str):
         raise TypeError("documents is one text; it needs several: [text] would do")

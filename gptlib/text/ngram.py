@@ -47,12 +47,10 @@ class _Level:
 class NGram:
     """An n-gram model over token ids, with interpolated Witten-Bell smoothing.
 
-    Args:
-        order: how many tokens an n-gram has: 1 knows how frequent each token is, 2 knows pairs.
-        vocab_size: how many tokens there are.
+    order: how many tokens an n-gram has: 1 knows how frequent each token is, 2 knows pairs.
+    vocab_size: how many tokens there are.
 
-    Raises:
-        ValueError: `order` or `vocab_size` is below 1.
+    Raises ValueError when `order` or `vocab_size` is below 1.
     """
 
     def __init__(self, order: int, vocab_size: int) -> None:
@@ -72,9 +70,8 @@ class NGram:
 
         No n-gram reaches from one document into the next. What was counted before is forgotten.
 
-        Raises:
-            ValueError: no tokens at all, or one outside the vocabulary.
-            TypeError: tokens that are not whole numbers.
+        Raises ValueError for no tokens at all, or one outside the vocabulary; TypeError for tokens
+        that are not whole numbers.
         """
         rows = self._rows(documents)
         tokens = np.concatenate(rows)
@@ -104,9 +101,8 @@ class NGram:
 
         Only the last `order - 1` tokens of the context count; it may be shorter, or empty.
 
-        Raises:
-            RuntimeError: the model was not fitted.
-            ValueError: the context holds a token outside the vocabulary.
+        Raises RuntimeError when the model was not fitted; ValueError when the context holds a token
+        outside the vocabulary.
         """
         self._check_fitted()
         context = self._row(context)
@@ -129,9 +125,8 @@ class NGram:
     def surprises(self, tokens: Tokens) -> Float[np.ndarray, " token"]:
         """-log p of each token given those before it, in nats; the first is judged by the empty context.
 
-        Raises:
-            RuntimeError: the model was not fitted.
-            ValueError: a token outside the vocabulary.
+        Raises RuntimeError when the model was not fitted; ValueError for a token outside the
+        vocabulary.
         """
         self._check_fitted()
         tokens = self._row(tokens)
@@ -160,9 +155,8 @@ class NGram:
         The first token of each row is given and not judged, as in the loss of a GPT, whose targets are its
         inputs shifted by one. So begin rows with the end-of-text token.
 
-        Raises:
-            RuntimeError: the model was not fitted.
-            ValueError: no row has two tokens, or a token is outside the vocabulary.
+        Raises RuntimeError when the model was not fitted; ValueError when no row has two tokens, or a
+        token is outside the vocabulary.
         """
         judged = [self.surprises(row)[1:] for row in self._rows(tokens)]
         n_judged = sum(map(len, judged))
@@ -175,15 +169,13 @@ class NGram:
     ) -> list[int]:
         """Draw tokens one after the other, each given those before.
 
-        Args:
-            n_tokens: how many, at most.
-            seed: the same seed draws the same tokens.
-            context: tokens to go on from; they are not returned.
-            stop: a token after which nothing more is drawn; it is returned as the last.
+        n_tokens: how many, at most.
+        seed: the same seed draws the same tokens.
+        context: tokens to go on from; they are not returned.
+        stop: a token after which nothing more is drawn; it is returned as the last.
 
-        Raises:
-            RuntimeError: the model was not fitted.
-            ValueError: `n_tokens` is negative, or the context holds a token outside the vocabulary.
+        Raises RuntimeError when the model was not fitted; ValueError when `n_tokens` is negative, or
+        the context holds a token outside the vocabulary.
         """
         if index(n_tokens) < 0:
             raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")

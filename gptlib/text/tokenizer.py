@@ -49,10 +49,9 @@ class Tokenizer(Vocabulary):
     0 to 255 in order, then one id for each merge in the order learned, then the special tokens. Those read
     from GPT-2's files keep GPT-2's own ids.
 
-    Args:
-        ranks: id of each token's bytes. Of the merges that are possible, encoding does the lowest id first.
-        special_tokens: id of each special token's name.
-        pattern: the regular expression that cuts text into pieces, which merges never cross.
+    ranks: id of each token's bytes. Of the merges that are possible, encoding does the lowest id first.
+    special_tokens: id of each special token's name.
+    pattern: the regular expression that cuts text into pieces, which merges never cross.
     """
 
     _kind = "byte-level BPE"
@@ -88,18 +87,16 @@ class Tokenizer(Vocabulary):
     ) -> Tokenizer:
         """Learn the merges from `texts`.
 
-        The rule: the pair of neighbouring tokens that is seen most often becomes the next token; of pairs
+        The rule: the pair of neighboring tokens that is seen most often becomes the next token; of pairs
         seen equally often, that with the smaller left id, then that with the smaller right id. So the merges
         depend on the texts alone, and not on their order.
 
-        Args:
-            texts: one text, or several.
-            vocab_size: how many tokens to have: 256 bytes, the merges and the special tokens.
-            special_tokens: names of tokens that plain text never becomes; they get the last ids.
+        texts: one text, or several.
+        vocab_size: how many tokens to have: 256 bytes, the merges and the special tokens.
+        special_tokens: names of tokens that plain text never becomes; they get the last ids.
 
-        Raises:
-            ValueError: `vocab_size` has no room for the bytes and the special tokens; the texts are too small
-                for that many merges; a text holds half of a surrogate pair.
+        Raises ValueError when `vocab_size` has no room for the bytes and the special tokens, the
+        texts are too small for that many merges, or a text holds half of a surrogate pair.
         """
         special_tokens = checked_special_tokens(special_tokens)
         n_merges = index(vocab_size) - 256 - len(special_tokens)
@@ -134,8 +131,7 @@ class Tokenizer(Vocabulary):
         a text is cut as before, and then its tokens are joined further. Where the texts do not allow as many
         merges, there are fewer new tokens.
 
-        Raises:
-            ValueError: n_tokens is negative, or a special token is there already.
+        Raises ValueError when n_tokens is negative, or a special token is there already.
         """
         if index(n_tokens) < 0:
             raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")
@@ -166,14 +162,12 @@ class Tokenizer(Vocabulary):
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """The tokens of `text`, by tiktoken with our merges.
 
-        Args:
-            text: any text at all, the empty one too.
-            allow_special: whether `<|endoftext|>` written in the text becomes the special token. By default
-                it is text like any other, so what a user types can never end a document.
+        text: any text at all, the empty one too.
+        allow_special: whether `<|endoftext|>` written in the text becomes the special token. By
+            default it is text like any other, so what a user types can never end a document.
 
-        Raises:
-            ValueError: the text holds half of a surrogate pair, which no UTF-8 can express.
-            TypeError: `text` is not a string.
+        Raises ValueError when the text holds half of a surrogate pair, which no UTF-8 can express;
+        TypeError when `text` is not a string.
         """
         check_text(text)
         if allow_special:
@@ -198,8 +192,8 @@ class Tokenizer(Vocabulary):
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The pair of tokens that each merge joins, in the order of the merges.
 
-        Raises:
-            ValueError: a vocabulary that was read from elsewhere has a token that no merges lead to.
+        Raises ValueError when a vocabulary that was read from elsewhere has a token that no merges
+        lead to.
         """
         return [
             self._pair(piece) for piece in sorted(self.ranks, key=self.ranks.__getitem__) if len(piece) > 1
@@ -242,9 +236,8 @@ class Tokenizer(Vocabulary):
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read what `save` wrote.
 
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file is cut off, altered or not a tokenizer; the message names what is wrong.
+        Raises FileNotFoundError for no such file; ValueError when the file is cut off, altered or not
+        a tokenizer; the message names what is wrong.
         """
         contents = read_json(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
         ranks: dict[bytes, int] = {}
@@ -287,9 +280,8 @@ class Tokenizer(Vocabulary):
         `encoder.json` gives every token its id; `vocab.bpe` lists the merges in order. GPT-2's ids are kept:
         its bytes are not in order (`!` is 0) and `<|endoftext|>` is the last id.
 
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: a file is not what it claims, or the two do not belong together.
+        Raises FileNotFoundError when a file is missing; ValueError when a file is not what it claims,
+        or the two do not belong together.
         """
         lines = read_text(vocab_bpe_path).split("\n")
         name, ids_name = str(vocab_bpe_path), str(encoder_json_path)
@@ -322,13 +314,11 @@ class Tokenizer(Vocabulary):
     ) -> Tokenizer:
         """A tokenizer with given merges and given ids, both in GPT-2's visible characters.
 
-        Args:
-            pairs: what each merge joins, in the order of the merges.
-            ids: the id of each byte and each merge; what else is in it becomes a special token.
-            name, ids_name: where the two came from, for the errors.
+        pairs: what each merge joins, in the order of the merges.
+        ids: the id of each byte and each merge; what else is in it becomes a special token.
+        name, ids_name: where the two came from, for the errors.
 
-        Raises:
-            ValueError: the two do not belong together.
+        Raises ValueError when the two do not belong together.
         """
         shown = [to_characters(byte) for byte in BYTES] + [left + right for left, right in pairs]
         missing = [piece for piece in shown if piece not in ids]
@@ -365,11 +355,11 @@ class Tokenizer(Vocabulary):
 
         The format holds neither the pattern nor the special tokens, so they are given here.
 
-        `pattern` is the split pattern of the model that the file belongs to. `special_tokens` are names, which
-        get the ids after the last one in the file, or names with their ids.
+        `pattern` is the split pattern of the model that the file belongs to. `special_tokens` are names,
+        which get the ids after the last one in the file, or names with their ids.
 
-        Raises FileNotFoundError when there is no such file; ValueError when a line is not in the format (it is
-        named), a token is there twice, or the tokens do not hold all the bytes.
+        Raises FileNotFoundError when there is no such file; ValueError when a line is not in the format (it
+        is named), a token is there twice, or the tokens do not hold all the bytes.
         """
         contents = read_text(path).encode()
         # tiktoken keeps a copy of what it has read under this path; the checksum tells it whether that holds.

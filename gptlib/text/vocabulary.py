@@ -64,9 +64,8 @@ class Vocabulary:
         A character may be spread over several tokens. Where only some of its bytes are there, the text shows
         U+FFFD, the replacement character. Special tokens show as their names.
 
-        Raises:
-            IndexError: an id that no token has.
-            TypeError: an id that is not a whole number.
+        Raises IndexError for an id that no token has; TypeError for one that is not a whole
+        number.
         """
         try:
             whole = b"".join(map(self._token_bytes.__getitem__, as_ids(tokens)))

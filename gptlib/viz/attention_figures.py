@@ -1,7 +1,7 @@
 """Pictures of attention: one head, all heads of all layers, and heads as training goes on.
 
 In all of them a row is a query (the token that looks), a column is a key (a token that is looked at), bright
-is a large weight, and grey hatched cells are masked: they cannot be attended to, which is not a weight of 0.
+is a large weight, and gray hatched cells are masked: they cannot be attended to, which is not a weight of 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gptlib.viz.drawing import (
     ORANGE,
     SOFT,
     Drawing,
-    colour_bar,
+    color_bar,
     hatch_cells,
     ink_on,
     new_axes,
@@ -54,26 +54,23 @@ def attention_heatmap(
     annotate: bool | None = None,
     highlight: Iterable[tuple[Index, Index]] = (),
     largest: Number | None = None,
-    normalised: bool = True,
+    normalized: bool = True,
 ) -> Drawing:
     """One head's attention pattern as a heatmap.
 
-    Args:
-        weights: (query, key), each row summing to 1.
-        tokens: the queries' pieces of text, and the keys' too unless `key_tokens` gives those.
-        masked: "causal" (queries are the last of the keys), None, or a (query, key) array, True where masked:
-            the opposite of the `mask` that `attention` takes, so pass `~mask`.
-        annotate: write each weight in its cell; by default up to 10 keys.
-        highlight: (query, key) cells to outline.
-        largest: the weight drawn brightest; by default 1 up to 16 keys, else near the largest of most cells.
-        normalised: set False to draw rows that do not sum to 1.
+    weights: (query, key), each row summing to 1.
+    tokens: the queries' pieces of text, and the keys' too unless `key_tokens` gives those.
+    masked: "causal" (queries are the last of the keys), None, or a (query, key) array, True where masked:
+        the opposite of the `mask` that `attend` takes, so pass `~mask`.
+    annotate: write each weight in its cell; by default up to 10 keys.
+    highlight: (query, key) cells to outline.
+    largest: the weight drawn brightest; by default 1 up to 16 keys, else near the largest of most cells.
+    normalized: set False to draw rows that do not sum to 1.
 
-    Returns:
-        A Drawing with arrays `weights` (query, key) and `masked` (query, key).
+    Returns a Drawing with arrays `weights` (query, key) and `masked` (query, key).
 
-    Raises:
-        ValueError: shapes that do not fit, NaN, negative weights, weights in masked cells, rows that do
-            not sum to 1.
+    Raises ValueError for shapes that do not fit, NaN, negative weights, weights in masked cells, rows
+    that do not sum to 1.
     """
     weights = as_array("weights", weights, 2, "(query, key)")
     n_queries, n_keys = weights.shape
@@ -88,7 +85,7 @@ def attention_heatmap(
         else as_labels("key_tokens", key_tokens, n_keys, f"weights of {n_keys} keys")
     )
     hidden = as_masked(masked, n_queries, n_keys)
-    as_weights("weights", weights, 2, "(query, key)", hidden, normalised)
+    as_weights("weights", weights, 2, "(query, key)", hidden, normalized)
     annotate = n_keys <= 10 if annotate is None else annotate
 
     height, width = _cell(n_queries, annotate), _cell(n_keys, annotate)
@@ -122,7 +119,7 @@ def attention_heatmap(
     for row, column in highlight:
         _outline(axes, row, column, n_queries, n_keys)
     set_title(axes, title, max(4.2, width * n_keys + 0.8))
-    colour_bar(figure, axes, image, "attention weight", extend)
+    color_bar(figure, axes, image, "attention weight", extend)
     return Drawing(figure, {"weights": weights, "masked": hidden})
 
 
@@ -133,29 +130,26 @@ def attention_montage(
     title: str = "Every head of every layer: compare what they look for",
     masked: str | Array | None = "causal",
     highlight: Iterable[tuple[Index, Index]] = (),
-    normalised: bool = True,
+    normalized: bool = True,
 ) -> Drawing:
     """All heads of all layers as one picture: a row of panels for each layer, a column for each head.
 
-    Colours follow the square root of the weight, so that the faint patterns of diffuse heads are seen too.
+    Colors follow the square root of the weight, so that the faint patterns of diffuse heads are seen too.
 
-    Args:
-        attention: (layer, head, query, key), as `run.attention[:, 0]` of a trace.
-        tokens: the pieces of text, one for each query and key; written below the picture.
-        masked: as for `attention_heatmap`.
-        highlight: (layer, head) panels to outline.
+    attention: (layer, head, query, key), as `run.attention[:, 0]` of a trace.
+    tokens: the pieces of text, one for each query and key; written below the picture.
+    masked: as for `attention_heatmap`.
+    highlight: (layer, head) panels to outline.
 
-    Returns:
-        A Drawing with arrays `attention` (layer, head, query, key) and `masked` (query, key).
+    Returns a Drawing with arrays `attention` (layer, head, query, key) and `masked` (query, key).
 
-    Raises:
-        ValueError: as `attention_heatmap`.
+    Raises as `attention_heatmap`.
     """
     attention = as_array("attention", attention, 4, "(layer, head, query, key)")
     n_layers, n_heads, n_queries, n_keys = attention.shape
     tokens = as_labels("tokens", tokens, n_keys, f"attention over {n_keys} keys")
     hidden = as_masked(masked, n_queries, n_keys)
-    as_weights("attention", attention, 4, "(layer, head, query, key)", hidden, normalised)
+    as_weights("attention", attention, 4, "(layer, head, query, key)", hidden, normalized)
     for layer, head in highlight:
         if not (0 <= layer < n_layers and 0 <= head < n_heads):
             raise IndexError(
@@ -175,21 +169,19 @@ def attention_over_training(
     tokens: Labels,
     title: str = "Attention takes shape as training goes on",
     masked: str | Array | None = "causal",
-    normalised: bool = True,
+    normalized: bool = True,
 ) -> Drawing:
     """Attention patterns along training, a panel for each step.
 
-    Args:
-        patterns: (step, weights) pairs with steps that rise. Weights are (query, key), one head, and the
-            panels fill rows of at most six; or (head, query, key), with rows for heads and columns for steps.
-        tokens: the pieces of text, one for each query and key; written below the picture.
-        masked: as for `attention_heatmap`.
+    patterns: (step, weights) pairs with steps that rise. Weights are (query, key), one head, and the
+        panels fill rows of at most six; or (head, query, key), with rows for heads and columns for steps.
+    tokens: the pieces of text, one for each query and key; written below the picture.
+    masked: as for `attention_heatmap`.
 
-    Returns:
-        A Drawing with arrays `steps` (step,), `weights` (step, …) and `masked` (query, key).
+    Returns a Drawing with arrays `steps` (step,), `weights` (step, …) and `masked` (query, key).
 
-    Raises:
-        ValueError: as `attention_heatmap`; also steps that do not rise, or patterns of different shapes.
+    Raises as `attention_heatmap`; also steps that do not rise, or patterns of different
+    shapes.
     """
     patterns = list(patterns)
     if not patterns:
@@ -206,13 +198,13 @@ def attention_over_training(
     ]
     if len({weights.shape for weights in drawn}) > 1:
         raise ValueError(
-            f"weights has the shapes {sorted({weights.shape for weights in drawn})}; it needs one at every step"
+            f"weights has shapes {sorted({weights.shape for weights in drawn})}; it needs one at every step"
         )
     n_queries, n_keys = drawn[0].shape[-2:]
     tokens = as_labels("tokens", tokens, n_keys, f"weights over {n_keys} keys")
     hidden = as_masked(masked, n_queries, n_keys)
     for step, weights in zip(steps, drawn, strict=True):
-        as_weights(f"weights at step {step:g}", weights, (2, 3), shape, hidden, normalised)
+        as_weights(f"weights at step {step:g}", weights, (2, 3), shape, hidden, normalized)
     stack = np.stack(drawn)  # (step, query, key) or (step, head, query, key)
 
     names = [f"step {step:,.0f}" if step == round(step) else f"step {step:g}" for step in steps]
@@ -244,7 +236,7 @@ def _cell(n: int, annotate: bool) -> float:
 
 
 def _brightest(weights: np.ndarray, hidden: np.ndarray, largest: Number | None) -> tuple[float, str]:
-    """The weight drawn brightest, and on which side the colour bar has an arrow."""
+    """The weight drawn brightest, and on which side the color bar has an arrow."""
     shown = weights[~hidden]
     if largest is not None:
         top = a_number("largest", largest)
@@ -282,10 +274,10 @@ def _outline(axes: Axes, row: Index, column: Index, n_queries: int, n_keys: int)
         raise IndexError(
             f"highlight names query {row}, key {column}, of {n_queries} queries and {n_keys} keys"
         )
-    for width, colour in ((3.6, "white"), (2.0, ORANGE)):
+    for width, color in ((3.6, "white"), (2.0, ORANGE)):
         axes.add_patch(
             Rectangle(
-                (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, zorder=5
+                (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=color, linewidth=width, zorder=5
             )
         )
 
@@ -351,7 +343,7 @@ def _mosaic(panels, hidden, rows, columns, title, tokens, names=None):
     )
     axes.xaxis.set_label_position("bottom")
     set_title(axes, title, max(4.2, width + 0.8), pad=10 if columns is None else 12)
-    colour_bar(figure, axes, image, "attention weight\n(square-root scale)", ticks=[0, 0.05, 0.2, 0.5, 1])
+    color_bar(figure, axes, image, "attention weight\n(square-root scale)", ticks=[0, 0.05, 0.2, 0.5, 1])
     return figure, axes
 
 

@@ -41,17 +41,15 @@ def bar_chart(
 ) -> Drawing:
     """Horizontal bars, one for each name, with its number written beside it.
 
-    Args:
-        names: what each bar is; values: (n,); label: what the values are, with their unit.
-        highlight: names drawn in orange.
-        marks: name -> value, each a dashed line through the bars (an entropy floor, a chance level).
-        number: how a value is written, as for `str.format`.
+    names: what each bar is; values: (n,); label: what the values are, with their unit.
+    highlight: names drawn in orange.
+    marks: name -> value, each a dashed line through the bars (an entropy floor, a chance level).
+    number: how a value is written, as for `str.format`.
 
-    Returns:
-        A Drawing with arrays `values` (n,) and a scalar under each mark's name.
+    Returns a Drawing with arrays `values` (n,) and a scalar under each mark's name.
 
-    Raises:
-        ValueError: names and values of different lengths, NaN, no names, a highlight that is not a name.
+    Raises ValueError for names and values of different lengths, NaN, no names, a highlight that is not a
+    name.
     """
     values = as_array("values", values, 1, "(n,)")
     names = as_labels("names", names, len(values), f"values of {len(values)} numbers")
@@ -60,8 +58,8 @@ def bar_chart(
             raise ValueError(f"highlight has {name!r}, which is not one of the names")
     across = as_marks(marks, {"values": values})
     figure, axes = _bars(len(names))
-    colours = [ORANGE if name in highlight else BLUE for name in names]
-    axes.barh(range(len(names)), values, height=0.68, color=colours)
+    colors = [ORANGE if name in highlight else BLUE for name in names]
+    axes.barh(range(len(names)), values, height=0.68, color=colors)
     edges = [0.0, *values, *(float(value) for value in across.values())]
     low, high = min(edges), max(edges)
     if low == high:  # all are 0
@@ -101,20 +99,17 @@ def next_token_bars(
 ) -> Drawing:
     """The `k` likeliest next tokens as bars, with all the others together in the last one.
 
-    Args:
-        probabilities: (vocab,), summing to 1.
-        pieces: (vocab,) strings, the text of each token.
-        compare: a second distribution (vocab,) over the same tokens, drawn as orange bars beneath.
-        names: what the two distributions are, for the legend; used with `compare`.
-        highlight: a token (the true next one, say) marked with an arrow, and shown even when it is not
-            among the k.
+    probabilities: (vocab,), summing to 1.
+    pieces: (vocab,) strings, the text of each token.
+    compare: a second distribution (vocab,) over the same tokens, drawn as orange bars beneath.
+    names: what the two distributions are, for the legend; used with `compare`.
+    highlight: a token (the true next one, say) marked with an arrow, and shown even when it is not among
+        the k.
 
-    Returns:
-        A Drawing with arrays `tokens` (k,), `probabilities` (k,), `others` (the rest, a scalar), and
-        `compare` (k,).
+    Returns a Drawing with arrays `tokens` (k,), `probabilities` (k,), `others` (the rest, a scalar), and
+    `compare` (k,).
 
-    Raises:
-        ValueError: lengths that differ, NaN, negative entries, a sum that is not 1, k less than 1.
+    Raises ValueError for lengths that differ, NaN, negative entries, a sum that is not 1, k less than 1.
     """
     probabilities = _distribution("probabilities", probabilities)
     size = len(probabilities)
@@ -144,9 +139,9 @@ def next_token_bars(
     figure, axes = _bars(len(shown) + (rest > 0), 0.27 if compare is None else 0.36)
     height = 0.7 / len(series)
     top = max(max(values.max(), others if rest else 0) for values, others, _, _ in series)
-    for index, (values, others, colour, name) in enumerate(series):
+    for index, (values, others, color, name) in enumerate(series):
         shift = (index - (len(series) - 1) / 2) * height
-        axes.barh(np.arange(len(shown)) + shift, values, height=height * 0.94, color=colour, label=name)
+        axes.barh(np.arange(len(shown)) + shift, values, height=height * 0.94, color=color, label=name)
         for row, value in enumerate(values):
             _percent(axes, value, row + shift, top)
         if rest:
@@ -183,7 +178,8 @@ def _distribution(name: str, given: Array) -> np.ndarray:
     values = as_array(name, given, 1, "(vocab,)")
     if values.min() < 0:
         raise ValueError(
-            f"{name} has {values.min():.4g} at {values.argmin()}; it needs numbers from 0 up: apply softmax first"
+            f"{name} has {values.min():.4g} at {values.argmin()}; it needs numbers from 0 up: "
+            "apply softmax first"
         )
     if abs(values.sum() - 1) > 5e-3:
         raise ValueError(f"{name} sums to {values.sum():.4g}; it needs to sum to 1: apply softmax first")

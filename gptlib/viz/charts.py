@@ -42,18 +42,15 @@ def loss_curves(
 ) -> Drawing:
     """Losses along training, with the lowest loss that is possible and with the losses of other models.
 
-    Args:
-        curves: name -> (steps, losses), both (n,).
-        floor: the entropy floor: no model is below it on average. A dashed line, hatched beneath.
-        marks: name -> loss of a baseline, each a dotted line.
-        smooth: draw the mean of so many neighbouring losses over the faint raw curve; 1 draws the raw curve.
+    curves: name -> (steps, losses), both (n,).
+    floor: the entropy floor: no model is below it on average. A dashed line, hatched beneath.
+    marks: name -> loss of a baseline, each a dotted line.
+    smooth: draw the mean of so many neighboring losses over the faint raw curve; 1 draws the raw curve.
 
-    Returns:
-        A Drawing with an array (2, n) of steps and losses under each curve's name, as given and not smoothed,
-        and a scalar under each mark's name and "floor".
+    Returns a Drawing with an array (2, n) of steps and losses under each curve's name, as given and not
+    smoothed, and a scalar under each mark's name and "floor".
 
-    Raises:
-        ValueError: no curves, steps and losses of different lengths, NaN, or a name used twice.
+    Raises ValueError for no curves, steps and losses of different lengths, NaN, or a name used twice.
     """
     curves = _curves("curves", curves)
     lines, marks = as_marks(marks, curves), dict(marks or {})
@@ -102,17 +99,15 @@ def line_chart(
 ) -> Drawing:
     """Several named lines, each labelled at its end; points are marked when they are few.
 
-    Args:
-        lines: name -> (x, y), both (n,).
-        log_x, log_y: a logarithmic axis; every value must then be more than 0.
-        marks: name -> value of y, each a dotted line across.
+    lines: name -> (x, y), both (n,).
+    log_x, log_y: a logarithmic axis; every value must then be more than 0.
+    marks: name -> value of y, each a dotted line across.
 
-    Returns:
-        A Drawing with an array (2, n) of x and y under each line's name, and a scalar under each mark's name.
+    Returns a Drawing with an array (2, n) of x and y under each line's name, and a scalar under each
+    mark's name.
 
-    Raises:
-        ValueError: no lines, x and y of different lengths, NaN, values a logarithmic axis cannot show, a
-            name used twice.
+    Raises ValueError for no lines, x and y of different lengths, NaN, values a logarithmic axis cannot
+    show, a name used twice.
     """
     lines = _curves("lines", lines)
     across = as_marks(marks, lines)
@@ -149,20 +144,18 @@ def scatter(
     curves: Mapping[str, Array] | None = None,
     log: bool = False,
 ) -> Drawing:
-    """Points in the plane, a colour and a mark for each name.
+    """Points in the plane, a color and a mark for each name.
 
-    Args:
-        points: name -> (x, y), both (n,).
-        diagonal: what the line y = x means; it is drawn, dashed, if this is given, and both axes are alike.
-        curves: name -> (x, y), a line through or beside the points, in the colour of the points of that name.
-        log: whether both axes are logarithmic; every value must then be more than 0.
+    points: name -> (x, y), both (n,).
+    diagonal: what the line y = x means; it is drawn, dashed, if this is given, and both axes are alike.
+    curves: name -> (x, y), a line through or beside the points, in the color of the points of that name.
+    log: whether both axes are logarithmic; every value must then be more than 0.
 
-    Returns:
-        A Drawing with an array (2, n) of x and y under each name of points; that of a curve is under its name
-        and " curve".
+    Returns a Drawing with an array (2, n) of x and y under each name of points; that of a curve is under
+    its name and " curve".
 
-    Raises:
-        ValueError: no points, x and y of different lengths, NaN, values a logarithmic axis cannot show.
+    Raises ValueError for no points, x and y of different lengths, NaN, values a logarithmic axis cannot
+    show.
     """
     points = _curves("points", points)
     curves = _curves("curves", curves) if curves else {}
@@ -186,13 +179,13 @@ def scatter(
         ends = (low[0], high[0])
         axes.plot(ends, ends, color=INK, linestyle=(0, (5, 2)), linewidth=1.1, zorder=1, label=diagonal)
     for index, (name, (x, y)) in enumerate(points.items()):
-        colour = PALETTE[index % len(PALETTE)]
+        color = PALETTE[index % len(PALETTE)]
         mark = "osD^vP"[index % 6]
-        axes.scatter(x, y, s=16, color=colour, marker=mark, alpha=0.45, linewidths=0, zorder=3, label=name)
+        axes.scatter(x, y, s=16, color=color, marker=mark, alpha=0.45, linewidths=0, zorder=3, label=name)
     for index, (name, (x, y)) in enumerate(curves.items()):
         place = list(points).index(name) if name in points else index
-        colour = PALETTE[place % len(PALETTE)] if name in points else INK
-        style = {"color": colour, "linewidth": 1.3, "zorder": 2}
+        color = PALETTE[place % len(PALETTE)] if name in points else INK
+        style = {"color": color, "linewidth": 1.3, "zorder": 2}
         axes.plot(x, y, **style, linestyle=DASHES[name not in points], label=None if name in points else name)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8.5, handletextpad=0.4)
     _finish(axes, title, x_label, y_label)
@@ -275,10 +268,10 @@ def _draw_curves(
 ) -> list[tuple[Number, str, str, str]]:
     labels = []
     for index, (name, (x, y)) in enumerate(curves.items()):
-        colour, dash = PALETTE[index % len(PALETTE)], DASHES[index // len(PALETTE) % len(DASHES)]
+        color, dash = PALETTE[index % len(PALETTE)], DASHES[index // len(PALETTE) % len(DASHES)]
         window = smooth if len(y) >= 4 * smooth else 1  # a curve of few points is drawn as it is
         if window > 1:
-            axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.3, zorder=2)
+            axes.plot(x, y, color=color, linewidth=0.8, alpha=0.3, zorder=2)
             y = np.convolve(y, np.full(window, 1 / window), "valid")
             x = x[window - 1 :]
         few = len(x) <= 25
@@ -286,7 +279,7 @@ def _draw_curves(
         axes.plot(
             x,
             y,
-            color=colour,
+            color=color,
             linestyle=dash,
             marker=marker,
             markersize=4.5,
@@ -295,7 +288,7 @@ def _draw_curves(
             zorder=3,
             clip_on=not few,
         )
-        labels.append((float(y[-1]), name, colour, "bold"))
+        labels.append((float(y[-1]), name, color, "bold"))
     return labels
 
 
@@ -305,14 +298,14 @@ def _label_right(axes: Axes, labels: list[tuple[Number, str, str, str]]) -> None
     to_axes = axes.transData + axes.transAxes.inverted()
     x = axes.get_xlim()[1]
     heights = [to_axes.transform((x, value))[1] for value, *_ in labels]
-    for at, place, (_, text, colour, weight) in zip(
+    for at, place, (_, text, color, weight) in zip(
         heights, spread(heights, 13.5 / height, 0.0, 1.0), labels, strict=True
     ):
         axes.plot(
             [1.008, 1.035],
             [at, place],
             transform=axes.transAxes,
-            color=colour,
+            color=color,
             linewidth=0.8,
             alpha=0.7,
             clip_on=False,
@@ -322,7 +315,7 @@ def _label_right(axes: Axes, labels: list[tuple[Number, str, str, str]]) -> None
             place,
             text,
             transform=axes.transAxes,
-            color=colour,
+            color=color,
             weight=weight,
             size=8.5,
             va="center_baseline",

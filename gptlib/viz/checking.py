@@ -56,7 +56,7 @@ def as_labels(name: str, given: Any, length: int | None = None, of: str = "") ->
     for label in labels:
         if not isinstance(label, str):
             raise TypeError(
-                f"{name} holds a {type(label).__name__}; it needs strings: tokenizer.pieces(tokens) gives some"
+                f"{name} holds a {type(label).__name__}; it needs strings: tokenizer.pieces(tokens) has some"
             )
     if not labels:
         raise ValueError(f"{name} is empty; at least one is needed")
@@ -71,7 +71,7 @@ def as_weights(
     n_dims: int | tuple[int, ...],
     shape: str,
     masked: np.ndarray | None,
-    normalised: bool = True,
+    normalized: bool = True,
 ) -> np.ndarray:
     """Attention weights: finite, not negative, zero where masked, each query's weights summing to 1."""
     weights = as_array(name, given, n_dims, shape)
@@ -89,11 +89,11 @@ def as_weights(
             "pass masked=None to show every cell"
         )
     sums = np.where(hidden.all(axis=-1), 1.0, weights.sum(axis=-1))
-    if normalised and np.abs(sums - 1).max() > 5e-3:
+    if normalized and np.abs(sums - 1).max() > 5e-3:
         where = tuple(int(at) for at in np.unravel_index(np.abs(sums - 1).argmax(), sums.shape))
         raise ValueError(
-            f"{name} sums to {sums[where]:.4g} at index {where}; it needs to sum to 1 over the keys of each query: "
-            "pass normalised=False to draw it all the same"
+            f"{name} sums to {sums[where]:.4g} at index {where}; it needs to sum to 1 over the keys of each "
+            "query: pass normalized=False to draw it all the same"
         )
     return weights
 
@@ -107,7 +107,8 @@ def as_masked(given: Any, n_queries: int, n_keys: int) -> np.ndarray:
             raise ValueError(f'masked is {given!r}; it needs "causal", None or a boolean (query, key) array')
         if n_queries > n_keys:
             raise ValueError(
-                f'masked="causal" needs at least as many keys as queries; there are {n_queries} queries and {n_keys} keys'
+                'masked="causal" needs at least as many keys as queries; there are '
+                f"{n_queries} queries and {n_keys} keys"
             )
         return ~np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool)
     if hasattr(given, "detach"):

@@ -36,7 +36,7 @@ from gptlib.viz.checking import Array, Number
 INK, SOFT, FAINT, RULE = "#23282f", "#5c6570", "#9aa3ad", "#d5dae0"
 BLUE, ORANGE = "#2b5c8a", "#d67a1f"
 MASKED, HATCH = "#e4e6e9", "#b4bac2"
-# Neighbours differ in lightness as well as in hue, so they stay apart in greyscale and for colour-blind
+# Neighbors differ in lightness as well as in hue, so they stay apart in grayscale and for color-blind
 # readers.
 PALETTE = (BLUE, ORANGE, "#4aa39a", "#7b4b7d", "#c9a635", "#8d99a6")
 DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)))
@@ -94,7 +94,7 @@ class Drawing:
             crop = Bbox.from_extents(*[pixel / DPI for pixel in pixels])
             self.figure.savefig(buffer, format="png", dpi=DPI, bbox_inches=crop, metadata={"Software": None})
         data = buffer.getvalue()
-        return _with_fewer_colours(data) if len(data) > LARGE_PNG else data
+        return _with_fewer_colors(data) if len(data) > LARGE_PNG else data
 
     def svg(self) -> str:
         """The figure as an SVG picture, cropped to what is drawn; the same text each time."""
@@ -117,12 +117,12 @@ class Drawing:
         return bundle, {"image/png": shown}
 
 
-def _with_fewer_colours(data: bytes) -> bytes:
+def _with_fewer_colors(data: bytes) -> bytes:
     """The same picture with a palette: a third of the bytes, and no difference seen in small cells."""
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    for colours in (256, 96, 32):
+    for colors in (256, 96, 32):
         buffer = io.BytesIO()
-        picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        picture.quantize(colors, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             buffer, "png", optimize=True
         )
         data = min(data, buffer.getvalue(), key=len)
@@ -173,7 +173,7 @@ def set_title(axes: Axes, title: str, inches: Number, pad: Number = 10) -> None:
     axes.set_title("\n".join(lines), pad=pad, linespacing=1.25)
 
 
-def colour_bar(
+def color_bar(
     figure: Figure, axes: Axes, image: Any, label: str, extend: str = "neither", ticks: Any = None
 ) -> None:
     """A thin bar to the right of `axes`, at most 2.6 inches tall."""
@@ -268,9 +268,9 @@ def hatch_cells(axes: Axes, masked: np.ndarray, left: Number = 0, top: Number = 
         axes.add_patch(patch)
 
 
-def ink_on(colour_map: Colormap, position: Number) -> str:
-    """White or dark ink, whichever reads better on the colour at `position` (0 to 1)."""
-    red, green, blue, _ = colour_map(position)
+def ink_on(color_map: Colormap, position: Number) -> str:
+    """White or dark ink, whichever reads better on the color at `position` (0 to 1)."""
+    red, green, blue, _ = color_map(position)
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.53 else "white"
 
 
@@ -283,7 +283,7 @@ def spread(wanted: Array, gap: Number, low: Number, high: Number) -> np.ndarray:
     """Places near `wanted`, in their order, at least `gap` apart and between `low` and `high`."""
     wanted = np.asarray(wanted, dtype=float)
     order = np.argsort(wanted, kind="stable")
-    blocks: list[list[float]] = []  # [mean, count]; neighbours that would overlap share one mean
+    blocks: list[list[float]] = []  # [mean, count]; neighbors that would overlap share one mean
     for value in wanted[order] - gap * np.arange(len(wanted)):
         blocks.append([float(value), 1])
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:

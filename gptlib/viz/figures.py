@@ -2,7 +2,7 @@
 
 Each function returns a `Drawing`, which shows itself at the end of a cell, keeps the arrays that it drew in
 `.arrays`, and writes a PNG with `.save(path)`. Rows are queries, columns are keys, always; masked cells are
-grey and hatched. Tensors, arrays and lists are all welcome.
+gray and hatched. Tensors, arrays and lists are all welcome.
 """
 
 from gptlib.viz.attention_figures import attention_heatmap, attention_montage, attention_over_training

@@ -1,4 +1,4 @@
-"""Matrices with names on their sides, position encodings, and text coloured token by token."""
+"""Matrices with names on their sides, position encodings, and text colored token by token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gptlib.viz.drawing import (
     FAINT,
     SURPRISE,
     Drawing,
-    colour_bar,
+    color_bar,
     ink_on,
     new_axes,
     new_figure,
@@ -45,25 +45,23 @@ def grid_heatmap(
     masked: Array | None = None,
     largest: Number | None = None,
 ) -> Drawing:
-    """A matrix of numbers as a grid of colours: letter pairs, scores of heads, losses by setting.
+    """A matrix of numbers as a grid of colors: letter pairs, scores of heads, losses by setting.
 
-    Args:
-        matrix: (row, column).
-        row_labels, column_labels: a string for each; a newline or a lone space is made visible.
-        row_name, column_name: what rows and columns are, on the axes.
-        label: what the numbers are, with their unit, on the colour bar.
-        annotate: write each number in its cell; by default when there are at most 10 columns and 14 rows.
-        number: how a number is written, as for `str.format`.
-        diverging: blue below 0, orange above, white at 0; otherwise cividis from 0, or from the
-            smallest when that is negative.
-        masked: (row, column) booleans, True for cells to leave out; they are grey and hatched.
-        largest: the (absolute) value at the end of the colours; by default the largest shown.
+    matrix: (row, column).
+    row_labels, column_labels: a string for each; a newline or a lone space is made visible.
+    row_name, column_name: what rows and columns are, on the axes.
+    label: what the numbers are, with their unit, on the color bar.
+    annotate: write each number in its cell; by default when there are at most 10 columns and 14 rows.
+    number: how a number is written, as for `str.format`.
+    diverging: blue below 0, orange above, white at 0; otherwise cividis from 0, or from the smallest when
+        that is negative.
+    masked: (row, column) booleans, True for cells to leave out; they are gray and hatched.
+    largest: the (absolute) value at the end of the colors; by default the largest shown.
 
-    Returns:
-        A Drawing with arrays `matrix` (row, column) and `masked` (row, column).
+    Returns a Drawing with arrays `matrix` (row, column) and `masked` (row, column).
 
-    Raises:
-        ValueError: labels not as many as rows and columns, NaN, an empty matrix, largest of 0 or less.
+    Raises ValueError for labels not as many as rows and columns, NaN, an empty matrix, largest of 0 or
+    less.
     """
     matrix = as_array("matrix", matrix, 2, "(row, column)")
     n_rows, n_columns = matrix.shape
@@ -108,7 +106,7 @@ def grid_heatmap(
     axes.set_xlabel(column_name, labelpad=8)
     set_title(axes, title, max(4.2, width * n_columns + 0.8))
     below, above = shown.min() < norm.vmin - 1e-9, shown.max() > norm.vmax + 1e-9
-    colour_bar(
+    color_bar(
         figure,
         axes,
         image,
@@ -127,15 +125,12 @@ def position_encodings(
 ) -> Drawing:
     """A table of position vectors: a row for each position, a column for each dimension; blue is below 0.
 
-    Args:
-        table: (position, d_model).
-        largest: the absolute value at the ends of the colours; by default the largest in the table.
+    table: (position, d_model).
+    largest: the absolute value at the ends of the colors; by default the largest in the table.
 
-    Returns:
-        A Drawing with the array `table` (position, d_model).
+    Returns a Drawing with the array `table` (position, d_model).
 
-    Raises:
-        ValueError: a table that is not two-dimensional, is empty or has NaN.
+    Raises ValueError for a table that is not two-dimensional, is empty or has NaN.
     """
     table = as_array("table", table, 2, "(position, d_model)")
     return _plain_grid(
@@ -150,14 +145,12 @@ def position_similarity(
 ) -> Drawing:
     """How alike any two positions are: the cosine of the angle between their vectors.
 
-    Args:
-        table: (position, d_model), no row of it all zero.
+    table: (position, d_model), no row of it all zero.
 
-    Returns:
-        A Drawing with the array `similarity` (position, position), between -1 and 1.
+    Returns a Drawing with the array `similarity` (position, position), between -1 and 1.
 
-    Raises:
-        ValueError: as `position_encodings`; also a position whose vector is all zero, which has no direction.
+    Raises as `position_encodings`; also a position whose vector is all zero, which has no
+    direction.
     """
     table = as_array("table", table, 2, "(position, d_model)")
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
@@ -188,19 +181,17 @@ def text_strip(
     smallest: Number = 0.0,
     largest: Number | None = None,
 ) -> Drawing:
-    """Text, wrapped, each token on a colour that shows its value.
+    """Text, wrapped, each token on a color that shows its value.
 
-    Args:
-        pieces: the tokens' text; a newline is shown as ↵ and starts a new line.
-        values: (token,), one for each piece; pieces without a value are better left out.
-        label: what the values are, on the colour bar.
-        smallest, largest: the values at the ends of the colours; by default 0 and the largest value.
+    pieces: the tokens' text; a newline is shown as ↵ and starts a new line.
+    values: (token,), one for each piece; pieces without a value are better left out.
+    label: what the values are, on the color bar.
+    smallest, largest: the values at the ends of the colors; by default 0 and the largest value.
 
-    Returns:
-        A Drawing with arrays `values` (token,) and `line` (token,), the line on which each token starts.
+    Returns a Drawing with arrays `values` (token,) and `line` (token,), the line on which each token
+    starts.
 
-    Raises:
-        ValueError: pieces and values that are not as many, NaN, no pieces.
+    Raises ValueError for pieces and values that are not as many, NaN, no pieces.
     """
     values = as_array("values", values, 1, "(token,)")
     pieces = as_labels("pieces", pieces, len(values), f"values of {len(values)} tokens")
@@ -295,7 +286,7 @@ def _hidden(masked: Array | None, shape: tuple[int, ...]) -> np.ndarray:
     hidden = np.asarray(masked.detach().cpu() if hasattr(masked, "detach") else masked)
     if hidden.dtype != bool or hidden.shape != shape:
         raise ValueError(
-            f"masked is {hidden.dtype} {hidden.shape}; it needs to be boolean, of the shape of matrix, {shape}"
+            f"masked is {hidden.dtype} {hidden.shape}; it needs to be boolean, and {shape} as matrix is"
         )
     return hidden
 
@@ -328,5 +319,5 @@ def _plain_grid(name, table, norm, title, row_name, column_name, label, width, h
     axes.set_ylabel(row_name, labelpad=6)
     axes.set_xlabel(column_name, labelpad=6)
     set_title(axes, title, max(4.2, width + 0.8))
-    colour_bar(figure, axes, image, label)
+    color_bar(figure, axes, image, label)
     return Drawing(figure, {name: table})

@@ -46,15 +46,13 @@ PALE, WARM, STREAM = "#f4f6f8", "#fdf0e1", "#7d93a8"
 def gpt_map(current: Index | str | None = None, title: str = "GPT, from text to the next token") -> Drawing:
     """A map of GPT in which every part carries the number and name of the notebook that teaches it.
 
-    Args:
-        current: the notebook whose part is highlighted: a number from 1 to 10, or a name such as
-            "03_attention". None or 0 (the welcome) highlights nothing.
+    current: the notebook whose part is highlighted: a number from 1 to 10, or a name such as
+        "03_attention". None or 0 (the welcome) highlights nothing.
 
-    Returns:
-        A Drawing with arrays `notebooks` (part,), the numbers shown, and `current`, the highlighted one or 0.
+    Returns a Drawing with arrays `notebooks` (part,), the numbers shown, and `current`, the highlighted
+    one or 0.
 
-    Raises:
-        ValueError: a notebook that is not on the map.
+    Raises ValueError for a notebook that is not on the map.
     """
     here = _notebook(current)
     figure = new_figure(11.6, 6.6)

@@ -49,7 +49,7 @@ def test_a_file_scrubs_without_a_kernel(show, file):
     shown = dashboard.layer * answer["n_heads"] + dashboard.head
     coded = np.frombuffer(answer["attention"], np.uint8).reshape(len(seen), 16, -1)[:, shown]
     pairs = set(zip(coded.flatten().tolist(), np.concatenate(seen).tolist(), strict=True))
-    assert len(pairs) == len(np.unique(coded)) > 100  # one colour for each byte, in every snapshot
+    assert len(pairs) == len(np.unique(coded)) > 100  # one color for each byte, in every snapshot
     for _ in range(3):
         knob.press("ArrowLeft")
     assert knob.input_value() == "8"

@@ -1,4 +1,4 @@
-"""What holds for every explorer's page, here as a file: everyone can read it, whatever colours they see."""
+"""What holds for every explorer's page, here as a file: everyone can read it, whatever colors they see."""
 
 from io import BytesIO
 
@@ -51,7 +51,7 @@ def test_everyone_can_read_it(show, files, name):
         assert_readable(page)
 
 
-# --------------------------------------------------------------------------------------- without some colours
+# --------------------------------------------------------------------------------------- without some colors
 
 DEFICIENCIES = ["protanopia", "deuteranopia", "tritanopia", "achromatopsia"]
 
@@ -68,7 +68,7 @@ def around(element, ring=0):
 
 
 def seen(page, box):
-    """The colours of a part of the page in CIE L*a*b*, of which L* is lightness: (row, column, 3)."""
+    """The colors of a part of the page in CIE L*a*b*, of which L* is lightness: (row, column, 3)."""
     rgb = np.asarray(Image.open(BytesIO(page.screenshot(clip=box))).convert("RGB")) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
@@ -77,13 +77,13 @@ def seen(page, box):
 
 
 def cells(page, canvas, rows, columns):
-    """The colour in the middle of each cell of a canvas: (row, column, 3)."""
-    colours = seen(page, around(canvas))
+    """The color in the middle of each cell of a canvas: (row, column, 3)."""
+    colors = seen(page, around(canvas))
     across, down = (
         ((np.arange(n) + 0.5) * size / n).astype(int)
-        for n, size in ((columns, colours.shape[1]), (rows, colours.shape[0]))
+        for n, size in ((columns, colors.shape[1]), (rows, colors.shape[0]))
     )
-    return colours[np.ix_(down, across)]
+    return colors[np.ix_(down, across)]
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
@@ -103,12 +103,12 @@ def test_more_attention_is_lighter(show, deficiency):
 def test_below_zero_and_above_can_be_told_apart(show, deficiency):
     page = show(PositionExplorer(d_model=2, length=64, m=0, n=0))
     seen_with(page, deficiency)
-    colours, waves = cells(page, page.locator("canvas").first, 64, 2), PositionExplorer(2, 64).table().numpy()
+    colors, waves = cells(page, page.locator("canvas").first, 64, 2), PositionExplorer(2, 64).table().numpy()
     below, nothing, above, little, much = (
-        colours[2:][np.abs(waves[2:] - value) < 0.06].mean(axis=0) for value in (-1, 0, 1, -0.5, 0.5)
+        colors[2:][np.abs(waves[2:] - value) < 0.06].mean(axis=0) for value in (-1, 0, 1, -0.5, 0.5)
     )
     assert min(np.linalg.norm(end - nothing) for end in (below, above)) > 40
-    # Without any colour the large are told apart by their lightness, the small by their numbers alone.
+    # Without any color the large are told apart by their lightness, the small by their numbers alone.
     enough, enough_half = (12, 0) if deficiency == "achromatopsia" else (60, 35)
     assert np.linalg.norm(below - above) > enough and np.linalg.norm(little - much) > enough_half
 
@@ -160,7 +160,7 @@ STATES = {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", STATES)
-def test_no_state_is_told_by_colour_alone(show, files, name, scheme):
+def test_no_state_is_told_by_color_alone(show, files, name, scheme):
     page = show(files(name))
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     seen_with(page, "achromatopsia")

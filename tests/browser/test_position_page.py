@@ -17,7 +17,7 @@ def table(page, at: int) -> np.ndarray:
     return np.array([[float(x) for x in row.replace("−", "-").split()] for row in rows])
 
 
-def colours(page, at: int) -> np.ndarray:
+def colors(page, at: int) -> np.ndarray:
     """What is painted on one of the two canvases: (row, column, red green blue)."""
     canvas = page.locator(".position canvas").nth(at)
     code = "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
@@ -47,8 +47,8 @@ def test_the_pages_numbers_are_gptlibs(page):
     assert np.allclose(table(page, 0)[:, 2:4].reshape(-1), waves[30], atol=1e-4)
     assert np.allclose(table(page, 0)[:, 4:].reshape(-1), waves[10], atol=1e-4)
     assert np.allclose(table(page, 1)[:, 1], alike[0], atol=1e-4)
-    assert np.abs(colours(page, 0) - painted(waves)).max() <= 6  # the table has 256 colours
-    assert np.abs(colours(page, 1) - painted(alike)).max() <= 6
+    assert np.abs(colors(page, 0) - painted(waves)).max() <= 6  # the table has 256 colors
+    assert np.abs(colors(page, 1) - painted(alike)).max() <= 6
     said = page.locator(".said")
     assert said.inner_text() == f"Positions 30 and 10 are 20 apart: cosine {alike[30, 10]:.2f}"
 
@@ -62,7 +62,7 @@ def test_the_pages_numbers_are_gptlibs(page):
     scores = turned @ turned.T  # (query, key)
     assert np.allclose(table(page, 0)[:, [3, 2]].reshape(-1), turned[3], atol=1e-4)  # cos, sin
     assert np.allclose(table(page, 1)[:, 1], scores[0], atol=1e-3)
-    assert np.abs(colours(page, 1) - painted(scores / 8)).max() <= 6
+    assert np.abs(colors(page, 1) - painted(scores / 8)).max() <= 6
     expected = f"Query at 3, key at 10, distance −7: score {scores[3, 10]:.2f} of at most 8"
     assert said.inner_text() == expected.replace("score -", "score −")
     assert page.locator(".dial").count() == 6 and page.locator(".dial").first.is_visible()

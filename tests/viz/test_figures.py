@@ -203,7 +203,7 @@ def test_wrong_kinds_are_refused_by_name():
 
 
 def test_rows_that_do_not_sum_to_one_are_drawn_on_request():
-    drawing = figures.attention_heatmap(np.eye(2) / 2, ["a", "b"], normalised=False)
+    drawing = figures.attention_heatmap(np.eye(2) / 2, ["a", "b"], normalized=False)
     np.testing.assert_array_equal(drawing.arrays["weights"], np.eye(2) / 2)
 
 
@@ -354,7 +354,7 @@ def test_scatter_draws_each_point_and_the_diagonal():
         figures.scatter({})
 
 
-def test_scatter_draws_curves_in_the_colour_of_their_points():
+def test_scatter_draws_curves_in_the_color_of_their_points():
     points = {"a": ([1, 10], [2, 5]), "b": ([3], [4])}
     curves = {"b": ([1, 100], [2, 3]), "roof": ([1, 9], [1, 1])}
     drawing = figures.scatter(points, curves=curves, log=True)

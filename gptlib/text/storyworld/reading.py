@@ -57,8 +57,8 @@ def derivations(text: str, steps: tuple[Step, ...] = ANY_STORY) -> list[Story]:
 def derive(text: str, heroines: float = 0.5) -> Story:
     """Reads the derivation of a story back from its text. `log_p` is that of `Storyworld(heroines=heroines)`.
 
-    Raises:
-        ValueError: if Storyworld cannot tell this text; the message names the position where it stops being a story.
+    Raises ValueError when Storyworld cannot tell this text; the message names the position where it
+    stops being a story.
     """
     return _derive(text, heroines)[0]
 
@@ -133,10 +133,9 @@ def entropy_floor(
 ) -> Floor:
     """Estimates the entropy of Storyworld as a mean of exact −log p over fresh stories.
 
-    Args:
-        n_stories: how many to draw, at least 2.
-        seed, split, heroines: as for `Storyworld`.
-        tokenizer: if given, the floor is also told per token of it.
+    n_stories: how many to draw, at least 2.
+    seed, split, heroines: as for `Storyworld`.
+    tokenizer: if given, the floor is also told per token of it.
     """
     if n_stories < 2:
         raise ValueError(f"n_stories is {n_stories}; it needs to be at least 2, for a standard error")

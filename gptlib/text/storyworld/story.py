@@ -159,14 +159,14 @@ class Story:
 class Storyworld:
     """An endless stream of stories, the same for the same seed on every platform.
 
-    Args:
-        seed: which stream; any whole number.
-        split: "train", "validation" or "test". A story of one split is never told in another, whatever the seeds.
-        heroines: the probability that the hero is a girl, for studies of bias. At 0.5 girls and boys are alike.
+    seed: which stream; any whole number.
+    split: "train", "validation" or "test". A story of one split is never told in another, whatever the
+        seeds.
+    heroines: the probability that the hero is a girl, for studies of bias. At 0.5 girls and boys are
+        alike.
 
-    Raises:
-        ValueError: if `split` is not one of the three, or `heroines` not above 0 and below 1.
-        TypeError: if `seed` is not a whole number.
+    Raises ValueError when `split` is not one of the three, or `heroines` not above 0 and below 1;
+    TypeError when `seed` is not a whole number.
     """
 
     def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):

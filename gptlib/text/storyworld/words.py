@@ -1,4 +1,4 @@
-"""The words of Storyworld: people, objects, places, colours, feelings, and the variables that stand for them.
+"""The words of Storyworld: people, objects, places, colors, feelings, and the variables that stand for them.
 
 Every word comes with its Chinese, objects with their measure word, people with their pronouns.
 """

@@ -193,7 +193,7 @@ class AttentionExplorer(Explorer):
             "view": view,
             "largest": largest,
             "table": "difference" if view == "difference" else "attention",
-            "cells": pack(codes if whole else thumbnails(codes, centre=128 if view == "difference" else 0)),
+            "cells": pack(codes if whole else thumbnails(codes, center=128 if view == "difference" else 0)),
             "thumbnail": n if whole else THUMBNAIL,
             "roles": {role: _ranked(score) for role, score in scores.items()},
             "meaning": ROLES,
@@ -288,7 +288,7 @@ class AttentionExplorer(Explorer):
             words,
             title=f"Every head of every layer; layer {self.layer} head {self.head} is chosen",
             highlight=[(self.layer, self.head)],
-            normalised=self._view == "weights" and n == self._shown.shape[-1],
+            normalized=self._view == "weights" and n == self._shown.shape[-1],
         )
 
     def __repr__(self) -> str:

@@ -101,7 +101,7 @@ export default {
       }));
       const count = (n, what) => make("span", {}, make("b", {}, counted(n)), ` ${what}`);
       counts.replaceChildren(count(bytes.length, "bytes"), count(all.length, "pieces now"),
-        count(steps.filter((step) => !step).length, "tokens at the end"), span("Deeper colour: more bytes"));
+        count(steps.filter((step) => !step).length, "tokens at the end"), span("Deeper color: more bytes"));
 
       clearTimeout(listing);
       const row = ({ start, seam, stop, id }) => make("li", { className: seam ? "made" : "" },

@@ -22,14 +22,12 @@ class BPEExplorer(Explorer):
     Only merges that change this text are steps. `step` counts those that are done: 0 shows the bytes, the
     last one the tokens of `tokenizer.encode(text)`. A new text is shown at its last step.
 
-    Args:
-        tokenizer: a `gptlib.Tokenizer`.
-        text: at most 2,000 characters, at least one. Special tokens in it are text like any other.
+    tokenizer: a `gptlib.Tokenizer`.
+    text: at most 2,000 characters, at least one. Special tokens in it are text like any other.
 
-    Raises:
-        TypeError: another kind of tokenizer; a text that is not a string.
-        ValueError: an empty or too long text; half of a surrogate pair; a step that there is not; a
-            vocabulary with tokens that no merges lead to.
+    Raises TypeError for another kind of tokenizer or a text that is not a string; ValueError for an empty
+    or too long text, half of a surrogate pair; a step that there is not, or a vocabulary with tokens that no
+    merges lead to.
     """
 
     title = "How bytes become tokens"
@@ -118,7 +116,7 @@ class BPEExplorer(Explorer):
         return [self._bytes[start:stop] for start, stop in zip(cuts, [*cuts[1:], None], strict=True)]
 
     def figure(self) -> Drawing:
-        """The pieces after `step` merges, each coloured by its length; array `values` (piece,), in bytes."""
+        """The pieces after `step` merges, each colored by its length; array `values` (piece,), in bytes."""
         pieces = self.pieces()
         longest = int(np.diff(np.flatnonzero(self._step_at == 0), append=len(self._bytes)).max())
         done = f"After {self.step} of {self._n_steps} merges"
@@ -128,7 +126,7 @@ class BPEExplorer(Explorer):
             label="bytes in the piece",
             title=f"{done}: {len(self._bytes)} bytes in {len(pieces)} pieces",
             smallest=1,
-            largest=max(2, longest),  # the same colours at every step
+            largest=max(2, longest),  # the same colors at every step
         )
 
     def __repr__(self) -> str:

@@ -26,11 +26,10 @@ class BudgetExplorer(Explorer):
     Memory is counted in float32 for one card that holds the whole model and the whole batch, time for n_cards
     that reach 40% of their peak (`gptlib.costs`).
 
-    Args:
-        n_layers, d_model, context_length: the model; d_model is a multiple of 64, the width of a head.
-        batch_size: sequences of context_length in a batch, and texts that are written at once.
-        tokens: how many tokens are read in training.
-        card, n_cards: one of `gptlib.costs.HARDWARE`, and how many of it.
+    n_layers, d_model, context_length: the model; d_model is a multiple of 64, the width of a head.
+    batch_size: sequences of context_length in a batch, and texts that are written at once.
+    tokens: how many tokens are read in training.
+    card, n_cards: one of `gptlib.scaling.costs.HARDWARE`, and how many of it.
 
     Raises ValueError for a number below 1 or far beyond what was ever built, TraitError for an unknown card.
     """

@@ -28,12 +28,12 @@ def pack(codes: UInt8[Tensor, "*heads query key"]) -> bytes:
 
 
 def thumbnails(
-    codes: UInt8[Tensor, "layer head query key"], centre: int
+    codes: UInt8[Tensor, "layer head query key"], center: int
 ) -> UInt8[Tensor, "layer head small small"]:
-    """Matrices shrunk to THUMBNAIL cells a side; a cell keeps its block's code farthest from `centre`."""
+    """Matrices shrunk to THUMBNAIL cells a side; a cell keeps its block's code farthest from `center`."""
     n = codes.shape[-1]
     edges = [math.floor(i * n / THUMBNAIL) for i in range(THUMBNAIL + 1)]
-    distance = codes.to(torch.int16) - centre
+    distance = codes.to(torch.int16) - center
 
     def shrink(x: Int[Tensor, "*rest cells"]) -> Int[Tensor, "*rest small"]:
         blocks = [x[..., a:b] for a, b in zip(edges, edges[1:], strict=False)]
@@ -41,4 +41,4 @@ def thumbnails(
         lowest = torch.stack([block.amin(dim=-1) for block in blocks], dim=-1)
         return torch.where(highest.abs() >= lowest.abs(), highest, lowest)
 
-    return (shrink(shrink(distance).mT).mT + centre).to(torch.uint8)
+    return (shrink(shrink(distance).mT).mT + center).to(torch.uint8)

@@ -102,7 +102,7 @@ export default {
         const masked = i > query, share = seen[i] / 255;
         token.classList.toggle("hatched", masked);
         set(token, { style: masked ? { background: "", color: "" }
-          : { background: colour("attention", share), color: inkOn("attention", share) } });
+          : { background: color("attention", share), color: inkOn("attention", share) } });
       });
       const best = seen.map((byte, i) => [tokens[i], (byte / 255) ** 2]).sort((a, b) => b[1] - a[1]).slice(0, 3);
       title.textContent = `How layer ${view.layer}, head ${view.head} reads a text at ${stepAt(at)}`;

@@ -61,13 +61,12 @@ class TrainingDashboard(Explorer):
     never changes the run: losses and weights are, bit for bit, those of `train` alone. `model` is at any time
     the model trained so far; pause before you use it.
 
-    Args:
-        model, train_data, validation_data, config, resume: as `train` takes them; it trains in place.
-        tokenizer: the model's; without it there are no samples, and tokens are shown by their numbers.
-        text: what attention is shown on, up to 48 tokens (fewer for a model of many heads); without it, the
-            beginning of the validation data, or else of the training data.
-        prompt: what the samples begin with.
-        floor: the entropy floor in nats per token, drawn under the losses.
+    model, train_data, validation_data, config, resume: as `train` takes them; it trains in place.
+    tokenizer: the model's; without it there are no samples, and tokens are shown by their numbers.
+    text: what attention is shown on, up to 48 tokens (fewer for a model of many heads); without it, the
+        beginning of the validation data, or else of the training data.
+    prompt: what the samples begin with.
+    floor: the entropy floor in nats per token, drawn under the losses.
 
     Raises TypeError for a model that is no GPT; ValueError for a tokenizer that is not the model's, and for
     what `train` refuses.
@@ -133,7 +132,8 @@ class TrainingDashboard(Explorer):
         steps = [step for step, _ in snapshots]
         if not snapshots or any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
             raise ValueError(
-                f"snapshots has the steps {steps}; it needs (step, model) pairs, at least one, with steps that rise"
+                f"snapshots has the steps {steps}; it needs (step, model) pairs, at least one, with steps "
+                "that rise"
             )
         for step, model in snapshots:
             _check(model, tokenizer)
@@ -436,7 +436,7 @@ class TrainingDashboard(Explorer):
                 [(snapshot.step, self._weights(snapshot)[self.layer, self.head]) for snapshot in snapshots],
                 self._pieces,
                 title=f"How layer {self.layer}, head {self.head} comes to read this text",
-                normalised=False,  # bytes add up to nearly 1
+                normalized=False,  # bytes add up to nearly 1
             )
         curves = {"training batch": ([step.step for step in history], [step.loss for step in history])}
         if checked:

@@ -25,7 +25,7 @@ from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
 from gptlib.viz.explorers.reading import LOCK, alone
 
 FOLDER = Path(__file__).parent
-COLOURS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
+COLORS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
 GROUPS = ("answer", "details")
 # What gptlib raises says what to do; other errors are faults, and their kind is told too.
 KNOWN = (ValueError, TypeError, IndexError, FloatingPointError, RuntimeError, TraitError)
@@ -175,9 +175,9 @@ class Explorer(anywidget.AnyWidget):
 
 @functools.cache
 def page_code(script: str) -> str:
-    """An explorer's module: the colours and what all explorers share, then its own code."""
-    colours = json.dumps({name: colour_table(colour_map) for name, colour_map in COLOURS.items()})
-    return "\n".join([f"const COLOURS = {colours};", bare("shared.js"), bare(script)])
+    """An explorer's module: the colors and what all explorers share, then its own code."""
+    colors = json.dumps({name: color_table(color_map) for name, color_map in COLORS.items()})
+    return "\n".join([f"const COLORS = {colors};", bare("shared.js"), bare(script)])
 
 
 def bare(script: str) -> str:
@@ -197,9 +197,9 @@ def page_style(script: str) -> str:
     return f"{shared}:root {{\n{own.read_text(encoding='utf-8')}}}\n"
 
 
-def colour_table(colour_map: Colormap) -> str:
-    """256 colours as base64 of red, green, blue bytes."""
-    rgb = (colour_map(np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+def color_table(color_map: Colormap) -> str:
+    """256 colors as base64 of red, green, blue bytes."""
+    rgb = (color_map(np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
     return base64.b64encode(rgb.tobytes()).decode()
 
 

@@ -1,4 +1,4 @@
-const LARGEST = 6; // nats; all above have one colour, as in the course's figures
+const LARGEST = 6; // nats; all above have one color, as in the course's figures
 
 // Logits here fall from the likeliest token to the least likely, of equals from the last to the first.
 function softmax(logits) {
@@ -106,7 +106,7 @@ export default {
         const share = Math.min(1, nats / LARGEST);
         const token = button(spaced(piece), () => go(path.slice(0, Math.max(0, at + 1 - n))), {
           className: at < n ? "" : "taken", tabIndex: at < tokens.length - 1 ? -1 : 0,
-          style: { background: colour("surprise", share), color: share > 0.82 ? "#fff" : "#000" },
+          style: { background: color("surprise", share), color: share > 0.82 ? "#fff" : "#000" },
           "aria-label": `“${spaced(piece)}”: ${number(nats, 3)} nats, p = ${Math.exp(-nats).toPrecision(2)}` });
         token.onfocus = token.onpointerenter = () => { said.textContent = token.ariaLabel; };
         return token;

@@ -34,10 +34,9 @@ class GenerationExplorer(Explorer):
     """The next token under temperature, top-k and top-p; a text that grows as you take tokens; and a tree of
     the roads not taken.
 
-    Args:
-        model: the GPT that writes; tokenizer: the one that it was trained with.
-        prompt: the text to go on from. An empty one begins a new document, as in `gptlib.generate`.
-        temperature, top_k, top_p: as in `gptlib.generate`; None keeps every token.
+    model: the GPT that writes; tokenizer: the one that it was trained with.
+    prompt: the text to go on from. An empty one begins a new document, as in `gptlib.generate`.
+    temperature, top_k, top_p: as in `gptlib.generate`; None keeps every token.
 
     The state is in traits, which can be read and set: `prompt`, `path` (the tokens taken after it), `tree`
     (each road walked to its end, as a list of tokens), `temperature`, `top_k`, `top_p`, and `seed`. The dice

@@ -43,7 +43,7 @@ export default {
         ...answer.columns.map((_, column) => {
           const at = layer * wide + column, value = answer.cells[at], share = (value + 1) / 2;
           return make("td", {}, make("button", { tabIndex: -1, "aria-label": `${place(at)}: ${number(value)}`, "aria-pressed": false,
-            style: { background: colour("difference", share), color: inkOn("difference", share) },
+            style: { background: color("difference", share), color: inkOn("difference", share) },
             onclick: () => point(at), onmouseenter: () => point(at) }, Math.abs(value) < 0.05 ? "" : number(value, 1)));
         }));
       table.replaceChildren(make("thead", {}, make("tr", {}, make("td"), ...head)),

@@ -28,15 +28,13 @@ class PositionExplorer(Explorer):
     query at position m and of the key at n by it; here both are (1, 0) in each pair before they are turned,
     and d_model is the size of a head (Su et al. 2021, section 3.2.2).
 
-    Args:
-        d_model: how many numbers; even, 2 to 256.
-        length: how many positions, 2 to 256. When a later change makes it smaller, m and n stay below it.
-        base: 1 to 10,000,000.
-        kind: "sinusoidal" or "rotary".
-        m, n: the two positions that are compared, below `length`.
+    d_model: how many numbers; even, 2 to 256.
+    length: how many positions, 2 to 256. When a later change makes it smaller, m and n stay below it.
+    base: 1 to 10,000,000.
+    kind: "sinusoidal" or "rotary".
+    m, n: the two positions that are compared, below `length`.
 
-    Raises:
-        ValueError: a number that is outside these, or another kind.
+    Raises ValueError for a number that is outside these, or another kind.
     """
 
     title = "Where a token stands"

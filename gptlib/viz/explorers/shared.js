@@ -1,7 +1,7 @@
-// What every explorer's page stands on. Python puts COLOURS and this before each explorer's own module.
+// What every explorer's page stands on. Python puts COLORS and this before each explorer's own module.
 
 // Each table as 256 pixels of a canvas.
-const tables = Object.fromEntries(Object.entries(COLOURS).map(([name, text]) => {
+const tables = Object.fromEntries(Object.entries(COLORS).map(([name, text]) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   return [name, Uint32Array.from({ length: 256 }, (_, i) =>
     0xff000000 | (bytes[3 * i + 2] << 16) | (bytes[3 * i + 1] << 8) | bytes[3 * i])];
@@ -13,9 +13,9 @@ function rgb(name, share) {
   return [value & 255, (value >> 8) & 255, (value >> 16) & 255];
 }
 
-const colour = (name, share) => `rgb(${rgb(name, share).join(" ")})`;
+const color = (name, share) => `rgb(${rgb(name, share).join(" ")})`;
 
-// Dark or light ink, whichever reads better on that colour.
+// Dark or light ink, whichever reads better on that color.
 function inkOn(name, share) {
   const [red, green, blue] = rgb(name, share);
   return 0.299 * red + 0.587 * green + 0.114 * blue > 135 ? "#23282f" : "#fff";

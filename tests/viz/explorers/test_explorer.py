@@ -11,7 +11,7 @@ import pytest
 from traitlets import Int, Unicode
 
 from gptlib.viz import figures
-from gptlib.viz.explorers.explorer import COLOURS, FOLDER, Explorer, bare, colour_table, packed
+from gptlib.viz.explorers.explorer import COLORS, FOLDER, Explorer, bare, color_table, packed
 
 
 class Shouter(Explorer):
@@ -187,8 +187,8 @@ def test_html_holds_the_state_and_asks_for_nothing(tmp_path):
         explorer.to_html(tmp_path / "no" / "shouter.html")
 
 
-def test_colours_are_those_of_the_figures():
-    table = base64.b64decode(colour_table(COLOURS["attention"]))
+def test_colors_are_those_of_the_figures():
+    table = base64.b64decode(color_table(COLORS["attention"]))
     assert len(table) == 768 and tuple(table[:3]) == (0, 34, 78)  # cividis begins in dark blue
 
 
