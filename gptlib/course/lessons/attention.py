@@ -228,7 +228,7 @@ ENTROPY = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="03_attention",
+    topic="attention",
     exercises=(WEIGHTED_AVERAGE, LOOK_UP, SCALED_SCORES, ENTROPY),
     predictions=(
         Question(

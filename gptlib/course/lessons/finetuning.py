@@ -462,7 +462,7 @@ LORA_LINEAR = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="12_finetuning",
+    topic="finetuning",
     exercises=(ANSWER_TARGETS, F1, STOPPED_AT, MERGED, LORA_LINEAR),
     predictions=(
         Question(

@@ -377,7 +377,7 @@ TIED_TABLE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="08_gpt",
+    topic="gpt",
     exercises=(EMBEDDED, FORWARD, COUNT_BY_HAND, TIED_TABLE),
     predictions=(
         Question(

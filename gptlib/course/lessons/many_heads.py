@@ -294,7 +294,7 @@ MULTI_HEAD_ATTENTION = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="06_many_heads",
+    topic="many_heads",
     exercises=(SPLIT_HEADS, MERGE_HEADS, CONTRIBUTION, MULTI_HEAD_ATTENTION),
     predictions=(
         Question(

@@ -306,7 +306,7 @@ ROUTE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="14_modern_gpt",
+    topic="modern_gpt",
     exercises=(RMS_NORM, SWIGLU, SHARE, WINDOW_MASK, ROUTE),
     predictions=(
         Question(

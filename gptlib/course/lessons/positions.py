@@ -299,7 +299,7 @@ ROTATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="05_positions",
+    topic="positions",
     exercises=(IS_EQUIVARIANT, ADD_PLACES, SINUSOIDAL_POSITIONS, ROTATE),
     predictions=(
         Question(

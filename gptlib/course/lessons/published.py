@@ -295,7 +295,7 @@ FILL = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="11_gpt2",
+    topic="published",
     exercises=(BYTES_NEEDED, PUBLISHED_NAME, SPLIT_C_ATTN, FILL),
     predictions=(
         Question(

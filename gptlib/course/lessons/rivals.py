@@ -305,7 +305,7 @@ CROSS_ATTENTION = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="16_rivals",
+    topic="rivals",
     exercises=(RNN_STEP, GATED, HIDE, CROSS_ATTENTION),
     predictions=(
         Question(

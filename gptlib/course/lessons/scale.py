@@ -368,7 +368,7 @@ ACCUMULATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="15_scale",
+    topic="scale",
     exercises=(FLOPS_OF_LINEAR, CACHE_BYTES, POWER_LAW, OPTIMUM, ACCUMULATE),
     predictions=(
         Question(

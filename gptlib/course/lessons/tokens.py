@@ -443,7 +443,7 @@ NEAREST = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="02_tokens",
+    topic="tokens",
     exercises=(BEST_PAIR, NAIVE_TRAIN, NAIVE_ENCODE, TRAINING_ROW, NEAREST),
     predictions=(
         Question(

@@ -352,7 +352,7 @@ ACCUMULATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="09_training",
+    topic="training",
     exercises=(WINDOWS, CLIP_GRADIENTS, SCHEDULE, ACCUMULATE),
     predictions=(
         Question(

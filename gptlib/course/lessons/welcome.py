@@ -58,7 +58,7 @@ LIKELIEST = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="00_welcome",
+    topic="welcome",
     exercises=(LIKELIEST,),
     predictions=(
         Question(
