@@ -153,7 +153,7 @@ def lesson_of(name: str) -> Lesson:
 
 
 def lesson(topic: str) -> Lesson:
-    """The lesson on this topic, such as "attention". KeyError, naming those that are near, if there is none."""
+    """The lesson on this topic, such as "attention". KeyError, naming topics near it, if there is none."""
     return _found(topic, lessons(), "lesson")
 
 

@@ -6,6 +6,7 @@ A notebook's number stands in its file's name and is looked up here alone; every
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ def notebook_paths(folder: Path = NOTEBOOKS) -> list[Path]:
 def topic_of(path: Path) -> str:
     """What a notebook of the course is about: "attention" for 04_attention.ipynb."""
     return path.stem.partition("_")[2]
+
+
+def short_title(path: Path) -> str:
+    """How prose names a notebook: its title up to the colon, "Tokens" for "Tokens: text in pieces …"."""
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+    return "".join(first).splitlines()[0].removeprefix("# ").partition(":")[0]
 
 
 def find_notebook(name: str, folder: Path = NOTEBOOKS) -> Path:

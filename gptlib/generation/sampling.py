@@ -1,4 +1,4 @@
-"""How the next token is chosen from its logits (notebook 10).
+"""How the next token is chosen from its logits.
 
 Filters change the logits, always in this order: repetition penalty, no repeated n-grams, minimum length,
 temperature, top-k, top-p. One token is drawn from what is left.
@@ -194,4 +194,3 @@ def draw(
     # Rounding may leave the last end a little off 1, and a place beyond it would be no token's.
     places = places[:, None] * ends[:, -1:]  # (batch, 1)
     return torch.searchsorted(ends, places, right=True).squeeze(1).clamp(max=ends.shape[-1] - 1)
-

@@ -1,4 +1,4 @@
-"""From logits to text: how a model that only scores the next token comes to write (notebook 10)."""
+"""From logits to text: how a model that only scores the next token comes to write."""
 
 from __future__ import annotations
 

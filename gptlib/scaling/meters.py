@@ -1,4 +1,4 @@
-"""What a running model costs, measured: operations, memory, traffic, and the machine's peak (notebook 15).
+"""What a running model costs, measured: operations, memory, traffic, and the machine's peak.
 
 The counterpart of the formulas in `gptlib.costs`. Each function runs what it is given once, or, where time is
 measured, several times.

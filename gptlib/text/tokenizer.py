@@ -1,4 +1,4 @@
-"""Text to tokens and back: byte-level byte-pair encoding (notebook 02).
+"""Text to tokens and back: byte-level byte-pair encoding.
 
 A tokenizer knows the 256 bytes, so no text is foreign to it, and *merges*: pairs of tokens that were seen
 side by side so often that the pair became a token of its own. Training finds the merges; encoding replays
@@ -232,7 +232,10 @@ class Tokenizer(Vocabulary):
         (`Ġ` is a space, `Ċ` ends a line).
         """
         lines = [[self.ranks[byte], to_characters(byte)] for byte in BYTES]
-        lines += [[self.ranks[left + right], to_characters(left), to_characters(right)] for left, right in self.merges]
+        lines += [
+            [self.ranks[left + right], to_characters(left), to_characters(right)]
+            for left, right in self.merges
+        ]
         write_json(path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Answers to notebook 10's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on generation as readers write them, right and wrong."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Answers to notebook 01's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on language models as readers write them, right and wrong."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Answers to notebook 13's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on looking inside as readers write them, right and wrong."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Answers to notebook 14's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on the modern GPT as readers write them, right and wrong."""
 
 import torch
 from torch import nn

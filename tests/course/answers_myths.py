@@ -1,4 +1,4 @@
-"""Answers to notebook 18's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on myths as readers write them, right and wrong."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Answers to notebook 02's exercises as readers write them: right ones, and one for each misconception."""
+"""Answers to the exercises on tokens as readers write them, right and wrong."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Answers to notebook 00's exercise as readers write them: right ones, and one for each misconception."""
+"""Answers to the welcome's exercise as readers write them, right and wrong."""
 
 
 def by_loop(words, probabilities):

@@ -1,4 +1,4 @@
-"""Notebook 07: the block that a GPT stacks."""
+"""The block that a GPT stacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 04: causal self-attention."""
+"""Causal self-attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 12: fine-tuning, and what it is good for."""
+"""Fine-tuning, and what it is good for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 10: from probabilities to text."""
+"""From probabilities to text."""
 
 from __future__ import annotations
 

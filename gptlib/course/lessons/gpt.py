@@ -1,4 +1,4 @@
-"""Notebook 08: the whole GPT."""
+"""The whole GPT."""
 
 from __future__ import annotations
 

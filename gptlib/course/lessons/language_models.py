@@ -1,4 +1,4 @@
-"""Notebook 01: a language model guesses what comes next."""
+"""A language model guesses what comes next."""
 
 from __future__ import annotations
 

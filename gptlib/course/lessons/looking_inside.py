@@ -1,4 +1,4 @@
-"""Notebook 13: looking inside."""
+"""Looking inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 06: many heads."""
+"""Many heads."""
 
 from __future__ import annotations
 

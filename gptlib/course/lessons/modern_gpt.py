@@ -1,4 +1,4 @@
-"""Notebook 14: the modern GPT."""
+"""The modern GPT."""
 
 from __future__ import annotations
 

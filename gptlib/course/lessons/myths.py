@@ -1,4 +1,4 @@
-"""Notebook 18: myths."""
+"""Myths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 11: the published weights in, and one's own out."""
+"""The published weights in, and one's own out."""
 
 from __future__ import annotations
 

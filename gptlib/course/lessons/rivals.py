@@ -1,4 +1,4 @@
-"""Notebook 16: the rivals of a GPT."""
+"""The rivals of a GPT."""
 
 from __future__ import annotations
 

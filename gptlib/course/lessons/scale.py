@@ -1,4 +1,4 @@
-"""Notebook 15: what a model costs, and how good it will be, before it is trained."""
+"""What a model costs, and how good it will be, before it is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 02: text in pieces that a model can look up."""
+"""Text in pieces that a model can look up."""
 
 from __future__ import annotations
 
@@ -594,7 +594,7 @@ LESSON = Lesson(
                 ),
                 (
                     "Their place in the text differs",
-                    "A tokenizer does not look at places. Notebook 05 tells the model about them.",
+                    "A tokenizer does not look at places. The notebook on positions tells the model about them.",
                 ),
             ),
         ),

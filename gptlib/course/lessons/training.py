@@ -1,4 +1,4 @@
-"""Notebook 09: training."""
+"""Training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook 00: a GPT you can see."""
+"""A GPT you can see."""
 
 from __future__ import annotations
 
