@@ -12,9 +12,9 @@ from gptlib.course.prose import blocks, notebook_paths, short_title
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*notebook_paths(), ROOT / "README.md", ROOT / "data" / "README.md", *ROOT.glob("docs/**/*.md")]
 MODULES = sorted((ROOT / "gptlib").rglob("*.py"))
-# "notebook 07", "notebooks 03 to 05", "built in 07".
+# "notebook 07", "notebooks 03 to 05", "built in 07"; but a Drawing says how many notebooks it shows.
 BARE_NUMBER = re.compile(
-    r"(?i)\bnotebooks?\s+\d|\b(?:in|of|from|to|and|or|before|after|than)\s+0\d\b(?![\w.:])"
+    r"(?i)(?<!Drawing\()\bnotebooks?\s+\d|\b(?:in|of|from|to|and|or|before|after|than)\s+0\d\b(?![\w.:])"
 )
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^()\s]+)\)")
 
@@ -47,7 +47,7 @@ def all_text(path):
 
 
 def addresses(path):
-    """Where a link may point to in a file: JupyterLab's form of a notebook's headings, GitHub's of a page's."""
+    """Where a link may point to in a file: headings as JupyterLab writes them, in a page as GitHub does."""
     headings = [block.text for block in blocks(markdown(path)) if block.kind == "heading"]
     if path.suffix == ".ipynb":
         return {heading.replace(" ", "-") for heading in headings}

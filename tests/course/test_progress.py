@@ -66,6 +66,19 @@ def test_minutes_are_counted_without_long_pauses(file):
     assert load()["minutes"]["attention"] == pytest.approx(3, abs=0.1)
 
 
+def test_minutes_of_the_form_before_are_carried_over_once(file):
+    """Minutes stood under numbers then, and 10 was generation's. A number that no notebook had is kept."""
+    file.parent.mkdir()
+    file.write_text(json.dumps({"minutes": {"03": 5, "09": 2.5, "10": 7, "11": 1, "77": 3}}))
+    wanted = {"attention": 5, "training": 2.5, "generation": 7, "published": 1, "77": 3}
+    assert load()["minutes"] == wanted
+    for rung in (1, 2):
+        record_hint(NAME, rung)
+        kept = json.loads(file.read_text())
+        assert kept["form"] == 2 and kept["minutes"] == load()["minutes"]
+        assert {topic: round(spent, 1) for topic, spent in kept["minutes"].items()} == wanted
+
+
 def test_a_clock_that_went_back_is_no_trouble(file):
     record_hint(NAME, 1)
     kept = json.loads(file.read_text())
