@@ -198,7 +198,7 @@ HOSTILE = {
     "returns a nested list": (body("x = []\nfor _ in range(10**5): x = [x]\nreturn x"), 0, ""),
     "returns itself": (body("x = []\nx.append(x)\nreturn x"), 0, "RecursionError"),
     "patches gptlib": (
-        body("import gptlib\ngptlib.attention = lambda *x: 0\nreturn values"),
+        body("import gptlib.model.attention as a\na.attend = lambda *x: 0\nreturn values"),
         0,
         "Expected",
     ),
@@ -232,7 +232,7 @@ HOSTILE = {
         "reading",
     ),
     "reads the library": (
-        body("import sys; return open(sys.modules['gptlib.attention'].__file__).read()"),
+        body("import sys; return open(sys.modules['gptlib.model.attention'].__file__).read()"),
         0,
         "reading",
     ),
@@ -242,7 +242,7 @@ HOSTILE = {
         "reading",
     ),
     "reads by inspect": (
-        body("import inspect, gptlib; return inspect.getsource(gptlib.attention)"),
+        body("import inspect, gptlib.model.attention as a; return inspect.getsource(a)"),
         0,
         "source code",
     ),
