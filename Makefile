@@ -1,8 +1,8 @@
 # make lab        set up on the first call, then open your own copy of the course in JupyterLab
 # make test       every test and every notebook
 # make lint       ruff on code and notebooks
-# make notebooks  execute all notebooks and save them (ONLY="03 04" for some)
-# make slides     a slide show of a notebook, to present offline (NB=03)
+# make notebooks  execute all notebooks and save them (ONLY="attention gpt" for some)
+# make slides     a slide show of a notebook, to present offline (NB=attention)
 # make glossary   docs/glossary.md anew, from the notebooks
 # make bench      how fast all of it is, beside what else one would pick; then the explorers, in a real browser
 # make doctor     what this machine has, and what is wrong with it
@@ -12,7 +12,7 @@ PYTHON ?= python3
 # pytest-xdist's workers; a notebook's cells stay together on one of them
 WORKERS ?= 2
 ONLY ?=
-NB ?= 03
+NB ?= attention
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -37,7 +37,7 @@ jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 from nbval.plugin import IPyNbCell, IPyNbFile  # noqa: E402
 
 MEMORY_LIMIT = 1000  # MB, for a notebook's kernel
-SECONDS_MEANT = {"09_training": 180}  # and 90 for the others, of one thread on a quiet machine
+SECONDS_MEANT = {"training": 180}  # and 90 for the others, of one thread on a quiet machine
 SECONDS_FOR_OUTPUT = 60  # nbval's own 5 s between two messages is short for a busy machine
 
 
@@ -112,6 +112,6 @@ def pytest_terminal_summary(terminalreporter):
     if seconds:
         terminalreporter.section("notebooks")
         for name in sorted(seconds):
-            meant = SECONDS_MEANT.get(name, 90)
+            meant = SECONDS_MEANT.get(name.partition("_")[2], 90)
             slow = f"   longer than the {meant} s that are meant" if seconds[name] > meant else ""
             terminalreporter.write_line(f"{name:24}{seconds[name]:6.1f} s {memory[name]:6.0f} MB{slow}")

@@ -1,6 +1,6 @@
 """How long a class takes to grade, and whether its grades are right: `python benchmarks/grading.py [N]`.
 
-The class is made up: each student hands in notebook 03 with answers that are right, wrong, a misconception,
+The class is made up: each student hands in the attention notebook with answers that are right, wrong, a misconception,
 hostile, or missing, drawn from a seed; what each should get is known.
 """
 
@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from gptlib.course.prose import find_notebook  # noqa: E402
 
 # ruff: noqa: E501
 # For each exercise: (answer, points, misconception)
@@ -76,7 +78,7 @@ POOL: dict[str, list[tuple[str, int, str | None]]] = {
 def make_class(folder: Path, students: int, seed: int = 0) -> dict[str, dict[str, tuple[int, str | None]]]:
     """Write a notebook for each student; what each should get: {student: {function: (points, why)}}."""
     draw = random.Random(seed)
-    course = json.loads((ROOT / "notebooks" / "03_attention.ipynb").read_bytes())
+    course = json.loads(find_notebook("attention").read_bytes())
     expected = {}
     for number in range(students):
         name = f"Student {number:03} Ünïcode"
@@ -87,7 +89,9 @@ def make_class(folder: Path, students: int, seed: int = 0) -> dict[str, dict[str
             if function in chosen:
                 cell["source"] = chosen[function][0]
         (folder / name).mkdir()
-        (folder / name / "03_attention.ipynb").write_text(json.dumps({**course, "cells": cells}), "utf-8")
+        (folder / name / find_notebook("attention").name).write_text(
+            json.dumps({**course, "cells": cells}), "utf-8"
+        )
         expected[name] = {
             function: chosen[function][1:] if function in chosen else (0, None) for function in POOL
         }

@@ -1,4 +1,4 @@
-"""The recorded runs of notebook 14: `python benchmarks/modern.py [NAME …]`, all of them without a name.
+"""Runs for the notebook on the modern GPT: `python benchmarks/modern.py [NAME …]`, without a name all.
 
 From GPT-2's layout to today's, one change at a time and kept, on one core: each row of CHANGES is a small GPT
 on Storyworld that differs from an earlier row by what is said there. All read the same batches of stories,

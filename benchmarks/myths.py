@@ -1,4 +1,4 @@
-"""The runs of notebook 18 that are too long to wait for: `python benchmarks/myths.py [NAME …]`.
+"""The runs of the notebook on myths that are too long to wait for: `python benchmarks/myths.py [NAME …]`.
 
 All are small GPTs on Storyworld, on one thread. data/myths/NAME.json gets a row for each, and the seconds of
 processor time of them all.

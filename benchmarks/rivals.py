@@ -1,4 +1,4 @@
-"""The recorded runs of notebook 16: `python benchmarks/rivals.py [name …]`, all of them without a name.
+"""The recorded runs of the notebook on rivals: `python benchmarks/rivals.py [name …]`, without a name all.
 
 ngram, rnn, lstm, gru, decoder, encoder and translator: each trains one rival on one core and writes
 data/rivals/<name>.json, the translator its weights too; all take about a quarter of an hour. The language

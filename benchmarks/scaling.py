@@ -1,4 +1,4 @@
-"""The recorded runs of notebook 15: `python benchmarks/scaling.py`, about an hour and a half on one core.
+"""Recorded runs of the notebook on scale: `python benchmarks/scaling.py`, in an hour and a half on a core.
 
 GPTs of ten thousand to ten million parameters on Storyworld, in levels of equal compute: at each level some
 sizes, each with as many tokens as the level pays for. Held-out loss is set beside the exact floor of the same

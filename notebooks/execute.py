@@ -1,4 +1,4 @@
-"""Execute notebooks and save them with what their cells gave: `make notebooks`, with ONLY="03 04" for some.
+"""Execute notebooks and save them with what their cells gave: `make notebooks`, ONLY="gpt" for one.
 
 A notebook is saved only if all of its cells ran. What is saved depends on nothing but the notebook and the
 library: one thread, no accelerator, no network, no timings, no widget state, no version of Python.
@@ -102,19 +102,19 @@ def execute(path: Path, timeout: float = 300) -> float | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Executes the notebooks that `arguments` name, or all; the exit status is 1 if one failed."""
+    # Not above: what tests run under has to be set before anything imports gptlib.
+    from gptlib.course.prose import find_notebook, notebook_paths
+
     parser = argparse.ArgumentParser(description="Execute notebooks and save them with their outputs.")
-    parser.add_argument("names", nargs="*", help="numbers, names or paths, such as 03; without any, all")
-    known = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    paths = []
-    for name in parser.parse_args(arguments).names:
-        found = (
-            [Path(name)] if Path(name).is_file() else [path for path in known if path.name.startswith(name)]
-        )
-        if not found:
-            there_are = ", ".join(path.stem for path in known)
-            parser.error(f"no notebook begins with {name!r}; there are: {there_are}")
-        paths += found
-    paths = paths or known
+    parser.add_argument("names", nargs="*", help="topics, names, numbers or paths; without any, all")
+    try:
+        paths = [
+            Path(name) if Path(name).is_file() else find_notebook(name, NOTEBOOKS)
+            for name in parser.parse_args(arguments).names
+        ]
+    except ValueError as error:
+        parser.error(str(error))
+    paths = paths or notebook_paths(NOTEBOOKS)
     failed = 0
     for path in paths:
         print(f"{path.stem:24}", end="", flush=True)

@@ -114,7 +114,7 @@ def test_a_cell_that_does_not_end_is_named(tmp_path):
 def test_an_unknown_notebook_is_refused(capsys):
     with pytest.raises(SystemExit):
         execute.main(["77"])
-    assert "no notebook begins with '77'" in capsys.readouterr().err
+    assert "no notebook is called '77'" in capsys.readouterr().err
 
 
 def test_the_strict_run_accepts_what_was_saved(strict):

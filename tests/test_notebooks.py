@@ -2,16 +2,16 @@
 
 A notebook's second-level headings, in this order and with no others between them:
 
-    # NN Title                        NN as in the file's name; the first line of the first cell
+    # Title                           the first line of the first cell, without the number of the file's name
     ## What you will be able to do    a list of 3 to 5; "You need: …"; "… minutes to read, … to run"
     ## The question
     ## 1. …   ## 2. …                 sections, numbered from 1
-    ## Break it                       (not in 00)
-    ## The library's version          (not in 00)
+    ## Break it                       (not in the welcome)
+    ## The library's version          (not in the welcome)
     ## Experiments                    exactly three: ### Experiment 1 to 3; a title may follow
     ## Quiz
-    ## Recap                          a list of five; the paper with its section (§ or "Section 3"; 00 none);
-                                      the next question (with the word "next")
+    ## Recap                          a list of five; the paper with its section (§ or "Section 3"), except in
+                                      the welcome; the next question (with the word "next")
 
 Exercises that `check` answers to stand in the sections; tests/course/test_lessons.py holds them to it.
 
@@ -95,8 +95,8 @@ def list_items(text: str) -> int:
 @rule
 def title(name, notebook) -> Problems:
     first = notebook.cells[0]
-    if first.cell_type != "markdown" or not re.match(rf"# {name[:2]} \S", first.source):
-        yield f"the first cell begins with '# {name[:2]} ' and a title"
+    if first.cell_type != "markdown" or not re.match(r"# [^\W\d]", first.source):
+        yield "the first cell begins with '# ' and a title, without a number"
     if len(re.findall(r"(?m)^# ", prose(notebook))) != 1:
         yield "there is one first-level heading"
 
@@ -107,7 +107,7 @@ def order_of_headings(name, notebook) -> Problems:
     if len(headings) != len(re.findall(r"(?m)^## ", prose(notebook))):
         yield "no second-level heading comes twice"
     numbered = [heading for heading in headings if re.match(r"\d", heading)]
-    expected = [heading for heading in FRAME if name[:2] != "00" or heading not in FRAME[2:4]]
+    expected = [heading for heading in FRAME if name != "00_welcome" or heading not in FRAME[2:4]]
     expected[2:2] = numbered
     if headings != expected:
         yield f"the headings are {expected}, in this order; they were {headings}"
@@ -139,7 +139,7 @@ def recap(name, notebook) -> Problems:
     text = sections(notebook).get("Recap", "")
     if list_items(text) != 5:
         yield f"the recap is a list of five; it has {list_items(text)}"
-    if name[:2] != "00" and not re.search(r"§|\b[Ss]ections? \d|\b[Ss]ec\. \d", text):
+    if name != "00_welcome" and not re.search(r"§|\b[Ss]ections? \d|\b[Ss]ec\. \d", text):
         yield "the recap names the paper with its section ('§' or 'Section 3')"
     if not re.search(r"(?i)\bnext\b", text):
         yield "the recap ends with the next question"
@@ -269,8 +269,6 @@ def test_readme_gives_the_minutes_of_the_notebook(path):
 def test_every_notebook_has_a_number_of_its_own():
     numbers = [int(path.name[:2]) for path in NOTEBOOKS]
     assert numbers == sorted(set(numbers))
-    # 17 is left free: the numbers stand in links, in exercises and in people's copies, and do not move.
-    assert numbers == [*range(17), 18]
 
 
 # The rules themselves: a good notebook passes, and each rule finds the fault that it is there for.
@@ -283,7 +281,7 @@ def good_notebook() -> nbformat.NotebookNode:
     recap = "## Recap\n1. a\n2. b\n3. c\n4. d\n5. e\n\nSource: Bengio (2003), §2. The next question: why?"
     texts = [contract, "## The question", "## 1. One", "## 2. Two", "## Break it", "## The library’s version"]
     texts += ["## Experiments\n### Experiment 1\n### Experiment 2: two\n### Experiment 3", "## Quiz", recap]
-    cells = [new_markdown_cell("# 03 A title\n\nSee `just` and [a paper](https://example.com).")]
+    cells = [new_markdown_cell("# A title\n\nSee `just` and [a paper](https://example.com).")]
     for number, text in enumerate(texts, 1):
         answer = new_output("execute_result", {"text/plain": str(number)}, execution_count=number)
         cells += [
@@ -294,17 +292,17 @@ def good_notebook() -> nbformat.NotebookNode:
 
 
 def test_a_good_notebook_has_no_faults():
-    assert faults("03_title", good_notebook()) == []
+    assert faults("04_title", good_notebook()) == []
 
 
 def test_the_first_notebook_may_do_without_some_sections():
     notebook = good_notebook()
-    notebook.cells[0].source = "# 00 Welcome"
+    notebook.cells[0].source = "# Welcome"
     del notebook.cells[9:13]
     for number, cell in enumerate(code_cells(notebook), 1):
         cell.execution_count = number
     assert faults("00_welcome", notebook) == []
-    assert "order_of_headings" in faults("03_title", notebook)[1]
+    assert "order_of_headings" in faults("04_title", notebook)[0]
 
 
 def replaced(cell: int, old: str, new: str):
@@ -328,7 +326,7 @@ def tagged(*tags: str):
 
 
 BAD = {
-    "title": [replaced(0, "03", "04"), replaced(0, "# 03", "03"), replaced(1, "## What", "# What")],
+    "title": [replaced(0, "# A", "# 04 A"), replaced(0, "# A", "A"), replaced(1, "## What", "# What")],
     "order_of_headings": [
         replaced(3, "The question", "A question"),
         replaced(7, "2. Two", "3. Two"),
@@ -395,4 +393,4 @@ def test_every_rule_is_tested():
 def test_a_fault_is_found(name, change):
     notebook = deepcopy(good_notebook())
     change(notebook)
-    assert any(fault.startswith(f"{name}: ") for fault in faults("03_title", notebook))
+    assert any(fault.startswith(f"{name}: ") for fault in faults("04_title", notebook))

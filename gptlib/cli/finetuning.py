@@ -30,7 +30,7 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(run=run_finetune)
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--application", help="one of those of notebook 12, such as questions")
+    task.add_argument("--application", help="one of those of the notebook on fine-tuning, such as questions")
     task.add_argument(
         "--data",
         type=Path,

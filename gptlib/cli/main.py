@@ -157,7 +157,9 @@ def load_named(name: str) -> tuple[GPT, Tokenizer | CharacterTokenizer]:
 def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.description = "Copy the course's notebooks to work/, for you to write in. What is there is kept."
     parser.set_defaults(run=run_start)
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all notebooks")
+    parser.add_argument(
+        "numbers", nargs="*", metavar="NOTEBOOK", help="such as attention; without any, all notebooks"
+    )
 
 
 def _add_update(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +168,9 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
         "is changed goes to work/backups/ first, as it was."
     )
     parser.set_defaults(run=run_update)
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all of yours")
+    parser.add_argument(
+        "numbers", nargs="*", metavar="NOTEBOOK", help="such as attention; without any, all of yours"
+    )
 
 
 def run_start(options: argparse.Namespace) -> int:
@@ -198,7 +202,7 @@ def run_update(options: argparse.Namespace) -> int:
 
 def run_progress(options: argparse.Namespace) -> int:
     """Print the table that `progress()` shows in a notebook."""
-    from gptlib.course.desk import progress
+    from gptlib.course import progress
 
     print(progress())
     return 0
@@ -210,7 +214,7 @@ def run_progress(options: argparse.Namespace) -> int:
 def _add_slides(parser: argparse.ArgumentParser) -> None:
     parser.description = "Make a slide show of a notebook: one HTML file that any browser shows, offline."
     parser.set_defaults(run=run_slides)
-    parser.add_argument("notebook", metavar="NN", help="such as 03, or a notebook's path")
+    parser.add_argument("notebook", metavar="NOTEBOOK", help="such as attention, or a notebook's path")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (default: slides/)")
 
 
@@ -238,7 +242,9 @@ def _add_nbgrader(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(run=run_nbgrader)
     parser.add_argument("folder", metavar="DIR", type=Path, help="nbgrader's folder of the course")
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 03; without any, all notebooks")
+    parser.add_argument(
+        "numbers", nargs="*", metavar="NOTEBOOK", help="such as attention; without any, all notebooks"
+    )
 
 
 def run_nbgrader(options: argparse.Namespace) -> int:

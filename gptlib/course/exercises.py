@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 
 
 def call(answer: Callable[..., Any], *inputs: Any) -> Any:
@@ -36,7 +38,7 @@ class Exercise:
     """A function (or class) that the reader writes and `check` compares with the reference.
 
     Attributes:
-        name: The topic and the name of what is written, such as "attention.causal_mask".
+        name: Where it belongs and the name of what is written, such as "attention.causal_mask".
         reference: The solution: the library's own function wherever there is one.
         inputs: From a seeded generator, the inputs to compare on: tuples of arguments, the smallest first.
         buys: One sentence on what a right answer buys.
@@ -62,17 +64,13 @@ class Exercise:
     source: str | None = None
 
     @property
-    def topic(self) -> str:
-        return self.name.split(".")[0]
-
-    @property
     def function(self) -> str:
         """The name under which the reader writes the answer."""
         return self.name.split(".")[1]
 
     def id_of_cell(self, kind: str) -> str:
         """The id of the exercise's "answer" or "check" cell in its notebook."""
-        return f"{kind}-{self.topic}-{self.function}"
+        return f"{kind}-{self.name.replace('.', '-')}"
 
 
 @dataclass(frozen=True)
@@ -103,29 +101,26 @@ class Question:
 class Lesson:
     """What a notebook asks of its reader.
 
-    `objectives` names, for each line of "What you will be able to do", the exercises and questions that test
-    it.
+    `topic` is the notebook's, such as "attention". `objectives` names, for each line of "What you will be
+    able to do", the exercises and questions that test it.
     """
 
-    notebook: str
+    topic: str
     exercises: tuple[Exercise, ...]
     predictions: tuple[Question, ...]
     quiz: tuple[Question, ...]
     objectives: tuple[tuple[str, ...], ...]
 
     @property
-    def number(self) -> str:
-        return self.notebook[:2]
+    def notebook(self) -> Path:
+        return find_notebook(self.topic)
 
 
 @cache
 def lessons() -> dict[str, Lesson]:
-    """Every notebook's lesson, by the notebook's number ("03"), in the order of the course."""
-    from gptlib.course import lessons as package
-
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    found = [importlib.import_module(f"{package.__name__}.{name}").LESSON for name in names]
-    return {lesson.number: lesson for lesson in found}
+    """Every notebook's lesson by its topic, in the order of the course."""
+    topics = [topic_of(path) for path in notebook_paths()]
+    return {topic: importlib.import_module(f"gptlib.course.lessons.{topic}").LESSON for topic in topics}
 
 
 @cache
@@ -157,9 +152,9 @@ def lesson_of(name: str) -> Lesson:
     return _found(name, _exercises() | _questions(), "exercise or question")[1]
 
 
-def lesson(number: str) -> Lesson:
-    """The lesson of the notebook with this number, such as "03". KeyError if there is none."""
-    return _found(number, lessons(), "lesson")
+def lesson(topic: str) -> Lesson:
+    """The lesson on this topic, such as "attention". KeyError, naming topics near it, if there is none."""
+    return _found(topic, lessons(), "lesson")
 
 
 def _found(name: Any, known: dict[str, Any], kind: str) -> Any:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from gptlib.course.prose import CODE_OR_MATHS, NOTEBOOKS, blocks, items, notebook_paths, sentences
+from gptlib.course.prose import (
+    CODE_OR_MATHS,
+    NOTEBOOKS,
+    blocks,
+    items,
+    notebook_paths,
+    sentences,
+    short_title,
+)
 from gptlib.files import write_atomically
 
 GLOSSARY = NOTEBOOKS.parent / "docs" / "glossary.md"
@@ -426,13 +434,12 @@ def _passages() -> Iterator[Passage]:
     import nbformat
 
     for path in notebook_paths():
-        title = section = ""
+        title, section = short_title(path), ""
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type != "markdown":
                 continue
             for block in blocks(cell.source):
                 if block.kind == "heading":
-                    title = block.text if block.level == 1 else title
                     section = block.text if block.level == 2 else section
                     yield Passage(block.text, path, title, section)
                 elif block.kind != "fence":

@@ -1,7 +1,12 @@
-"""Reading a notebook's prose: its blocks, its sentences, and which notebook a number means."""
+"""Finding a notebook and reading its prose: its blocks and its sentences.
+
+A notebook's number stands in its file's name and is looked up here alone; everything else goes by the topic:
+"attention" for 04_attention.ipynb.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,24 +32,34 @@ class Block:
     level: int = 0
 
 
-def notebook_paths() -> list[Path]:
+def notebook_paths(folder: Path = NOTEBOOKS) -> list[Path]:
     """The course's notebooks, in order."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def find_notebook(name: str) -> Path:
-    """The notebook of a number ("03"), a name ("03_attention") or a path.
+def topic_of(path: Path) -> str:
+    """What a notebook of the course is about: "attention" for 04_attention.ipynb."""
+    return path.stem.partition("_")[2]
 
-    Raises FileNotFoundError, naming the notebooks there are.
+
+def short_title(path: Path) -> str:
+    """How prose names a notebook: its title up to the colon, "Tokens" for "Tokens: text in pieces …"."""
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+    return "".join(first).splitlines()[0].removeprefix("# ").partition(":")[0]
+
+
+def find_notebook(name: str, folder: Path = NOTEBOOKS) -> Path:
+    """The course's notebook of a topic ("attention"), a name ("04_attention") or a number ("04" or "4").
+
+    Raises ValueError, naming the notebooks there are.
     """
-    path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path
-    for known in notebook_paths():
-        if name in (known.stem, known.stem[:2], known.stem[:2].lstrip("0")):
-            return known
-    numbers = ", ".join(known.stem[:2] for known in notebook_paths())
-    raise FileNotFoundError(f"there is no notebook {name!r}; give one of {numbers}, or a notebook's path")
+    known = notebook_paths(folder)
+    stem = name.removesuffix(".ipynb")
+    for path in known:
+        if stem in (topic_of(path), path.stem) or (stem.isdecimal() and int(stem) == int(path.stem[:2])):
+            return path
+    there_are = ", ".join(path.stem for path in known)
+    raise ValueError(f"no notebook is called {name!r}; there are: {there_are}")
 
 
 def blocks(source: str) -> list[Block]:

@@ -1,4 +1,4 @@
-"""GPT-2 in and out: published weights become our model, our model a folder that others load (notebook 11).
+"""GPT-2 in and out: published weights become our model, our model a folder that others load.
 
 A Hugging Face folder holds config.json (the shape), model.safetensors (the weights, each with a name) and the
 tokenizer's files. GPT-2's weights differ from ours in two ways only: parts have other names, and the matrices

@@ -1,4 +1,4 @@
-"""How transformers lays out other GPTs than GPT-2: GPT-NeoX, and Llama with its kin (notebooks 11 and 14).
+"""How transformers lays out other GPTs than GPT-2: GPT-NeoX, and Llama with its kin.
 
 The kin are Mistral (a sliding window), Qwen3 (QK-norm) and Mixtral (experts): one set of names, and a few
 parts more or less. All turn other pairs of numbers than `gptlib.positions.rotate`, so queries and keys are

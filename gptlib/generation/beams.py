@@ -1,4 +1,4 @@
-"""Beam search: the likeliest of several texts as they grow (notebook 11)."""
+"""Beam search: the likeliest of several texts as they grow."""
 
 from __future__ import annotations
 

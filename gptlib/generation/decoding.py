@@ -1,6 +1,6 @@
 """One more token in as few operations as torch allows: what `generate` runs wherever it can.
 
-`GPT.forward` with a cache is the one to read (notebook 10). Here every shape is known and nothing is checked,
+`GPT.forward` with a cache is the one to read. Here every shape is known and nothing is checked,
 hooked or dropped, so that a small model waits for its products alone. A test holds both equal.
 """
 

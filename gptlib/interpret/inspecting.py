@@ -1,4 +1,4 @@
-"""What the parts of a model say, and what they do: lens, attribution, removal, patching (notebook 13).
+"""What the parts of a model say, and what they do: lens, attribution, removal, patching.
 
 The lens and attribution read a run as it is. Removal and patching change it, and a *metric* says what came of
 it: a function of the logits that gives one number for each text, such as `logit_difference`.

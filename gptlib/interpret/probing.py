@@ -1,4 +1,4 @@
-"""Linear probes: can a property of the text be read off an activation by a matrix (notebook 13)?
+"""Linear probes: can a property of the text be read off an activation by a matrix?
 
 A probe that finds a property shows that it is there, not that the model uses it, and a probe can learn by
 itself what it should only find: hence a baseline, a control, and test examples from other texts.

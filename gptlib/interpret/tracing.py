@@ -1,4 +1,4 @@
-"""Look inside a run of a model, and change it (notebook 13; notebooks from 00 on look).
+"""Look inside a run of a model, and change it.
 
 with trace(model) as run: model(tokens)
 run.attention    # (layer, batch, head, query, key)

@@ -1,4 +1,4 @@
-"""Mixture of experts: many MLPs in a block, of which each token uses a few (notebook 14).
+"""Mixture of experts: many MLPs in a block, of which each token uses a few.
 
 A router scores the experts for each token, the best few are computed, and their outputs are mixed. So a model
 can have many more parameters than a token pays for. Left alone, a router comes to send everything to the same

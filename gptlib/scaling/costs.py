@@ -1,4 +1,4 @@
-"""What training a GPT and writing with it cost, before either is done (notebook 15).
+"""What training a GPT and writing with it cost, before either is done.
 
 Formulas alone: operations, bytes in memory, bytes moved, and what they mean on hardware. `gptlib.meters`
 measures the same on a running model. Parameters, and the operations of a forward pass, are counted in

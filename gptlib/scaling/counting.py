@@ -1,4 +1,4 @@
-"""How many parameters and operations a GPT has, from its config alone (notebooks 08 and 15)."""
+"""How many parameters and operations a GPT has, from its config alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scaling laws: how loss falls with parameters and tokens, where the lowest loss is known (notebook 15).
+"""Scaling laws: how loss falls with parameters and tokens, where the lowest loss is known.
 
 The excess is the loss above the floor, in nats per token. Hoffmann et al. 2022, "Training Compute-Optimal
 Large Language Models" (Chinchilla), sections 3.2 and 3.3; there the floor is unknown, and fitted too.

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: which pairs of tokens to merge (notebook 02)."""
+"""Byte-pair encoding: which pairs of tokens to merge."""
 
 from __future__ import annotations
 

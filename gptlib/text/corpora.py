@@ -1,4 +1,4 @@
-"""Where text comes from, how it is split into documents, and how its tokens become batches (notebook 09).
+"""Where text comes from, how it is split into documents, and how its tokens become batches.
 
 A corpus is a list of documents. Its tokens go to a file as one long row, with the end-of-text token before
 each document and after the last one; training reads random windows of that row. The file is memory-mapped, so

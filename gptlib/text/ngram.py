@@ -1,4 +1,4 @@
-"""The counting baseline (notebook 01): the next token is guessed from how often it followed the last few.
+"""The counting baseline: the next token is guessed from how often it followed the last few.
 
 An n-gram model of order n looks at the n - 1 tokens before. Long contexts are seen seldom, so their counts
 are mixed with those of shorter ones: interpolated Witten-Bell smoothing (Witten and Bell, "The Zero-Frequency

@@ -1,4 +1,4 @@
-"""Text to tokens and back: byte-level byte-pair encoding (notebook 02).
+"""Text to tokens and back: byte-level byte-pair encoding.
 
 A tokenizer knows the 256 bytes, so no text is foreign to it, and *merges*: pairs of tokens that were seen
 side by side so often that the pair became a token of its own. Training finds the merges; encoding replays

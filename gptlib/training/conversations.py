@@ -1,4 +1,4 @@
-"""Conversations as rows of tokens, with loss on the answer alone (notebook 12).
+"""Conversations as rows of tokens, with loss on the answer alone.
 
 Two new tokens say whose turn it is:
 

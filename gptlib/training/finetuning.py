@@ -1,4 +1,4 @@
-"""Adapting a trained model to a task: early stopping, adapters, classifiers (notebook 12)."""
+"""Adapting a trained model to a task: early stopping, adapters, classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model that knows nothing to one that tells stories: the training loop (notebook 09).
+"""From a model that knows nothing to one that tells stories: the training loop.
 
 The loop is a generator. It does one step, yields what happened, and waits, so whoever calls it can draw a
 curve, sample a text, or stop, between any two steps. What it needs to carry on later is one checkpoint file.

@@ -1,4 +1,4 @@
-"""LoRA: a learned update of low rank beside each linear layer (notebook 12)."""
+"""LoRA: a learned update of low rank beside each linear layer."""
 
 from __future__ import annotations
 

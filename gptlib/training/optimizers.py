@@ -1,4 +1,4 @@
-"""What turns gradients into updates: AdamW, or Muon for the matrices inside the blocks (notebook 09)."""
+"""What turns gradients into updates: AdamW, or Muon for the matrices inside the blocks."""
 
 from __future__ import annotations
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from matplotlib.text import Text
 
-from gptlib.viz.checking import Index, Number
+from gptlib.viz.checking import Number
 from gptlib.viz.drawing import (
     ATTENTION,
     BLUE,
@@ -27,34 +25,37 @@ from gptlib.viz.drawing import (
     styled,
 )
 
+# The notebooks' topics and titles.
 PARTS = {
-    1: "Language models",
-    2: "Tokens",
-    3: "Attention",
-    4: "Causal attention",
-    5: "Positions",
-    6: "Many heads",
-    7: "The block",
-    8: "GPT",
-    9: "Training",
-    10: "Generation",
+    "language_models": "Language models",
+    "tokens": "Tokens",
+    "attention": "Attention",
+    "causal_attention": "Causal attention",
+    "positions": "Positions",
+    "many_heads": "Many heads",
+    "block": "The block",
+    "gpt": "GPT",
+    "training": "Training",
+    "generation": "Generation",
 }
 PALE, WARM, STREAM = "#f4f6f8", "#fdf0e1", "#7d93a8"
 
 
 @styled
-def gpt_map(current: Index | str | None = None, title: str = "GPT, from text to the next token") -> Drawing:
-    """A map of GPT in which every part carries the number and name of the notebook that teaches it.
+def gpt_map(current: str | None = None, title: str = "GPT, from text to the next token") -> Drawing:
+    """A map of GPT in which every part carries the title of the notebook that teaches it.
 
-    current: the notebook whose part is highlighted: a number from 1 to 10, or a name such as
-        "03_attention". None or 0 (the welcome) highlights nothing.
+    current: the topic of the notebook whose part is highlighted, such as "attention"; None highlights
+        nothing.
 
-    Returns a Drawing with arrays `notebooks` (part,), the numbers shown, and `current`, the highlighted
-    one or 0.
+    Returns a Drawing with arrays `notebooks` (part,), the topics shown, and `current`, the highlighted
+    one or "".
 
-    Raises ValueError for a notebook that is not on the map.
+    Raises ValueError when a topic that is not on the map.
     """
-    here = _notebook(current)
+    if current is not None and current not in PARTS:
+        raise ValueError(f"current is {current!r}; it needs to be None or one of {', '.join(PARTS)}")
+    here = current or ""
     figure = new_figure(11.6, 6.6)
     axes = new_axes(figure, 0.1, 0.1, 11.3, 6.1)
     axes.set_xlim(0, 11.3)
@@ -62,10 +63,10 @@ def gpt_map(current: Index | str | None = None, title: str = "GPT, from text to 
     axes.axis("off")
     axes.text(0.2, 5.95, title, size=13, weight="bold", va="center")
 
-    _box(axes, 2.22, 1.26, 6.48, 4.06, here == 8, face="white", line="--")  # GPT: everything with weights
-    _badge(axes, 2.4, 5.32, 8, here, "all of it together")
-    _box(axes, 3.86, 1.6, 4.08, 3.46, here == 7, face="#fafbfc")
-    _badge(axes, 4.0, 5.06, 7, here, "× n_layers")
+    _box(axes, 2.22, 1.26, 6.48, 4.06, here == "gpt", face="white", line="--")  # GPT: everything with weights
+    _badge(axes, 2.4, 5.32, "gpt", here, "all of it together")
+    _box(axes, 3.86, 1.6, 4.08, 3.46, here == "block", face="#fafbfc")
+    _badge(axes, 4.0, 5.06, "block", here, "× n_layers")
     _text_and_tokens(axes, here)
     _embeddings(axes, here)
     _stream(axes)
@@ -77,26 +78,15 @@ def gpt_map(current: Index | str | None = None, title: str = "GPT, from text to 
     return Drawing(figure, {"notebooks": np.array(list(PARTS)), "current": np.array(here)})
 
 
-def _notebook(current: Index | str | None) -> int:
-    if current is None:
-        return 0
-    digits = re.match(r"\d+", str(current))
-    number = int(digits.group()) if digits else -1
-    if number != 0 and number not in PARTS:
-        names = ", ".join(f"{part} {name}" for part, name in PARTS.items())
-        raise ValueError(f"current is {current!r}; it needs a notebook on the map ({names}), 0 or None")
-    return number
-
-
 # --- the parts, from left to right ----------------------------------------------------------------------
 
 
-def _text_and_tokens(axes: Axes, here: int) -> None:
+def _text_and_tokens(axes: Axes, here: str) -> None:
     _box(axes, 0.2, 4.62, 1.7, 0.62, False, face="white")
     axes.text(1.05, 4.93, "“Once upon a”", ha="center", va="center", size=9.5, style="italic")
     _arrow(axes, (1.55, 4.62), (1.55, 4.28))
-    _box(axes, 0.2, 3.1, 1.7, 1.18, here == 2)
-    _badge(axes, 0.32, 4.28, 2, here)
+    _box(axes, 0.2, 3.1, 1.7, 1.18, here == "tokens")
+    _badge(axes, 0.32, 4.28, "tokens", here)
     for index, (piece, number) in enumerate((("Once", "731"), ("␣upon", "402"), ("␣a", "258"))):
         left, width = (0.3, 0.82, 1.42)[index], (0.48, 0.56, 0.38)[index]
         axes.add_patch(
@@ -124,13 +114,13 @@ def _text_and_tokens(axes: Axes, here: int) -> None:
     _arrow(axes, (1.05, 3.1), (1.05, 2.2), (2.42, 2.2))
 
 
-def _embeddings(axes: Axes, here: int) -> None:
+def _embeddings(axes: Axes, here: str) -> None:
     random = np.random.default_rng(3)
-    _box(axes, 2.42, 1.5, 1.14, 1.3, here == 2)
-    _pill(axes, 2.5, 2.8, "02  Embedding", here == 2, "left")
+    _box(axes, 2.42, 1.5, 1.14, 1.3, here == "tokens")
+    _pill(axes, 2.5, 2.8, "Embedding", here == "tokens", "left")
     _columns(axes, 2.66, 1.7, random.uniform(-1, 1, (5, 3)))
-    _box(axes, 2.42, 3.42, 1.14, 1.28, here == 5)
-    _badge(axes, 2.5, 4.7, 5, here)
+    _box(axes, 2.42, 3.42, 1.14, 1.28, here == "positions")
+    _badge(axes, 2.5, 4.7, "positions", here)
     waves = np.sin(
         np.outer([2.6, 1.9, 1.3, 0.8, 0.45], [0.5, 1.5, 2.5]) + np.array([[0.0], [1.6], [3.0], [4.2], [5.2]])
     )
@@ -169,15 +159,15 @@ def _stream(axes: Axes) -> None:
     _plus(axes, 3.72)
 
 
-def _attention(axes: Axes, here: int) -> None:
+def _attention(axes: Axes, here: str) -> None:
     _branch(axes, 4.2, 6.08)
     _box(axes, 3.98, 3.2, 2.32, 1.66, False)
-    for left, number, label in (
-        (4.08, 3, "Attention"),
-        (4.83, 4, "Causal\nattention"),
-        (5.58, 6, "Many heads"),
+    for left, topic, label in (
+        (4.08, "attention", "Attention"),
+        (4.83, "causal_attention", "Causal\nattention"),
+        (5.58, "many_heads", "Many\nheads"),
     ):
-        if here == number:
+        if here == topic:
             axes.add_patch(
                 FancyBboxPatch(
                     (left - 0.045, 3.46),
@@ -189,16 +179,7 @@ def _attention(axes: Axes, here: int) -> None:
                     linewidth=1.8,
                 )
             )
-        _pill(axes, left + 0.31, 4.58, f"{number:02d}", here == number, "center")
-        axes.text(
-            left + 0.31,
-            4.3,
-            label,
-            ha="center",
-            va="center",
-            size=8,
-            weight="bold" if here == number else "normal",
-        )
+        _pill(axes, left + 0.31, 4.46, label, here == topic, "center", size=7.2)
     _pattern(axes, 4.13, 3.56, 0.13, seed=1, causal=False)
     _pattern(axes, 4.88, 3.56, 0.13, seed=2, causal=True)
     for index in (2, 1, 0):
@@ -268,15 +249,15 @@ def _branch(axes: Axes, x_in: Number, x_out: Number) -> None:
     _plus(axes, x_out)
 
 
-def _ending(axes: Axes, here: int) -> None:
+def _ending(axes: Axes, here: str) -> None:
     _box(axes, 8.08, 1.98, 0.48, 0.44, False, face="white", radius=0.05)
     axes.text(8.32, 2.2, "final\nnorm", ha="center", va="center", size=7.6, linespacing=1.1)
     _arrow(axes, (8.32, 2.42), (8.32, 2.86), thin=True)
     _box(axes, 8.06, 2.86, 0.52, 1.7, False)
     axes.text(8.32, 3.71, "unembedding", ha="center", va="center", size=8.8, rotation=90)
     _arrow(axes, (8.58, 3.71), (9.02, 3.71))
-    _box(axes, 9.02, 2.72, 2.08, 1.56, here == 1)
-    _badge(axes, 9.14, 4.28, 1, here)
+    _box(axes, 9.02, 2.72, 2.08, 1.56, here == "language_models")
+    _badge(axes, 9.14, 4.28, "language_models", here)
     for row, (piece, share) in enumerate((("␣time", 0.71), ("␣hill", 0.16), ("␣day", 0.08), ("…", 0.05))):
         y = 3.87 - 0.27 * row
         axes.text(9.6, y, piece, ha="right", va="center", size=8)
@@ -284,10 +265,10 @@ def _ending(axes: Axes, here: int) -> None:
     axes.text(10.98, 2.83, "p(next token)", ha="right", va="center", size=7.6, color=SOFT)
 
 
-def _generation(axes: Axes, here: int) -> None:
+def _generation(axes: Axes, here: str) -> None:
     _arrow(axes, (10.95, 4.28), (10.95, 4.74))
-    _box(axes, 9.02, 4.74, 2.08, 0.62, here == 10)
-    _badge(axes, 9.14, 5.36, 10, here)
+    _box(axes, 9.02, 4.74, 2.08, 0.62, here == "generation")
+    _badge(axes, 9.14, 5.36, "generation", here)
     axes.text(9.2, 4.95, "draw one:", ha="left", va="center", size=8.5)
     axes.text(9.95, 4.95, "␣time", ha="left", va="center", size=9, weight="bold")
     _arrow(axes, (10.95, 5.36), (10.95, 5.68), (1.05, 5.68), (1.05, 5.24))
@@ -303,10 +284,10 @@ def _generation(axes: Axes, here: int) -> None:
     )
 
 
-def _training(axes: Axes, here: int) -> None:
+def _training(axes: Axes, here: str) -> None:
     _arrow(axes, (10.95, 2.72), (10.95, 1.7))
-    _box(axes, 9.02, 0.42, 2.08, 1.28, here == 9)
-    _badge(axes, 9.14, 1.7, 9, here)
+    _box(axes, 9.02, 0.42, 2.08, 1.28, here == "training")
+    _badge(axes, 9.14, 1.7, "training", here)
     x = np.linspace(0, 1, 40)
     axes.plot(9.2 + 0.8 * x, 0.68 + 0.68 * np.exp(-4.5 * x), color=BLUE, linewidth=1.8)
     axes.plot([9.2, 10.0], [0.62, 0.62], color=INK, linewidth=1, linestyle=(0, (3, 1.6)))
@@ -366,15 +347,16 @@ def _box(
     )
 
 
-def _pill(axes: Axes, x: Number, y: Number, text: str, current: bool, align: str) -> Text:
+def _pill(axes: Axes, x: Number, y: Number, text: str, current: bool, align: str, size: Number = 8.6) -> Text:
     return axes.text(
         x,
         y,
         text,
         ha=align,
         va="center",
-        size=8.6,
+        size=size,
         weight="bold",
+        linespacing=1.1,
         color="white",
         zorder=6,
         bbox={
@@ -386,9 +368,9 @@ def _pill(axes: Axes, x: Number, y: Number, text: str, current: bool, align: str
     )
 
 
-def _badge(axes: Axes, left: Number, y: Number, number: int, here: int, more: str = "") -> None:
-    """The notebook's number and name in a pill on the upper edge of its part, with `more` beside it."""
-    pill = _pill(axes, left, y, f"{number:02d}  {PARTS[number]}", here == number, "left")
+def _badge(axes: Axes, left: Number, y: Number, topic: str, here: str, more: str = "") -> None:
+    """The notebook's title in a pill on the upper edge of its part, with `more` beside it."""
+    pill = _pill(axes, left, y, PARTS[topic], here == topic, "left")
     if more:
         axes.annotate(
             more,

@@ -14,7 +14,7 @@ check("attention.scaled_scores", scaled_scores)""",
     """hint("attention.scaled_scores")""",
     """predict("attention.kite_looks_at",
         figures.attention_heatmap(torch.eye(2), ["a", "b"], masked=None, title="Each itself"))""",
-    'Quiz("03")',
+    'Quiz("attention")',
 ]
 
 

@@ -1,4 +1,4 @@
-"""A reader's first minute in a real browser: JupyterLab as `make lab` starts it, notebook 00, Run All."""
+"""A reader's first minute in a real browser: JupyterLab as `make lab` starts it, and Run All."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The README's first picture, notebook 00 in JupyterLab: with GPTLIB_PICTURES=docs/explorers it is kept."""
+"""The README's first picture, the welcome in JupyterLab: with GPTLIB_PICTURES=docs/explorers it is kept."""
 
 import os
 import shutil

@@ -6,9 +6,9 @@ import pytest
 from gptlib.cli.main import main
 from gptlib.course import glossary as module
 from gptlib.course.glossary import GLOSSARY, TERMS, Passage, Term, as_markdown, glossary
-from gptlib.course.prose import NOTEBOOKS, words
+from gptlib.course.prose import NOTEBOOKS, short_title, words
 
-NOTEBOOK = Path("03_attention.ipynb")
+NOTEBOOK = Path("04_attention.ipynb")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def entries():
 
 def entry(term, *texts, section="1. One"):
     """The entry that a notebook of these sentences gives."""
-    return module._entry(term, [Passage(text, NOTEBOOK, "03 Title", section) for text in texts])
+    return module._entry(term, [Passage(text, NOTEBOOK, "Title", section) for text in texts])
 
 
 def test_the_committed_page_is_what_the_notebooks_give(entries):
@@ -37,7 +37,7 @@ def test_every_entry_is_one_short_sentence_with_its_place(entries):
         assert not each.sentence[0].islower() or each.term in ("n-gram", "perplexity", "tensor"), each
         assert each.sentence.endswith(".") and words(each.sentence) <= 32, each
         assert "**" not in each.sentence and "](" not in each.sentence, each
-        assert each.notebook.is_file() and each.title.startswith(each.notebook.stem[:2]), each
+        assert each.notebook.is_file() and each.title == short_title(each.notebook), each
 
 
 def test_links_lead_to_notebooks():
@@ -57,8 +57,8 @@ def test_the_place_is_where_the_term_is_brought_in():
 
 def test_outlines_introduce_nothing():
     passages = [
-        Passage("Write a **head**.", NOTEBOOK, "03 Title", "What you will be able to do"),
-        Passage("This is a **head**.", NOTEBOOK, "03 Title", "2. Two"),
+        Passage("Write a **head**.", NOTEBOOK, "Title", "What you will be able to do"),
+        Passage("This is a **head**.", NOTEBOOK, "Title", "2. Two"),
     ]
     assert module._entry(Term("head"), passages).section == "2. Two"
     assert module._entry(Term("head", "x"), passages[:1]).section == "What you will be able to do"

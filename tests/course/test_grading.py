@@ -1,6 +1,6 @@
 """The grader against hostile and broken submissions, a class whose grades are known, and a kill.
 
-All is done with notebook 03. A submission is the course's notebook with other answers in it.
+All is done with the notebook on attention. A submission is the course's notebook with other answers in it.
 """
 
 import ast
@@ -29,7 +29,7 @@ from gptlib.course.grading.runner import Limits, Runner
 from gptlib.course.judging import judge
 
 ROOT = Path(__file__).resolve().parents[2]
-COURSE = json.loads((ROOT / "notebooks" / "03_attention.ipynb").read_bytes())
+COURSE = json.loads(lessons()["attention"].notebook.read_bytes())
 LIMITS = Limits(seconds=1.0, together=2.5, megabytes=400)
 POINTS = {"weighted_average": 1, "look_up": 1, "scaled_scores": 2, "entropy": 2}
 
@@ -198,7 +198,7 @@ HOSTILE = {
     "returns a nested list": (body("x = []\nfor _ in range(10**5): x = [x]\nreturn x"), 0, ""),
     "returns itself": (body("x = []\nx.append(x)\nreturn x"), 0, "RecursionError"),
     "patches gptlib": (
-        body("import gptlib\ngptlib.attention = lambda *x: 0\nreturn values"),
+        body("import gptlib.model.attention as a\na.attend = lambda *x: 0\nreturn values"),
         0,
         "Expected",
     ),
@@ -227,18 +227,22 @@ HOSTILE = {
     ),
     "claims to be done": (body("import os; os.write(3, b'd' + bytes(8)); os._exit(0)"), 0, ""),
     "reads the course": (
-        body(f"return open('{ROOT}/gptlib/course/lessons/n03_attention.py').read()"),
+        body(f"return open('{ROOT}/gptlib/course/lessons/attention.py').read()"),
         0,
         "reading",
     ),
     "reads the library": (
-        body("import sys; return open(sys.modules['gptlib.attention'].__file__).read()"),
+        body("import sys; return open(sys.modules['gptlib.model.attention'].__file__).read()"),
         0,
         "reading",
     ),
-    "reads the tests": (body(f"return open('{ROOT}/tests/course/answers_03.py').read()"), 0, "reading"),
+    "reads the tests": (
+        body(f"return open('{ROOT}/tests/course/answers_attention.py').read()"),
+        0,
+        "reading",
+    ),
     "reads by inspect": (
-        body("import inspect, gptlib; return inspect.getsource(gptlib.attention)"),
+        body("import inspect, gptlib.model.attention as a; return inspect.getsource(a)"),
         0,
         "source code",
     ),
@@ -257,7 +261,7 @@ HOSTILE = {
     "asks the collector": (body("import gc; return gc.get_objects()"), 0, "gc.get_objects"),
     "ctypes": (body("import ctypes; ctypes.CDLL(None).system(b'true')"), 0, "ctypes"),
     "the lesson's own": (
-        "from gptlib.course.lessons.n03_attention import weighted_average",
+        "from gptlib.course.lessons.attention import weighted_average",
         0,
         "",
     ),
@@ -375,7 +379,7 @@ CHANGED = {
     "check forged": ({"look_up": LOOK_UP.replace("softmax", "sum")}, check_forged, set()),
     "answers deleted": (
         {},
-        lambda cells: [cell for cell in cells if cell["id"] == "03-002"] + [code("", "quiz-03")],
+        lambda cells: [cell for cell in cells if cell["id"] == "03-002"] + [code("", "quiz-attention")],
         set(),
     ),
     "exactly the course's": ({}, None, set()),
@@ -508,10 +512,10 @@ def test_of_two_notebooks_that_are_the_same_both_are_said():
     rows = [Row(name) for name in ("Ada", "Bob")]
     file = submissions.File(("x",), digest="same")
     for row in rows:
-        for task in (*lessons()["03"].exercises, *lessons()["06"].exercises):
+        for task in (*lessons()["attention"].exercises, *lessons()["many_heads"].exercises):
             row.answers[task.name] = Graded(task.name, "right", "", source="x")
-    marking._mark_identical(rows, {row.name: ({"03": file, "06": file}, []) for row in rows})
-    assert rows[0].alike == [f"notebook {number}: the same file as Bob" for number in ("03", "06")]
+    marking._mark_identical(rows, {row.name: ({"attention": file, "many_heads": file}, []) for row in rows})
+    assert rows[0].alike == [f"{topic}: the same file as Bob" for topic in ("attention", "many_heads")]
 
 
 def test_python_may_be_reached_by_a_link(tmp_path, monkeypatch):
@@ -538,11 +542,11 @@ def test_what_is_identical_and_what_is_broken_is_said(tmp_path):
     short = notebook({"weighted_average": WEIGHTED, "look_up": LOOK_UP})
     files = {
         "Ada.ipynb": same,
-        "Bob/03_attention.ipynb": same.replace(b"The question", b"the question"),
-        "Cy/work/03_attention.ipynb": short,
-        "Dee/03_attention.ipynb": short + b"\n",
-        "Eve/03_attention.ipynb": notebook(),
-        "Eve/.ipynb_checkpoints/03_attention-checkpoint.ipynb": same,
+        "Bob/04_attention.ipynb": same.replace(b"The question", b"the question"),
+        "Cy/work/04_attention.ipynb": short,
+        "Dee/04_attention.ipynb": short + b"\n",
+        "Eve/04_attention.ipynb": notebook(),
+        "Eve/.ipynb_checkpoints/04_attention-checkpoint.ipynb": same,
         "Flo.ipynb": notebook(),
         "=cmd|' ‮calc'!A1.ipynb": b"",
         "broken.ipynb": same[:-50],
@@ -592,7 +596,7 @@ def test_a_hint_that_shows_a_solution_gets_full_marks():
     imports += "from torch import nn\n"
     with Runner(Limits(seconds=20.0, together=60.0)) as runner:
         for each in lessons().values():
-            course = course_cells(each.notebook)
+            course = course_cells(each.topic)
             for task in each.exercises:
                 source = imports + solution(task)
                 cells = [

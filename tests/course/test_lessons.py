@@ -1,6 +1,6 @@
 """Every exercise of the course against answers as readers give them, and every notebook against its lesson.
 
-The answers stand in answers_NN.py beside this file: for each exercise at least two right ones, written
+The answers stand in answers_TOPIC.py beside this file: for each exercise at least two right ones, written
 otherwise than the reference, and for each misconception a wrong one, written otherwise than the lesson's own.
 """
 
@@ -14,25 +14,26 @@ import nbformat
 import pytest
 import torch
 
+from gptlib.course import lessons as package
 from gptlib.course.desk.checking import solution, verdict_on
 from gptlib.course.exercises import lesson_of, lessons
 from gptlib.course.judging import outcome
+from gptlib.course.prose import topic_of
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EXERCISES = [task for lesson in lessons().values() for task in lesson.exercises]
 SEEDS = (0, 1, 2)
 NAMING = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
 
-def answers(number):
-    return importlib.import_module(f"answers_{number}")
+def answers(topic):
+    return importlib.import_module(f"answers_{topic}")
 
 
 def each(attribute):
-    """(exercise, name, answer) for all that answers_NN.py hold under RIGHT or WRONG."""
+    """(exercise, name, answer) for all that answers_TOPIC.py hold under RIGHT or WRONG."""
     found = []
     for task in EXERCISES:
-        held = getattr(answers(lesson_of(task.name).number), attribute).get(task.name, {})
+        held = getattr(answers(lesson_of(task.name).topic), attribute).get(task.name, {})
         items = held.items() if isinstance(held, dict) else enumerate(held)
         found += [pytest.param(task, name, answer, id=f"{task.name}-{name}") for name, answer in items]
     return found
@@ -69,7 +70,7 @@ def test_wrong_answers_get_the_message_of_their_misconception_and_no_other(task,
 
 @pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
 def test_an_exercise_is_whole(task):
-    held = answers(lesson_of(task.name).number)
+    held = answers(lesson_of(task.name).topic)
     assert len(held.RIGHT[task.name]) >= 2
     names = [misconception.name for misconception in task.misconceptions]
     assert list(held.WRONG[task.name]) == names
@@ -82,10 +83,10 @@ def test_an_exercise_is_whole(task):
     assert len(list(task.inputs(torch.Generator().manual_seed(0)))) >= 2
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_a_lesson_is_whole(lesson):
     n_exercises = len(lesson.exercises)
-    assert 3 <= n_exercises <= 6 or (lesson.number == "00" and n_exercises == 1)
+    assert 3 <= n_exercises <= 6 or (lesson.topic == "welcome" and n_exercises == 1)
     levels = [task.difficulty for task in lesson.exercises]
     assert levels == sorted(levels), "from completing a line to building a part"
     assert len(lesson.predictions) >= 1
@@ -98,6 +99,15 @@ def test_a_lesson_is_whole(lesson):
     assert len(places) > 1, "the right choice is not always in the same place"
 
 
+def test_every_lesson_is_keyed_by_its_topic_and_has_its_file_answers_and_notebook():
+    for topic, lesson in lessons().items():
+        assert lesson.topic == topic == topic_of(lesson.notebook)
+    folder = Path(package.__file__).parent
+    assert {path.stem for path in folder.glob("[a-z]*.py")} == set(lessons())
+    held = {path.stem.removeprefix("answers_") for path in Path(__file__).parent.glob("answers_*.py")}
+    assert held == set(lessons())
+
+
 def test_names_are_told_apart():
     names = [task.name for task in EXERCISES]
     for lesson in lessons().values():
@@ -106,9 +116,9 @@ def test_names_are_told_apart():
     assert all(re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_A-Z]+", name) for name in names)
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_a_notebook_holds_its_lesson(lesson):
-    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    notebook = nbformat.read(lesson.notebook, as_version=4)
     cells = {cell.id: cell for cell in notebook.cells}
     order = list(cells)
     for task in lesson.exercises:
@@ -126,14 +136,14 @@ def test_a_notebook_holds_its_lesson(lesson):
     for question in lesson.predictions:
         cell = cells[f"predict-{question.name.replace('.', '-')}"]
         assert f'predict("{question.name}", ' in cell.source
-    assert cells[f"quiz-{lesson.number}"].source == f'Quiz("{lesson.number}")'
+    assert cells[f"quiz-{lesson.topic}"].source == f'Quiz("{lesson.topic}")'
     known = {task.id_of_cell("answer") for task in lesson.exercises}
     assert {name for name in order if name.startswith("answer-")} == known
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_the_solution_that_is_shown_is_right_where_it_is_pasted(lesson):
-    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    notebook = nbformat.read(lesson.notebook, as_version=4)
     tasks = {task.id_of_cell("answer"): task for task in lesson.exercises}
     names = {}
     for cell in notebook.cells:
@@ -154,12 +164,12 @@ def define(source, names):
                 exec(compile(ast.Module([node], type_ignores=[]), "cell", "exec"), names)
 
 
-@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.notebook)
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
 def test_each_objective_is_tested_by_an_exercise_or_a_question(lesson):
-    notebook = nbformat.read(NOTEBOOKS / f"{lesson.notebook}.ipynb", as_version=4)
+    notebook = nbformat.read(lesson.notebook, as_version=4)
     contract = next(cell.source for cell in notebook.cells if "## What you will be able to do" in cell.source)
     contract = contract.split("## What you will be able to do")[1].split("\n## ")[0]
     assert len(lesson.objectives) == len(re.findall(r"(?m)^[-*] ", contract))
     for names in lesson.objectives:
         assert names
-        assert {lesson_of(name).number for name in names} == {lesson.number}
+        assert {lesson_of(name).topic for name in names} == {lesson.topic}

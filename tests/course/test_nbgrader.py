@@ -12,13 +12,12 @@ import pytest
 
 from gptlib.cli.main import main
 from gptlib.course.desk.checking import SEED, verdict_on
-from gptlib.course.exercises import Exercise, exercise, lesson, lessons
-from gptlib.course.grading import nbgrader
+from gptlib.course.exercises import Exercise, exercise, lesson, lesson_of, lessons
 from gptlib.course.grading.nbgrader import source_notebook, with_solution, write_course
 from gptlib.course.judging import RIGHT
 
 TASKS = [task for each in lessons().values() for task in each.exercises]
-NAME = "03_attention"
+NAME = "04_attention"
 RIGHT_ANSWERS = {
     "weighted_average": """
 def weighted_average(weights, values):
@@ -58,9 +57,7 @@ def cells_of(notebook):
 
 
 def of_course(task: Exercise):
-    folder = Path(nbgrader.NOTEBOOKS)
-    name = next(each.notebook for each in lessons().values() if task in each.exercises)
-    return cells_of(json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8")))
+    return cells_of(json.loads(lesson_of(task.name).notebook.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
@@ -73,9 +70,9 @@ def test_a_solution_brings_all_that_it_needs_and_is_right(task):
     assert verdict_on(task, names[task.function], seed=1).status == RIGHT
 
 
-@pytest.mark.parametrize("number", [each.number for each in lessons().values() if each.exercises])
-def test_every_exercise_is_graded_with_a_seed_of_its_own(number):
-    each = lesson(number)
+@pytest.mark.parametrize("topic", lessons())
+def test_every_exercise_is_graded_with_a_seed_of_its_own(topic):
+    each = lesson(topic)
     notebook = source_notebook(each)
     cells, marked = cells_of(notebook), {}
     for cell in notebook["cells"]:
@@ -106,17 +103,17 @@ def test_a_solution_of_another_name_gets_the_students():
 
 
 def test_what_a_teacher_changed_is_kept(tmp_path):
-    (first,) = write_course(tmp_path, ["03"])
+    (first,) = write_course(tmp_path, ["attention"])
     config = tmp_path / "nbgrader_config.py"
     first.write_text("mine")
     config.write_text("mine too")
-    assert write_course(tmp_path, ["03"]) == []
+    assert write_course(tmp_path, ["attention"]) == []
     assert (first.read_text(), config.read_text()) == ("mine", "mine too")
 
 
-def test_a_number_that_no_notebook_has_is_one_line(tmp_path, capsys):
+def test_a_name_that_no_notebook_has_is_one_line(tmp_path, capsys):
     assert main(["nbgrader", str(tmp_path), "77"]) == 2
-    assert "there is no lesson '77'" in capsys.readouterr().err
+    assert "no notebook is called '77'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -147,14 +144,14 @@ def only_what_is_graded(path: Path) -> None:
     reason="nbgrader is not installed: the extra 'nbgrader' brings it",
 )
 def test_nbgrader_goes_from_sources_to_points_and_feedback(tmp_path):
-    assert main(["nbgrader", str(tmp_path), "03"]) == 0
+    assert main(["nbgrader", str(tmp_path), "attention"]) == 0
     path = Path(NAME, f"{NAME}.ipynb")
     only_what_is_graded(tmp_path / "source" / path)
 
     call(tmp_path, "generate_assignment", NAME)
     released = (tmp_path / "release" / path).read_text(encoding="utf-8")
     course = of_course(exercise("attention.entropy"))
-    for task in lesson("03").exercises:
+    for task in lesson("attention").exercises:
         for kind in ("answer", "check"):
             name = task.id_of_cell(kind)
             assert source(cells_of(json.loads(released))[name]).rstrip() == source(course[name])

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gptlib.cli.main import main
-from gptlib.course import check, hint
-from gptlib.course.desk import progress
+from gptlib.course import check, hint, progress
 from gptlib.course.desk.progress import hints_seen, load, path, questions_due, record_choice, record_hint
 from gptlib.course.exercises import lessons
 
@@ -33,21 +32,21 @@ def test_the_table_says_what_is_done_and_what_is_due():
     record_choice("attention.rows_sum", right=False)
     record_choice("attention.why_root", right=True)
     table = repr(progress())
-    n_exercises, n_questions = len(lessons()["03"].exercises), len(lessons()["03"].quiz)
-    row = next(line for line in table.splitlines() if line.startswith("03_attention"))
+    n_exercises, n_questions = len(lessons()["attention"].exercises), len(lessons()["attention"].quiz)
+    row = next(line for line in table.splitlines() if line.startswith("04_attention"))
     assert f"1 of {n_exercises}" in row
     assert f"1 of {n_questions}" in row
-    assert "attention.rows_sum (03_attention)" in table
+    assert "attention.rows_sum (04_attention)" in table
     record_choice("attention.rows_sum", right=True)
     assert "Nothing is due again." in repr(progress())
 
 
 def test_a_question_that_went_wrong_comes_back_in_later_notebooks_alone():
     record_choice("attention.rows_sum", right=False)
-    assert [question.name for question in questions_due(before="04")] == ["attention.rows_sum"]
-    assert questions_due(before="03") == []
+    assert [question.name for question in questions_due(before="causal_attention")] == ["attention.rows_sum"]
+    assert questions_due(before="attention") == []
     record_choice("attention.rows_sum", right=True)
-    assert questions_due(before="04") == []
+    assert questions_due(before="causal_attention") == []
 
 
 def test_right_stays_right():
@@ -64,7 +63,20 @@ def test_minutes_are_counted_without_long_pauses(file):
         kept["last"] = (datetime.now() - timedelta(minutes=minutes)).isoformat()
         file.write_text(json.dumps(kept))
         record_hint(NAME, 1)
-    assert load()["minutes"]["03"] == pytest.approx(3, abs=0.1)
+    assert load()["minutes"]["attention"] == pytest.approx(3, abs=0.1)
+
+
+def test_minutes_of_the_form_before_are_carried_over_once(file):
+    """Minutes stood under numbers then, and 10 was generation's. A number that no notebook had is kept."""
+    file.parent.mkdir()
+    file.write_text(json.dumps({"minutes": {"03": 5, "09": 2.5, "10": 7, "11": 1, "77": 3}}))
+    wanted = {"attention": 5, "training": 2.5, "generation": 7, "published": 1, "77": 3}
+    assert load()["minutes"] == wanted
+    for rung in (1, 2):
+        record_hint(NAME, rung)
+        kept = json.loads(file.read_text())
+        assert kept["form"] == 2 and kept["minutes"] == load()["minutes"]
+        assert {topic: round(spent, 1) for topic, spent in kept["minutes"].items()} == wanted
 
 
 def test_a_clock_that_went_back_is_no_trouble(file):
@@ -117,8 +129,8 @@ def test_where_it_cannot_be_kept_hints_climb_all_the_same(file, capsys):
     assert "could not be kept" in capsys.readouterr().out
     hint(NAME)
     assert "2. " in capsys.readouterr().out
-    assert questions_due(before="04") == []
-    assert "03_attention" in repr(progress())
+    assert questions_due(before="causal_attention") == []
+    assert "04_attention" in repr(progress())
     file.parent.unlink()
     hint(NAME)
     assert hints_seen(NAME) == 3

@@ -32,8 +32,8 @@ def test_a_choice_that_is_not_there():
 
 
 def test_a_quiz_counts_what_is_right():
-    quiz = Quiz("03")
-    n_questions = len(lesson("03").quiz)
+    quiz = Quiz("attention")
+    n_questions = len(lesson("attention").quiz)
     assert f"0 of {n_questions} right" in quiz.score.value
     for place, box in enumerate(quiz.boxes):
         quiz.choose(place, box.question.right_place)
@@ -43,7 +43,7 @@ def test_a_quiz_counts_what_is_right():
 
 
 def test_what_went_wrong_before_comes_back_in_a_later_quiz():
-    later = "04"
+    later = "causal_attention"
     n_own = len(lesson(later).quiz)
     assert len(Quiz(later).boxes) == n_own
     for name in ("rows_sum", "why_root", "shift", "order"):
@@ -54,18 +54,18 @@ def test_what_went_wrong_before_comes_back_in_a_later_quiz():
         "attention.why_root",
         "attention.shift",
     ]
-    assert len(Quiz("03").boxes) == len(lesson("03").quiz)
+    assert len(Quiz("attention").boxes) == len(lesson("attention").quiz)
 
 
 def test_a_quiz_of_no_notebook():
-    with pytest.raises(KeyError, match="there is no lesson '77'"):
-        Quiz("77")
+    with pytest.raises(KeyError, match="there is no lesson 'attendance'; there is 'attention'"):
+        Quiz("attendance")
 
 
 def test_a_saved_quiz_shows_its_questions_without_a_kernel():
-    bundle = Quiz("03")._repr_mimebundle_()
-    assert bundle["text/plain"] == f"Quiz 03: {len(lesson('03').quiz)} questions"
-    for task in lesson("03").quiz:
+    bundle = Quiz("attention")._repr_mimebundle_()
+    assert bundle["text/plain"] == f"Quiz attention: {len(lesson('attention').quiz)} questions"
+    for task in lesson("attention").quiz:
         assert markup(task.asks) in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
 

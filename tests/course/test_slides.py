@@ -6,7 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gptlib.cli.main import main
-from gptlib.course.prose import find_notebook, notebook_paths
+from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 from gptlib.course.slides.deck import SHOW, show, slides_of
 from gptlib.course.slides.listings import SMALLEST
 
@@ -53,7 +53,7 @@ def test_what_is_for_hands_is_not_shown():
 
 def test_headings_open_slides():
     found = slides(
-        text("# 03 Title\n\nOne idea is all we ever need for this. A second sentence."),
+        text("# Title\n\nOne idea is all we ever need for this. A second sentence."),
         text("## 1. A section\n\nNo long prose."),
         text("### A part\n\n- one\n- two"),
         text("A longer text, " + "and so on, " * 20 + "to the end.\n\n## 2. Next\n\nMore **words** here."),
@@ -113,7 +113,7 @@ def test_what_speaks_to_a_reader_alone_is_left_out():
 
 
 def test_predictions_and_quizzes_are_put_to_the_room():
-    notebook = nbformat.read(find_notebook("03"), 4)
+    notebook = nbformat.read(find_notebook("attention"), 4)
     asked = [slide for slide in slides_of(notebook) if 'class="choices"' in "".join(slide.body)]
     quiz = [slide for slide in asked if slide.title.startswith("Question")]
     assert len(quiz) >= 5 and len(asked) > len(quiz)
@@ -121,7 +121,7 @@ def test_predictions_and_quizzes_are_put_to_the_room():
     assert not [slide for slide in asked if slide not in quiz and "fragment" in "".join(slide.body)]
 
 
-@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem[:2])
+@pytest.mark.parametrize("path", notebook_paths(), ids=topic_of)
 def test_every_notebook_makes_a_show_that_needs_nothing_else(path):
     page = show(nbformat.read(path, as_version=4))
     assert "{{" not in page.split("<script>")[0].split("</style>")[1]
@@ -132,11 +132,11 @@ def test_every_notebook_makes_a_show_that_needs_nothing_else(path):
 
 
 def test_slides_at_the_shell(tmp_path, capsys):
-    assert main(["slides", "3", "--out", str(tmp_path / "new")]) == 0
-    assert (tmp_path / "new" / "03_attention.html").stat().st_size < 4_000_000
-    assert "03_attention.html" in capsys.readouterr().out
+    assert main(["slides", "attention", "--out", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "04_attention.html").stat().st_size < 4_000_000
+    assert "04_attention.html" in capsys.readouterr().out
     assert main(["slides", "77"]) == 2
-    assert "there is no notebook '77'; give one of 00, 01" in capsys.readouterr().err
+    assert "no notebook is called '77'; there are: 00_welcome, 01_language_models" in capsys.readouterr().err
 
 
 def test_a_long_output_is_cut_and_says_so():

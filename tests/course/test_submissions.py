@@ -33,17 +33,18 @@ def names(where):
     ("files", "expected"),
     [
         (["Ada.ipynb", "Bob B.ipynb"], {"Ada", "Bob B"}),
-        (["ada_12_03_attention.ipynb", "bob_13_03_attention (1).ipynb"], {"ada_12", "bob_13"}),
-        (["all/Ada/03_attention.ipynb", "all/Bob/a/b/03.ipynb"], {"Ada", "Bob"}),
-        (["Ada/03_attention.ipynb"], {"Ada"}),
+        (["ada_12_04_attention.ipynb", "bob_13_04_attention (1).ipynb"], {"ada_12", "bob_13"}),
+        (["ada_12_03_attention.ipynb", "bob_11_gpt2 (1).ipynb"], {"ada_12", "bob"}),  # names of before
+        (["all/Ada/04_attention.ipynb", "all/Bob/a/b/03.ipynb"], {"Ada", "Bob"}),
+        (["Ada/04_attention.ipynb"], {"Ada"}),
         (["x/Tue/Ada/1.ipynb", "x/Tue/Bob/1.ipynb", "x/Wed/Cy/1.ipynb"], {"Tue/Ada", "Tue/Bob", "Wed"}),
         (["Ада/课.ipynb", "Žofie.ipynb"], {"Ада", "Žofie"}),
         (
             ["Ada/.ipynb_checkpoints/x.ipynb", "__MACOSX/y.ipynb", "Ada/03.ipynb", "Bob/1.ipynb"],
             {"Ada", "Bob"},
         ),
-        (["submitted/Ada/03_attention/03_attention.ipynb"], {"Ada"}),
-        (["all/03_attention/Ada/03.ipynb", "all/03_attention/Bob/03.ipynb"], {"Ada", "Bob"}),
+        (["submitted/Ada/04_attention/04_attention.ipynb"], {"Ada"}),
+        (["all/04_attention/Ada/03.ipynb", "all/04_attention/Bob/03.ipynb"], {"Ada", "Bob"}),
         (["ada.ipynb.txt", "bob.json"], {"ada", "bob"}),
         (
             ["Ada L_12_assignsubmission_file_/03.ipynb", "Ada L_13_assignsubmission_file/03.ipynb"],
@@ -94,7 +95,7 @@ def test_zips_in_zips_are_read_and_broken_ones_said(tmp_path):
     (tmp_path / "Bob" / "work.zip").write_bytes(zipped({"work/03.ipynb": notebook()})[:-30])
     (tmp_path / "Cy.ipynb").symlink_to("/etc/passwd")
     found = {student.name: student.files[0] for student in find_submissions(tmp_path)}
-    assert found["Ada"].number == "03"
+    assert found["Ada"].topic == "attention"
     assert "zip cannot be read" in found["Bob"].problem
     assert "link" in found["Cy"].problem
 

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from gptlib.cli import main as cli
 from gptlib.cli.main import main
 from gptlib.course.desk import workbooks
+from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, start, update, with_ids
+from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = {"image.png": {"image/png": "aGVsbG8="}}
@@ -451,16 +453,16 @@ def test_a_history_without_a_base_loses_nothing_either(steps, none_at_all):
 def course(tmp_path):
     """A course of two notebooks in a folder of its own."""
     (tmp_path / "notebooks").mkdir()
-    for name in ("03_attention", "04_causal"):
+    for name in ("04_attention", "05_causal"):
         publish(tmp_path, COURSE, name)
     return tmp_path
 
 
-def publish(folder, notebook, name="03_attention"):
+def publish(folder, notebook, name="04_attention"):
     (folder / "notebooks" / f"{name}.ipynb").write_bytes(serialize(notebook))
 
 
-def workbook(folder, name="03_attention"):
+def workbook(folder, name="04_attention"):
     return folder / "work" / f"{name}.ipynb"
 
 
@@ -477,22 +479,22 @@ def actions(done):
 
 
 def test_start_copies_and_never_writes_over(course):
-    assert actions(start(course, ["3"])) == [("03_attention", "made")]
-    assert workbook(course).read_bytes() == (course / "notebooks" / "03_attention.ipynb").read_bytes()
+    assert actions(start(course, ["4"])) == [("04_attention", "made")]
+    assert workbook(course).read_bytes() == (course / "notebooks" / "04_attention.ipynb").read_bytes()
     workbook(course).write_bytes(b"mine")
-    assert actions(start(course)) == [("03_attention", "kept"), ("04_causal", "made")]
+    assert actions(start(course)) == [("04_attention", "kept"), ("05_causal", "made")]
     assert workbook(course).read_bytes() == b"mine"
     before = everything(course)
     start(course)
-    update(course, ["04"])
+    update(course, ["causal"])
     assert everything(course) == before
 
 
-@pytest.mark.parametrize("number", ["77", "", "attention", "../03"])
-def test_an_unknown_number_is_refused(course, number):
+@pytest.mark.parametrize("name", ["77", "", "03_attention", "../04"])
+def test_an_unknown_name_is_refused(course, name):
     for verb in (start, update):
-        with pytest.raises(ValueError, match="there are: 03_attention, 04_causal"):
-            verb(course, [number])
+        with pytest.raises(ValueError, match="there are: 04_attention, 05_causal"):
+            verb(course, [name])
     assert not (course / "work").exists()
 
 
@@ -501,22 +503,22 @@ def test_update_merges_and_keeps_what_was(course):
     mine = json.dumps(changed(COURSE, b="mine"), indent=4).encode()
     workbook(course).write_bytes(mine)
     publish(course, changed(COURSE, b="theirs", c="new"))
-    ((_, done), (_, other)) = zip(("03", "04"), update(course), strict=True)
+    ((_, done), (_, other)) = zip(("attention", "causal"), update(course), strict=True)
     assert (done.action, other.action) == ("updated", "current")
     assert "1 brought up to date, 1 changed by you and by the course" in done.sentence
     assert lines(parse(workbook(course).read_bytes())) == ["A", "note: theirs", "mine", "new", "D"]
     (backup,) = backups(course)
     assert backup.read_bytes() == mine and backup.name in done.sentence
     before = everything(course)
-    assert actions(update(course)) == [("03_attention", "current"), ("04_causal", "current")]
+    assert actions(update(course)) == [("04_attention", "current"), ("05_causal", "current")]
     assert everything(course) == before
 
 
 def test_who_changed_nothing_gets_the_courses_file_byte_for_byte(course):
     start(course)
     contents = json.dumps(changed(COURSE, a="new"), indent=3).encode()
-    (course / "notebooks" / "03_attention.ipynb").write_bytes(contents)
-    assert actions(update(course, ["03_attention"])) == [("03_attention", "updated")]
+    (course / "notebooks" / "04_attention.ipynb").write_bytes(contents)
+    assert actions(update(course, ["04_attention"])) == [("04_attention", "updated")]
     assert workbook(course).read_bytes() == contents
 
 
@@ -525,10 +527,10 @@ def test_a_dispute_settled_by_both_alike_is_not_remembered(course):
     start(course)
     workbook(course).write_bytes(serialize(changed(COURSE, b="same")))
     publish(course, changed(COURSE, b="same"))
-    assert actions(update(course, ["03"])) == [("03_attention", "current")]
+    assert actions(update(course, ["attention"])) == [("04_attention", "current")]
     assert backups(course) == []
     publish(course, changed(COURSE, b="next"))
-    update(course, ["03"])
+    update(course, ["attention"])
     assert lines(parse(workbook(course).read_bytes())) == ["A", "next", "C", "D"]
 
 
@@ -546,7 +548,7 @@ def test_two_updates_in_one_second_make_two_backups(course, monkeypatch):
         publish(course, changed(COURSE, a=text))
         update(course)
     assert [path.name for path in backups(course)] == [
-        f"03_attention.2030-01-02_03.04.05{again}.ipynb" for again in ("", "_2", "_3")
+        f"04_attention.2030-01-02_03.04.05{again}.ipynb" for again in ("", "_2", "_3")
     ]
     assert [path.read_bytes() for path in backups(course)] == seen
 
@@ -559,10 +561,10 @@ def test_what_jupyterlab_wrote_over_an_update_comes_back(course):
     publish(course, changed(COURSE, a="new", b="theirs", c=None))
     update(course)
     workbook(course).write_bytes(open_in_lab)
-    assert actions(update(course, ["03"])) == [("03_attention", "updated")]
+    assert actions(update(course, ["attention"])) == [("04_attention", "updated")]
     wanted = ["new", "note: theirs", "mine", "written meanwhile"]
     assert lines(parse(workbook(course).read_bytes())) == wanted
-    assert actions(update(course, ["03"])) == [("03_attention", "current")]
+    assert actions(update(course, ["attention"])) == [("04_attention", "current")]
     publish(course, changed(COURSE, a="newer", b="theirs", c=None))
     update(course)
     assert lines(parse(workbook(course).read_bytes())) == ["newer", *wanted[1:]]
@@ -572,40 +574,40 @@ def test_what_jupyterlab_wrote_over_an_update_comes_back(course):
 def test_a_broken_workbook_is_set_aside(course, contents):
     start(course)
     workbook(course).write_bytes(contents)
-    (done,) = update(course, ["03"])
+    (done,) = update(course, ["attention"])
     assert done.action == "set aside"
-    (aside,) = (course / "work").glob("03_attention.unreadable.*")
+    (aside,) = (course / "work").glob("04_attention.unreadable.*")
     assert aside.read_bytes() == contents and aside.name in done.sentence
-    assert workbook(course).read_bytes() == (course / "notebooks" / "03_attention.ipynb").read_bytes()
-    assert actions(update(course, ["03"])) == [("03_attention", "current")]
+    assert workbook(course).read_bytes() == (course / "notebooks" / "04_attention.ipynb").read_bytes()
+    assert actions(update(course, ["attention"])) == [("04_attention", "current")]
 
 
 @pytest.mark.parametrize("lost", ["gone", "broken"])
 def test_a_lost_base_loses_nothing(course, lost):
     start(course)
     workbook(course).write_bytes(serialize(changed(COURSE, b="mine")))
-    base = course / "work" / ".course" / "03_attention.ipynb"
+    base = course / "work" / ".course" / "04_attention.ipynb"
     base.unlink() if lost == "gone" else base.write_bytes(b"{")
     publish(course, changed(COURSE, c="theirs"))
     update(course)
     assert lines(parse(workbook(course).read_bytes())) == ["A", "note: B", "mine", "note: theirs", "C", "D"]
-    assert actions(update(course, ["03"])) == [("03_attention", "current")]
+    assert actions(update(course, ["attention"])) == [("04_attention", "current")]
 
 
 def test_what_was_not_started_is_left_alone(course):
     assert update(course) == []
-    start(course, ["04"])
-    assert actions(update(course)) == [("04_causal", "current")]
-    (done,) = update(course, ["03"])
-    assert done.action == "absent" and "python -m gptlib start 03" in done.sentence
+    start(course, ["causal"])
+    assert actions(update(course)) == [("05_causal", "current")]
+    (done,) = update(course, ["attention"])
+    assert done.action == "absent" and "python -m gptlib start attention" in done.sentence
     assert not workbook(course).exists()
 
 
 def test_a_damaged_notebook_of_the_course_is_said_and_nothing_is_touched(course):
     start(course)
-    (course / "notebooks" / "03_attention.ipynb").write_bytes(b"{")
+    (course / "notebooks" / "04_attention.ipynb").write_bytes(b"{")
     before = everything(course)
-    with pytest.raises(ValueError, match="git checkout -- notebooks/03_attention.ipynb"):
+    with pytest.raises(ValueError, match="git checkout -- notebooks/04_attention.ipynb"):
         update(course)
     assert everything(course) == before
 
@@ -674,7 +676,7 @@ def test_a_kill_during_an_update_leaves_whole_files(course, last):
 
         os.replace = dying
         try:
-            update(course, ["03"])
+            update(course, ["attention"])
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -722,6 +724,147 @@ def test_every_notebook_of_the_course_can_be_started_and_updated(tmp_path):
         assert cells[1]["source"] == "# mine" and cells[-1]["source"].endswith("\nchanged")
 
 
+# ------------------------------------------------------------------------- notebooks that the course renamed
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """A course of today's names, and a reader's work/ of the former ones, each file with bytes of its own."""
+    (tmp_path / "notebooks").mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        publish(tmp_path, changed(COURSE, a="new"), path.stem)
+    for old in FORMER_NAMES:
+        for place, contents in files_of(old).items():
+            (tmp_path / "work" / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "work" / place).write_bytes(contents)
+    return tmp_path
+
+
+def files_of(name, old=None):
+    """The files that a notebook has in work/ under a name, with what the one called `old` had in them."""
+    old = old or name
+    return {
+        f"{name}.ipynb": serialize(changed(COURSE, b=f"mine in {old}")),
+        f"{name}.unreadable.2026-01-02_03.04.05.txt": f"unreadable {old}".encode(),
+        f".course/{name}.ipynb": serialize(changed(COURSE, d=f"base of {old}")),
+        f".course/{name}.before.ipynb": serialize(changed(COURSE, d=f"before in {old}")),
+        f"backups/{name}.2026-01-02_03.04.05.ipynb": f"backup of {old}".encode(),
+        f"backups/{name}.2026-01-02_03.04.05_2.ipynb": f"second backup of {old}".encode(),
+    }
+
+
+def new_name(old):
+    return find_notebook(FORMER_NAMES[old]).stem
+
+
+def test_an_old_name_is_never_another_notebooks_new_one():
+    today = {path.stem: topic_of(path) for path in notebook_paths()}
+    for old, topic in FORMER_NAMES.items():
+        assert topic in today.values() and today.get(old, topic) == topic
+    assert today["10_training"] == "training" and FORMER_NAMES["10_generation"] == "generation"
+
+
+def test_start_gives_the_readers_files_their_new_names_and_keeps_their_bytes(renamed):
+    done = start(renamed, ["welcome"])
+    moved = [old for old in FORMER_NAMES if new_name(old) != old]
+    assert actions(done) == [*((new_name(old), "renamed") for old in moved), ("00_welcome", "kept")]
+    assert "work/10_generation.ipynb is now called work/11_generation.ipynb" in done[7].sentence
+    wanted = {}
+    for old in FORMER_NAMES:
+        wanted |= {f"work/{place}": contents for place, contents in files_of(new_name(old), old).items()}
+    assert {name: held for name, held in everything(renamed).items() if name.startswith("work")} == wanted
+    assert {each.action for each in start(renamed)} == {"kept"}, "nobody gets a second copy"
+
+
+def test_update_merges_what_it_has_renamed(renamed):
+    done = update(renamed)
+    assert Counter(each.action for each in done) == {"renamed": 15, "updated": 18}
+    for old in FORMER_NAMES:
+        found = files_of(new_name(old), old)
+        assert lines(parse(workbook(renamed, new_name(old)).read_bytes())) == [
+            "new",
+            f"mine in {old}",
+            "C",
+            "D",
+        ]
+        kept = {path.read_bytes() for path in backups(renamed) if path.name.startswith(new_name(old) + ".")}
+        assert kept == {
+            held for place, held in found.items() if place.startswith(("backups/", new_name(old) + ".ip"))
+        }
+    before = everything(renamed)
+    assert {each.action for each in update(renamed)} == {"current"}
+    assert everything(renamed) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process to kill")
+@pytest.mark.parametrize("last", range(1, 14))
+def test_a_kill_between_two_renamings_loses_nothing(renamed, last):
+    """Of two notebooks, one of which has the number that the other had."""
+    for old in set(FORMER_NAMES) - {"09_training", "10_generation"}:
+        for place in files_of(old):
+            (renamed / "work" / place).unlink()
+    before = sorted(everything(renamed / "work").values())
+    child = os.fork()
+    if child == 0:
+        move, calls = Path.rename, []
+
+        def dying(path, target):
+            calls.append(target)
+            if len(calls) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return move(path, target)
+
+        Path.rename = dying
+        try:
+            start(renamed, ["welcome"])
+        finally:
+            os._exit(0)
+    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert killed == (last <= 12)
+    if killed:
+        assert sorted(everything(renamed / "work").values()) == before
+    start(renamed, ["training", "generation"])
+    wanted = files_of("10_training", "09_training") | files_of("11_generation", "10_generation")
+    held = everything(renamed / "work")
+    assert {name: held[name] for name in wanted} == wanted
+    assert not [name for name in held if "10_generation" in name or "09_training" in name]
+
+
+def test_a_workbook_of_the_new_name_is_not_written_over(renamed):
+    workbook(renamed, "04_attention").write_bytes(b"mine too")
+    before = {name: held for name, held in everything(renamed).items() if "attention" in name}
+    done = start(renamed)
+    (kept,) = [each for each in done if each.action == "not renamed"]
+    assert "03_attention.ipynb is now called 04_attention.ipynb" in kept.sentence
+    assert "update again" in kept.sentence and "renamed" in {each.action for each in done}
+    after = everything(renamed)
+    assert {name: after[name] for name in before if "causal" not in name} == {
+        name: held for name, held in before.items() if "causal" not in name
+    }
+
+
+@pytest.mark.parametrize("choice", ["the old one", "the new one"])
+def test_after_the_reader_has_chosen_the_update_goes_on(renamed, choice):
+    start(renamed, ["welcome"])
+    for place, contents in files_of("03_attention", "another").items():
+        (renamed / "work" / place).write_bytes(contents)
+    given_up = workbook(renamed, "04_attention" if choice == "the old one" else "03_attention")
+    given_up.rename(given_up.with_name("mine.ipynb"))
+    aside, kept = workbook(renamed, "mine").read_bytes(), {path.read_bytes() for path in backups(renamed)}
+    done = update(renamed, ["attention"])
+    assert [each.action for each in done] == ["renamed"] * (choice == "the old one") + ["updated"]
+    mine = "another" if choice == "the old one" else "03_attention"
+    assert lines(parse(workbook(renamed, "04_attention").read_bytes())) == [
+        "new",
+        f"mine in {mine}",
+        "C",
+        "D",
+    ]
+    assert workbook(renamed, "mine").read_bytes() == aside
+    assert kept < {path.read_bytes() for path in backups(renamed)}
+    assert [each.action for each in update(renamed, ["attention"])] == ["current"]
+
+
 # ------------------------------------------------------------------------------------------- the command line
 
 
@@ -734,11 +877,11 @@ def test_the_verbs(course, monkeypatch, capsys):
         return error if status else out
 
     assert "python -m gptlib start" in say("update")
-    assert say("start", "3") == "work/03_attention.ipynb is yours\n"
-    assert say("start") == "work/04_causal.ipynb is yours\n"
+    assert say("start", "4") == "work/04_attention.ipynb is yours\n"
+    assert say("start") == "work/05_causal.ipynb is yours\n"
     assert say("start") == "Your notebooks are in work/, as you left them.\n"
-    assert "stays as you left it" in say("start", "04")
-    assert "work/04_causal.ipynb is up to date" in say("update") and "Reload" not in say("update")
+    assert "stays as you left it" in say("start", "05")
+    assert "work/05_causal.ipynb is up to date" in say("update") and "Reload" not in say("update")
     publish(course, changed(COURSE, a="new"))
-    assert "Reload Notebook from Disk" in say("update", "03")
-    assert "there are: 03_attention" in say("start", "99", status=2)
+    assert "Reload Notebook from Disk" in say("update", "attention")
+    assert "there are: 04_attention" in say("start", "99", status=2)

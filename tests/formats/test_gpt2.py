@@ -316,7 +316,7 @@ def test_a_pipeline_writes_the_same_text(tmp_path):
         )
 
 
-@pytest.mark.parametrize("layout", [{}, {"position": "rotary"}, LLAMA], ids=["gpt2", "notebook 09", "llama"])
+@pytest.mark.parametrize("layout", [{}, {"position": "rotary"}, LLAMA], ids=["gpt2", "rotary", "llama"])
 def test_a_model_that_a_reader_trained_writes_the_same_text_in_a_pipeline(layout, tmp_path):
     stories = [story.text for story in Storyworld(seed=0).stories(40)]
     tokenizer = Tokenizer.train(stories, 400)

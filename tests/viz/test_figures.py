@@ -71,7 +71,7 @@ EVERY_FIGURE = {
     ),
     "text_strip": lambda: figures.text_strip(TOKENS, [0, 1, 2, 3, 4]),
     "grid_heatmap": lambda: figures.grid_heatmap([[1, -2], [3, 0]], [" ", "b"], ["c", "d"], diverging=True),
-    "gpt_map": lambda: figures.gpt_map("03_attention"),
+    "gpt_map": lambda: figures.gpt_map("attention"),
 }
 
 
@@ -473,32 +473,16 @@ def test_text_strip_wraps_between_words_and_at_newlines():
 def test_map_names_every_notebook_and_highlights_one():
     drawing = figures.gpt_map()
     said = " ".join(texts(drawing)).replace("\n", " ")
-    for number, name in enumerate(
-        (
-            "Language models",
-            "Tokens",
-            "Attention",
-            "Causal attention",
-            "Positions",
-            "Many heads",
-            "The block",
-            "GPT",
-            "Training",
-            "Generation",
-        ),
-        1,
-    ):
-        assert f"{number:02d}" in said and name in said
-    assert list(drawing.arrays["notebooks"]) == list(range(1, 11)) and drawing.arrays["current"] == 0
-    pictures = {current: figures.gpt_map(current).png() for current in (0, 3, 8)}
-    assert pictures[0] == drawing.png() and len(set(pictures.values())) == 3
-    assert figures.gpt_map("07_block").arrays["current"] == 7
-    for wrong in (11, "attention"):
-        with pytest.raises(ValueError, match="current is .*; it needs a notebook on the map"):
+    titles = "Language models, Tokens, Attention, Causal attention, Positions, Many heads, The block, GPT"
+    for title in (*titles.split(", "), "Training", "Generation"):
+        assert title in said
+    assert len(drawing.arrays["notebooks"]) == 10 and drawing.arrays["current"] == ""
+    pictures = {current: figures.gpt_map(current).png() for current in (None, "attention", "gpt")}
+    assert pictures[None] == drawing.png() and len(set(pictures.values())) == 3
+    assert figures.gpt_map("block").arrays["current"] == "block"
+    for wrong in ("", "myths", "04_attention"):
+        with pytest.raises(ValueError, match="it needs to be None or one of language_models"):
             figures.gpt_map(wrong)
-
-
-# --- what they share ------------------------------------------------------------------------------------
 
 
 def test_readable_pieces():

@@ -11,11 +11,13 @@ import json
 import os
 from collections.abc import Callable
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.exercises import Question, lesson_of, lessons
 from gptlib.files import write_atomically
 from gptlib.places import is_checkout, readers_root
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 VARIABLE = "GPTLIB_PROGRESS"
 # A pause longer than this is taken for time away from the course.
 LONGEST_PAUSE = 10  # minutes
+FORM = 2
 RIGHT = "right"
 SOLUTION = 4  # the rung of the hints that shows one
 
@@ -42,17 +45,19 @@ def path() -> Path | None:
 
 
 def load() -> dict[str, Any]:
-    """All that is kept: "exercises" and "questions" by name, "minutes" by notebook; empty at first.
+    """All that is kept: "exercises" and "questions" by name, "minutes" by topic; empty at first.
 
     A file that holds no progress is set aside under another name. One that may not be read counts as none.
+    "form" says which form the file has. Of form 1, which says nothing, the minutes stand under the numbers
+    that the notebooks had then.
     """
     file = path()
-    empty = {"exercises": {}, "questions": {}, "minutes": {}, "last": None}
+    empty = {"form": FORM, "exercises": {}, "questions": {}, "minutes": {}, "last": None}
     if file is None:
         return {**empty, **_unkept}
     try:
         try:
-            return {**empty, **_checked(json.loads(file.read_text(encoding="utf-8")))}
+            return {**empty, **_of_today(_checked(json.loads(file.read_text(encoding="utf-8"))))}
         except (ValueError, RecursionError):
             file.replace(file.with_name(f"{file.stem} (unreadable {datetime.now():%Y-%m-%d %H.%M.%S}).json"))
     except OSError:  # none yet, or none that may be read
@@ -82,6 +87,15 @@ def _checked(kept: Any) -> dict[str, Any]:
     if last is not None and (not isinstance(last, str) or datetime.fromisoformat(last).tzinfo):
         raise ValueError("the last time is one of this clock")
     return kept
+
+
+def _of_today(kept: dict[str, Any]) -> dict[str, Any]:
+    """`kept` in today's form: its minutes by topic."""
+    if kept.get("form", 1) != 1:
+        return kept
+    topics = {name[:2]: topic for name, topic in FORMER_NAMES.items()}
+    minutes = {topics.get(number, number): spent for number, spent in kept.get("minutes", {}).items()}
+    return {**kept, "form": FORM, "minutes": minutes}
 
 
 def record_check(verdict: Verdict) -> str | None:
@@ -125,9 +139,10 @@ def record_choice(name: str, right: bool) -> str | None:
 
 
 def questions_due(before: str) -> list[Question]:
-    """Quiz questions of the notebooks before this number whose last answer was wrong, the oldest first."""
+    """Quiz questions of the notebooks before this topic whose last answer was wrong, the oldest first."""
     kept = load()["questions"]
-    asked = [task for number, lesson in lessons().items() if number < before for task in lesson.quiz]
+    earlier = takewhile(lambda topic: topic != before, lessons())
+    asked = [task for topic in earlier for task in lessons()[topic].quiz]
     return [task for task in asked if kept.get(task.name, {}).get("last") == "wrong"]
 
 
@@ -145,7 +160,7 @@ def _record(name: str, change: Callable[[dict[str, Any]], None]) -> str | None:
         with FileLock(file.with_suffix(".lock"), timeout=5):  # two notebooks may be open
             kept = load()
             change(kept)
-            _add_minutes(kept, lesson_of(name).number)
+            _add_minutes(kept, lesson_of(name).topic)
             text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
             write_atomically(file, lambda binary: binary.write(text.encode()))
     except (OSError, Timeout, NotImplementedError) as error:  # the last one where files cannot be locked
@@ -153,12 +168,12 @@ def _record(name: str, change: Callable[[dict[str, Any]], None]) -> str | None:
     return None
 
 
-def _add_minutes(kept: dict[str, Any], number: str) -> None:
+def _add_minutes(kept: dict[str, Any], topic: str) -> None:
     now = datetime.now()
     last = kept["last"]
     pause = (now - datetime.fromisoformat(last)).total_seconds() / 60 if last else 0
     if 0 < pause <= LONGEST_PAUSE:
-        kept["minutes"][number] = round(kept["minutes"].get(number, 0) + pause, 2)
+        kept["minutes"][topic] = round(kept["minutes"].get(topic, 0) + pause, 2)
     kept["last"] = now.isoformat(timespec="seconds")
 
 
@@ -175,13 +190,13 @@ class Progress:
         kept = load()
         self.rows: list[tuple[str, int, int, int, int, float]] = []
         self.due: list[str] = []
-        for number, lesson in lessons().items():
+        for topic, lesson in lessons().items():
             exercises = [kept["exercises"].get(task.name, {}) for task in lesson.exercises]
             questions = [kept["questions"].get(task.name, {}) for task in lesson.quiz]
             done = sum(entry.get("status") == RIGHT for entry in exercises)
             right = sum(entry.get("last") == RIGHT for entry in questions)
-            minutes = kept["minutes"].get(number, 0)
-            self.rows.append((lesson.notebook, done, len(exercises), right, len(questions), minutes))
+            minutes = kept["minutes"].get(topic, 0)
+            self.rows.append((lesson.notebook.stem, done, len(exercises), right, len(questions), minutes))
             for task, entry in zip(lesson.quiz, questions, strict=True):
                 self.due += [task.name] * (entry.get("last") == "wrong")
             for task, entry in zip(lesson.exercises, exercises, strict=True):
@@ -192,7 +207,7 @@ class Progress:
         for notebook, done, exercises, right, questions, minutes in self.rows:
             counts = f"{f'{done} of {exercises}':>12}{f'{right} of {questions}':>10}"
             lines.append(f"{notebook:24}{counts}{minutes:>10.0f}")
-        due = [f"  {name} ({lesson_of(name).notebook})" for name in self.due]
+        due = [f"  {name} ({lesson_of(name).notebook.stem})" for name in self.due]
         return "\n".join([*lines, "", *(["Due again:", *due] if due else ["Nothing is due again."])])
 
 

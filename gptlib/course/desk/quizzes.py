@@ -65,15 +65,15 @@ class QuestionBox(widgets.VBox):
 
 
 class Quiz(widgets.VBox):
-    """The quiz of the notebook with this number, such as "03"; earlier questions that went wrong come back.
+    """The quiz on a topic, such as "attention"; questions of earlier notebooks that went wrong come back.
 
-    Raises KeyError if there is no such notebook.
+    Raises KeyError, naming topics that are near, if no notebook is about it.
     """
 
-    def __init__(self, number: str) -> None:
-        self.number = number
-        due = questions_due(before=number)[:MOST_DUE]
-        self.boxes = [QuestionBox(task) for task in (*lesson(number).quiz, *due)]
+    def __init__(self, topic: str) -> None:
+        self.lesson = lesson(topic)
+        due = questions_due(before=topic)[:MOST_DUE]
+        self.boxes = [QuestionBox(task) for task in (*self.lesson.quiz, *due)]
         for box in self.boxes:
             box.answer.observe(self._count, "value")
         n_own = len(self.boxes) - len(due)
@@ -93,11 +93,11 @@ class Quiz(widgets.VBox):
         self.score.value = f'<div role="status">{right} of {len(self.boxes)} right</div>'
 
     def __repr__(self) -> str:
-        return f"Quiz {self.number}: {len(lesson(self.number).quiz)} questions"
+        return f"Quiz {self.lesson.topic}: {len(self.lesson.quiz)} questions"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """The widget, and the questions as text for where there is no kernel."""
-        listed = "".join(_listed(task) for task in lesson(self.number).quiz)
+        listed = "".join(_listed(task) for task in self.lesson.quiz)
         return {**_widget(super(), options), "text/html": f"<ol>{listed}</ol>", "text/plain": repr(self)}
 
 

@@ -1,13 +1,13 @@
 """The reader's own copies of the notebooks, in work/, and how they take in what the course changes.
 
-work/03_attention.ipynb           the reader's
-work/.course/03_attention.ipynb   the course's version that it came from, byte for byte
-work/.course/03_attention.before.ipynb   the one before, should JupyterLab save an old copy over a new one
-work/backups/03_attention.….ipynb what an update found there, byte for byte
+work/04_attention.ipynb           the reader's
+work/.course/04_attention.ipynb   the course's version that it came from, byte for byte
+work/.course/04_attention.before.ipynb   the one before, should JupyterLab save an old copy over a new one
+work/backups/04_attention.….ipynb what an update found there, byte for byte
 
 An update looks at three versions of each cell: the one that the reader's came from, the reader's, and the
 course's of today. What only one side changed is taken from that side. What both changed stays the reader's,
-and the course's new text is shown above it.
+and the course's new text is shown above it. A notebook that the course has renamed is renamed in work/ first.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from gptlib.course.desk.renaming import FORMER_NAMES, rename
+from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 from gptlib.files import write_atomically
 
 Cell = dict[str, Any]
@@ -40,7 +42,7 @@ class Done:
     """What became of one workbook, and a sentence that says so."""
 
     path: Path
-    action: Literal["made", "kept", "updated", "current", "set aside", "absent"]
+    action: Literal["made", "kept", "updated", "current", "set aside", "absent", "renamed", "not renamed"]
     sentence: str
 
 
@@ -71,25 +73,27 @@ class Changes:
 # ------------------------------------------------------------------------------------------------- the verbs
 
 
-def start(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
-    """Copy the course's notebooks from `folder`/notebooks/ to `folder`/work/: those of `numbers`, or all.
+def start(folder: Path, names: Sequence[str] = ()) -> list[Done]:
+    """Copy the course's notebooks from `folder`/notebooks/ to `folder`/work/: those of `names`, or all.
 
-    A number is given as "3" or "03"; a name, "03_attention", will do too. A workbook that is there is kept.
+    A name is a topic, "attention", a file's name, "04_attention", or a number, "4" or "04". A workbook that
+    is there is kept, under its new name if the course has renamed its notebook.
 
     Raises:
-        ValueError: a number names no notebook, or a notebook of the course is damaged.
+        ValueError: a name names no notebook, or a notebook of the course is damaged.
         OSError: work/ cannot be written, or the disk is full; the message says which, and what would do.
     """
-    done = []
-    for notebook in _chosen(folder, numbers):
+    chosen = _chosen(folder, names)
+    done = _rename_all(folder)
+    for notebook in chosen:
         workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
         with _said_plainly(workbook):
             done.append(_start_one(notebook, workbook, base))
     return done
 
 
-def update(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
-    """Bring what the course changed into the workbooks that `numbers` name, or into all that were started.
+def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
+    """Bring what the course changed into the workbooks of `names`, or into all that were started.
 
     The reader's changes are carried over by cell id, as `merge` says; cells of the course's that the reader
     deleted come back. A file that is no notebook is set aside, byte for byte, for a fresh copy. Before a
@@ -98,18 +102,45 @@ def update(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
 
     Raises as `start` does.
     """
-    chosen = _chosen(folder, numbers)
-    done = []
+    chosen = _chosen(folder, names)
+    done = _rename_all(folder)
     for notebook in chosen:
         workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
         with _said_plainly(workbook):
             if os.path.lexists(workbook):
                 done.append(_update_one(notebook, workbook, base))
-            elif numbers:
-                verb = f"python -m gptlib start {notebook.name[:2]}"
+            elif names:
+                verb = f"python -m gptlib start {topic_of(notebook)}"
                 done.append(
                     Done(workbook, "absent", f"{_name(workbook)} is not there yet: `{verb}` makes it")
                 )
+    return done
+
+
+def _rename_all(folder: Path) -> list[Done]:
+    """Give the reader's files of notebooks that the course has renamed their new names."""
+    new_names = {topic_of(notebook): notebook.stem for notebook in notebook_paths(folder / "notebooks")}
+    work, done = folder / "work", []
+    for old, topic in FORMER_NAMES.items():
+        new = new_names.get(topic, old)
+        before, now = work / f"{old}.ipynb", work / f"{new}.ipynb"
+        if new == old or not os.path.lexists(before):
+            continue
+        with _said_plainly(now):
+            try:
+                rename(work, old, new)
+            except FileExistsError:
+                sentence = (
+                    f"{_name(before)} is now called {now.name} in the course, and {_name(now)} is there too; "
+                    f"both stay. Give the one that you want to go on with the name {now.name} and the other "
+                    "a name of your own, and update again"
+                )
+                done.append(Done(before, "not renamed", sentence))
+                continue
+        sentence = (
+            f"{_name(before)} is now called {_name(now)}, as in the course; if it is open, open it anew"
+        )
+        done.append(Done(now, "renamed", sentence))
     return done
 
 
@@ -433,24 +464,12 @@ def serialize(notebook: Notebook) -> bytes:
 # -------------------------------------------------------------------------------------------------- the files
 
 
-def _chosen(folder: Path, numbers: Sequence[str]) -> list[Path]:
-    """The course's notebooks that the numbers name, or all, in order."""
-    notebooks = sorted((folder / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The course's notebooks of these names, or all, in order."""
+    notebooks = notebook_paths(folder / "notebooks")
     if not notebooks:
         raise FileNotFoundError(f"{str(folder / 'notebooks')!r} holds no notebooks; is the course there?")
-    for number in numbers:
-        if not any(_answers_to(notebook, number) for notebook in notebooks):
-            names = ", ".join(notebook.stem for notebook in notebooks)
-            raise ValueError(f"no notebook is called {number!r}; there are: {names}")
-    return [
-        notebook
-        for notebook in notebooks
-        if not numbers or any(_answers_to(notebook, number) for number in numbers)
-    ]
-
-
-def _answers_to(notebook: Path, number: str) -> bool:
-    return notebook.stem == number.removesuffix(".ipynb") or notebook.name[:2] == number.zfill(2)
+    return sorted({find_notebook(name, folder / "notebooks") for name in names}) or notebooks
 
 
 def _of_course(notebook: Path, contents: bytes) -> Notebook:

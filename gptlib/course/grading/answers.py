@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.exercises import Exercise, Lesson, lessons
-from gptlib.places import course_root
 
 LONGEST_CELL = 100_000  # characters; deeper nesting than fits in there, Python's parser refuses by itself
 MOST_CELLS = 2_000
@@ -129,8 +129,11 @@ def _parsed(source: str) -> tuple[ast.stmt, ...]:
         return tuple(ast.parse(source).body)
 
 
-def notebook_number(cells: Sequence[Cell], filename: str) -> str | None:
-    """Which notebook of the course these cells are from: by their ids, calls of check, or names."""
+def notebook_topic(cells: Sequence[Cell], filename: str) -> str | None:
+    """Which notebook of the course these cells are from: by their ids, calls of check, or names.
+
+    Last comes the file's name, by the topic in it: its number may be that of an earlier version's notebook.
+    """
     ids = {cell.id for cell in cells}
     sources = "\n".join(cell.source for cell in cells)
     defined = {name for cell in cells for name in _definitions(cell)}
@@ -140,18 +143,28 @@ def notebook_number(cells: Sequence[Cell], filename: str) -> str | None:
         lambda lesson: sum(task.function in defined for task in lesson.exercises),
     )
     for sign in signs:
-        counts = {number: sign(lesson) for number, lesson in lessons().items()}
+        counts = {topic: sign(lesson) for topic, lesson in lessons().items()}
         most = max(counts.values(), default=0)
         if most and list(counts.values()).count(most) == 1:
             return max(counts, key=counts.__getitem__)
-    named = re.match(r"\D*?(\d\d)(?!\d)", filename)
-    return named[1] if named and named[1] in lessons() else None
+    return _topic_in(filename)
+
+
+def _topic_in(filename: str) -> str | None:
+    """The topic that a file's name holds, as the course has or had it; None if it holds none, or several."""
+    topics = {name.partition("_")[2]: topic for name, topic in FORMER_NAMES.items()}
+    topics |= {topic: topic for topic in lessons()}
+    # The longest first, so that causal_attention is not taken for attention.
+    names = "|".join(sorted(topics, key=len, reverse=True))
+    plain = re.sub(r"[\s-]+", "_", filename.lower())
+    found = {topics[name] for name in re.findall(rf"(?<![a-z])(?:{names})(?![a-z0-9])", plain)}
+    return found.pop() if len(found) == 1 else None
 
 
 @cache
-def course_cells(notebook: str) -> list[Cell]:
-    """The code cells of the course's own notebook of this name."""
-    return code_cells((course_root() / "notebooks" / f"{notebook}.ipynb").read_bytes())
+def course_cells(topic: str) -> list[Cell]:
+    """The code cells of the course's own notebook on this topic."""
+    return code_cells(lessons()[topic].notebook.read_bytes())
 
 
 # ------------------------------------------------------------------------------------------ finding an answer

@@ -28,7 +28,7 @@ from gptlib.course.grading.runner import Limits, Runner
 from gptlib.course.grading.submissions import File, Student, find_submissions
 from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, Known, judge, known
 from gptlib.files import write_atomically
-from gptlib.places import PACKAGE, course_root
+from gptlib.places import PACKAGE
 
 # The modules that a verdict comes from.
 JUDGES = ("exercises.py", "judging.py", "limits.py", "grading/*.py")
@@ -63,8 +63,8 @@ def grade(
     results = out / "results"
     results.mkdir(parents=True, exist_ok=True)
     chosen = {student.name: _chosen(student) for student in students}
-    numbers = sorted({number for files, _ in chosen.values() for number in files})
-    marked = [lessons()[number] for number in numbers]
+    topics = {topic for files, _ in chosen.values() for topic in files}
+    marked = [lesson for lesson in lessons().values() if lesson.topic in topics]
     grader = _Grader(marked, _secret(results), limits, results)
     try:
         rows = list(_rows(grader, students, chosen, jobs, progress))
@@ -106,25 +106,25 @@ def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
     candidates: dict[str, list[File]] = defaultdict(list)
     remarks = []
     for file in student.files:
-        if file.number and not file.problem:
-            candidates[file.number].append(file)
+        if file.topic and not file.problem:
+            candidates[file.topic].append(file)
     for file in student.files:
         if file.problem and (not candidates or file.path[-1].lower().endswith(".ipynb")):
             remarks.append(f"{file.label}: {file.problem}")
     files = {}
-    for number, found in sorted(candidates.items()):
-        files[number] = found[-1]
+    for topic, found in sorted(candidates.items()):
+        files[topic] = found[-1]
         if len({file.digest for file in found}) > 1:
-            done = [_n_attempted(number, file) for file in found]
+            done = [_n_attempted(topic, file) for file in found]
             place = max(range(len(found)), key=lambda k: (done[k], k))
-            files[number] = found[place]
-            remarks.append(f"{len(found)} files hold notebook {number}; {found[place].label} was graded")
+            files[topic] = found[place]
+            name = lessons()[topic].notebook.stem
+            remarks.append(f"{len(found)} files hold {name}; {found[place].label} was graded")
     return files, remarks
 
 
-def _n_attempted(number: str, file: File) -> int:
-    lesson = lessons()[number]
-    return sum(each.attempted for each in find_answers(lesson, file.cells, course_cells(lesson.notebook)))
+def _n_attempted(topic: str, file: File) -> int:
+    return sum(each.attempted for each in find_answers(lessons()[topic], file.cells, course_cells(topic)))
 
 
 class _Grader:
@@ -132,8 +132,8 @@ class _Grader:
 
     def __init__(self, marked: Sequence[Lesson], secret: str, limits: Limits, results: Path) -> None:
         self.secret, self.limits, self.results = secret, limits, results
-        self.course = {lesson.number: course_cells(lesson.notebook) for lesson in marked}
-        self.versions = {lesson.number: course_version(lesson) for lesson in marked}
+        self.course = {lesson.topic: course_cells(lesson.topic) for lesson in marked}
+        self.versions = {lesson.topic: course_version(lesson) for lesson in marked}
         self.inputs: dict[str, list[tuple[Any, ...]]] = {}
         self.known: dict[str, Known] = {}
         self.lock = threading.Lock()
@@ -143,31 +143,31 @@ class _Grader:
 
     def row(self, name: str, files: dict[str, File], remarks: Sequence[str]) -> Row:
         """A student's row, from the kept results where they still hold."""
-        row = Row(name, {number: file.label for number, file in files.items()}, remarks=list(remarks))
-        for number, file in files.items():
-            for graded in self._notebook(name, number, file):
+        row = Row(name, {topic: file.label for topic, file in files.items()}, remarks=list(remarks))
+        for topic, file in files.items():
+            for graded in self._notebook(name, topic, file):
                 row.answers[graded.exercise] = graded
         return row
 
-    def _notebook(self, name: str, number: str, file: File) -> list[Graded]:
-        said = [self.versions[number], self.secret, number, file.digest, asdict(self.limits)]
+    def _notebook(self, name: str, topic: str, file: File) -> list[Graded]:
+        said = [self.versions[topic], self.secret, topic, file.digest, asdict(self.limits)]
         key = sha256(json.dumps(said).encode()).hexdigest()
-        path = self.results / f"{safe_name(name)}.{number}.json"
+        path = self.results / f"{safe_name(name)}.{topic}.json"
         kept = _kept(path, key)
         if kept is not None:
             return kept
-        graded = self._graded(number, file.cells)
+        graded = self._graded(topic, file.cells)
         text = json.dumps(
             {"key": key, "student": name, "answers": [asdict(each) for each in graded]}, indent=1
         )
         write_atomically(path, lambda binary: binary.write(text.encode()))
         return graded
 
-    def _graded(self, number: str, cells: Sequence[Cell]) -> list[Graded]:
+    def _graded(self, topic: str, cells: Sequence[Cell]) -> list[Graded]:
         graded: list[Graded] = []
-        lesson = lessons()[number]
+        lesson = lessons()[topic]
         for task, answer in zip(
-            lesson.exercises, find_answers(lesson, cells, self.course[number]), strict=True
+            lesson.exercises, find_answers(lesson, cells, self.course[topic]), strict=True
         ):
             right = [each.exercise for each in graded if each.status == "right"]
             graded.append(self._answer(task, answer, right))
@@ -228,10 +228,10 @@ def course_version(lesson: Lesson) -> str:
     course = PACKAGE / "course"
     files = [path for path in PACKAGE.rglob("*.py") if course not in path.parents]
     files += [path for pattern in JUDGES for path in course.glob(pattern)]
-    files += [course / "lessons" / f"{lesson.notebook[3:]}.py"]
+    files += [course / "lessons" / f"{lesson.topic}.py"]
     for path in sorted(files):
         found.update(path.relative_to(PACKAGE).as_posix().encode() + sha256(path.read_bytes()).digest())
-    found.update((course_root() / "notebooks" / f"{lesson.notebook}.ipynb").read_bytes())
+    found.update(lesson.notebook.read_bytes())
     return found.hexdigest()
 
 
@@ -266,17 +266,17 @@ def _mark_identical(rows: Sequence[Row], chosen: dict[str, tuple[dict[str, File]
     """Remark on rows with the same file, or with the same answers, of which two are long enough to tell."""
     same: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        for number, file in chosen[row.name][0].items():
-            theirs = [row.answers[task.name] for task in lessons()[number].exercises]
+        for topic, file in chosen[row.name][0].items():
+            theirs = [row.answers[task.name] for task in lessons()[topic].exercises]
             written = [(each.exercise, each.source) for each in theirs if each.status != NOT_ATTEMPTED]
             if written:
-                same[number, "file", file.digest].append(row)
+                same[topic, "file", file.digest].append(row)
             if sum(each.telling for each in theirs) >= 2:
-                same[(number, "answers", *written)].append(row)
-    for (number, what, *_), group in same.items():
+                same[(topic, "answers", *written)].append(row)
+    for (topic, what, *_), group in same.items():
         for row in group:
             others = ", ".join(other.name for other in group if other is not row)
-            remark = f"notebook {number}: the same {what} as {others}"
-            said = f"notebook {number}: the same file as {others}"
+            remark = f"{topic}: the same {what} as {others}"
+            said = f"{topic}: the same file as {others}"
             if others and said not in row.alike:
                 row.alike.append(remark)

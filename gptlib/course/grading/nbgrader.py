@@ -1,4 +1,4 @@
-"""The course in nbgrader's format: `python -m gptlib nbgrader DIR [NN ...]`.
+"""The course in nbgrader's format: `python -m gptlib nbgrader DIR [NOTEBOOK ...]`.
 
 An exercise's answer cell holds the stub and, where nbgrader cuts it out, the solution. Its check cell is what
 nbgrader grades: before the check it judges the answer on inputs that no student has seen.
@@ -20,10 +20,9 @@ from typing import Any
 
 from gptlib.course.desk.checking import SEED, solution
 from gptlib.course.exercises import Exercise, Lesson, lesson, lessons
+from gptlib.course.prose import find_notebook, topic_of
 from gptlib.files import write_atomically
-from gptlib.places import course_root
 
-NOTEBOOKS = course_root() / "notebooks"
 SCHEMA_VERSION = 3  # of nbgrader's cell metadata, in 0.9.5 and 0.9.6
 MARKS = "### BEGIN {0}\n{1}\n### END {0}"
 LOOK_UPS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -49,20 +48,22 @@ c.Execute.iopub_timeout = 60
 '''
 
 
-def write_course(folder: Path, numbers: Sequence[str] = ()) -> list[Path]:
+def write_course(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """Write these notebooks, or all that have exercises, to `folder`/source; returns those that were written.
 
     A notebook that is there is kept as it is, and so is `folder`/nbgrader_config.py: the teacher may have
-    changed them. Raises KeyError for a number that no notebook has, ValueError for one without exercises.
+    changed them. A name is a notebook's topic, its file's name or its number. Raises ValueError for one that
+    no notebook has, or one without exercises.
     """
-    chosen = [lesson(number) for number in numbers] or [each for each in lessons().values() if each.exercises]
+    chosen = [lesson(topic_of(find_notebook(name))) for name in names]
+    chosen = chosen or [each for each in lessons().values() if each.exercises]
     for each in chosen:
         if not each.exercises:
-            raise ValueError(f"notebook {each.number} has no exercises, so there is nothing to grade in it")
+            raise ValueError(f"{each.notebook.stem} has no exercises, so there is nothing to grade in it")
     _write_new(folder / "nbgrader_config.py", CONFIG.format(name=repr(folder.resolve().name)))
     written = []
     for each in chosen:
-        path = folder / "source" / each.notebook / f"{each.notebook}.ipynb"
+        path = folder / "source" / each.notebook.stem / each.notebook.name
         text = json.dumps(source_notebook(each), ensure_ascii=False, indent=1) + "\n"
         if _write_new(path, text):
             written.append(path)
@@ -75,7 +76,7 @@ def source_notebook(lesson: Lesson) -> dict[str, Any]:
     Answers are graded on the inputs of a seed that is drawn here and is not the one that `check` uses.
     """
     seed = SEED + 1 + secrets.randbelow(2**31)
-    notebook = json.loads((NOTEBOOKS / f"{lesson.notebook}.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads(lesson.notebook.read_text(encoding="utf-8"))
     cells = {cell["id"]: cell for cell in notebook["cells"]}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

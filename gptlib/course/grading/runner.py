@@ -299,7 +299,7 @@ def _warm_up(task: Exercise) -> None:
 
     from gptlib.course.judging import outcome
 
-    for cell in course_cells(lesson_of(task.name).notebook):
+    for cell in course_cells(lesson_of(task.name).topic):
         for statement in cell.body or ():
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 with contextlib.suppress(Exception):

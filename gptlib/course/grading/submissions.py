@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.exercises import lessons
-from gptlib.course.grading.answers import Cell, NoNotebook, code_cells, notebook_number
+from gptlib.course.grading.answers import Cell, NoNotebook, code_cells, notebook_topic
 
 LARGEST_NOTEBOOK = 50 * 2**20  # bytes
 LARGEST_ZIP = 500 * 2**20  # one that lies in a folder or in another zip
@@ -35,14 +36,14 @@ class File:
     Attributes:
         path: Its folders and its name, below the folder or zip of the class.
         digest: Of its bytes.
-        number: Which notebook of the course it is, if that can be told.
+        topic: Which notebook of the course it is, if that can be told.
         cells: Its code cells.
         problem: Why it cannot be graded.
     """
 
     path: tuple[str, ...]
     digest: str = ""
-    number: str | None = None
+    topic: str | None = None
     cells: tuple[Cell, ...] = ()
     problem: str | None = None
 
@@ -171,9 +172,9 @@ def read_notebook(contents: bytes, path: tuple[str, ...]) -> File:
         cells = code_cells(contents)
     except NoNotebook as error:
         return File(path, digest, problem=str(error))
-    number = notebook_number(cells, path[-1])
-    problem = None if number else "it cannot be told which notebook of the course it is"
-    return File(path, digest, number, tuple(cells), problem)
+    topic = notebook_topic(cells, path[-1])
+    problem = None if topic else "it cannot be told which notebook of the course it is"
+    return File(path, digest, topic, tuple(cells), problem)
 
 
 def _too_large(size: int) -> str:
@@ -226,8 +227,8 @@ def _split(name: str, files: list[File], depth: int) -> Iterator[Student]:
     """One student, or several if the folders at this depth hold the same notebook."""
     holders: dict[str, set[str]] = defaultdict(set)
     for file in files:
-        if file.number and len(file.path) > depth + 1:
-            holders[file.number].add(file.path[depth])
+        if file.topic and len(file.path) > depth + 1:
+            holders[file.topic].add(file.path[depth])
     if all(len(folders) < 2 for folders in holders.values()):
         yield Student(name, tuple(files))
         return
@@ -249,5 +250,5 @@ def _stem(name: str) -> str:
 def _rest(name: str) -> str:
     """A file's name without the notebook's name in it: what a platform put around that is the student's."""
     stem = _stem(name)
-    notebooks = "|".join(re.escape(lesson.notebook) for lesson in lessons().values())
+    notebooks = "|".join([*(lesson.notebook.stem for lesson in lessons().values()), *FORMER_NAMES])
     return re.sub(rf"[\s_-]*({notebooks})([\s_-]*(copy)?[\s_-]*\(?\d*\)?)$", "", stem, flags=re.IGNORECASE)

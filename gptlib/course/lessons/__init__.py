@@ -1,1 +1,1 @@
-"""A lesson for each notebook, named as the notebook is: its exercises, predictions, quiz and objectives."""
+"""A lesson for each notebook, named by its topic: its exercises, predictions, quiz and objectives."""

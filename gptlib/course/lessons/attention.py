@@ -1,4 +1,4 @@
-"""Notebook 03: attention is a weighted average."""
+"""Attention is a weighted average."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ ENTROPY = Exercise(
     inputs=rows_that_sum_to_one,
     buys="One number now says how undecided a query is: 0 for one key alone, ln(keys) for all the same.",
     hints=(
-        "The entropy of a row is the average surprise, −Σ w · ln w (notebook 01).",
+        "The entropy of a row is the average surprise, −Σ w · ln w: the one of the notebook on language models.",
         "(…, query, key) comes in, one number for each query goes out: (…, query).",
         "Multiply weights with their logarithm, taking 0 where the weight is 0; sum over the last dimension; negate. "
         "torch.xlogy(w, w) does the product with that rule.",
@@ -228,7 +228,7 @@ ENTROPY = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="03_attention",
+    topic="attention",
     exercises=(WEIGHTED_AVERAGE, LOOK_UP, SCALED_SCORES, ENTROPY),
     predictions=(
         Question(
@@ -254,7 +254,7 @@ LESSON = Lesson(
                 ),
                 (
                     "All look mostly at themselves",
-                    "A token has its own vector already, beside attention (notebook 07). Looking at itself adds little.",
+                    "A token has its own vector already, beside attention. Looking at itself adds little.",
                 ),
             ),
         ),
@@ -345,7 +345,7 @@ LESSON = Lesson(
             "You shuffle the words, with their keys and values. What does a query get?",
             (
                 "the same output as before",
-                "A sum does not care for the order of its terms. So attention cannot tell the order of words: notebook 05.",
+                "A sum does not care for the order of its terms. So attention cannot tell the order of words: see the notebook on positions.",
             ),
             (
                 ("its weights change", "Each key keeps its score, wherever it stands."),

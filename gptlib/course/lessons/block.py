@@ -1,4 +1,4 @@
-"""Notebook 07: the block that a GPT stacks."""
+"""The block that a GPT stacks."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ PRE_NORM_BLOCK = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="07_block",
+    topic="block",
     exercises=(THROUGH_STACK, LAYER_NORM, GELU, PRE_NORM_BLOCK),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 04: causal self-attention."""
+"""Causal self-attention."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ NEXT_TOKEN_LOSS = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="04_causal_attention",
+    topic="causal_attention",
     exercises=(CAUSAL_MASK, MASK_AS_BIAS, SEES_THE_FUTURE, NEXT_TOKEN_LOSS),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 12: fine-tuning, and what it is good for."""
+"""Fine-tuning, and what it is good for."""
 
 from __future__ import annotations
 
@@ -462,7 +462,7 @@ LORA_LINEAR = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="12_finetuning",
+    topic="finetuning",
     exercises=(ANSWER_TARGETS, F1, STOPPED_AT, MERGED, LORA_LINEAR),
     predictions=(
         Question(

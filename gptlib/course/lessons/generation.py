@@ -1,4 +1,4 @@
-"""Notebook 10: from probabilities to text."""
+"""From probabilities to text."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ WRITE_WITH_CACHE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="10_generation",
+    topic="generation",
     exercises=(AT_TEMPERATURE, KEEP_TOP_K, KEEP_TOP_P, WRITE_WITH_CACHE),
     predictions=(
         Question(

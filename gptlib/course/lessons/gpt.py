@@ -1,4 +1,4 @@
-"""Notebook 08: the whole GPT."""
+"""The whole GPT."""
 
 from __future__ import annotations
 
@@ -377,7 +377,7 @@ TIED_TABLE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="08_gpt",
+    topic="gpt",
     exercises=(EMBEDDED, FORWARD, COUNT_BY_HAND, TIED_TABLE),
     predictions=(
         Question(

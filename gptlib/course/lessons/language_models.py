@@ -1,4 +1,4 @@
-"""Notebook 01: a language model guesses what comes next."""
+"""A language model guesses what comes next."""
 
 from __future__ import annotations
 
@@ -354,7 +354,7 @@ WITH_CACHE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="01_language_models",
+    topic="language_models",
     exercises=(SURPRISE_OF_TEXT, DRAW, MEAN_SURPRISE, BITS_PER_BYTE, WITH_CACHE),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 13: looking inside."""
+"""Looking inside."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ INDUCTION_SCORE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="13_looking_inside",
+    topic="looking_inside",
     exercises=(WITHOUT_HEAD, READ_EARLY, HEAD_LOGITS, WAY_BACK, INDUCTION_SCORE),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 06: many heads."""
+"""Many heads."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ MULTI_HEAD_ATTENTION = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="06_many_heads",
+    topic="many_heads",
     exercises=(SPLIT_HEADS, MERGE_HEADS, CONTRIBUTION, MULTI_HEAD_ATTENTION),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 14: the modern GPT."""
+"""The modern GPT."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ ROUTE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="14_modern_gpt",
+    topic="modern_gpt",
     exercises=(RMS_NORM, SWIGLU, SHARE, WINDOW_MASK, ROUTE),
     predictions=(
         Question(

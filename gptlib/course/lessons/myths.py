@@ -1,4 +1,4 @@
-"""Notebook 18: myths."""
+"""Myths."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ TOLD_BY_HEART = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="18_myths",
+    topic="myths",
     exercises=(RULE_OF_THUMB, COUNT_PASSES, WITHOUT_KEY, TOLD_BY_HEART),
     predictions=(
         Question(

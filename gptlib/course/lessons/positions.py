@@ -1,4 +1,4 @@
-"""Notebook 05: positions."""
+"""Positions."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ ADD_PLACES = Exercise(
     name="positions.add_places",
     reference=add_places,
     inputs=vectors_and_places,
-    buys="With `start`, a model can read on where it stopped. Notebook 10 writes text that way.",
+    buys="With `start`, a model can read on where it stopped. The notebook on generation writes text that way.",
     hints=(
         "The first of these tokens stands at place start, the next at start + 1, and so on.",
         "x is (batch, seq, d_model). From table take seq rows, (seq, d_model); they add to every text of the batch.",
@@ -299,7 +299,7 @@ ROTATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="05_positions",
+    topic="positions",
     exercises=(IS_EQUIVARIANT, ADD_PLACES, SINUSOIDAL_POSITIONS, ROTATE),
     predictions=(
         Question(

@@ -1,4 +1,4 @@
-"""Notebook 11: the published weights in, and one's own out."""
+"""The published weights in, and one's own out."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ FILL = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="11_gpt2",
+    topic="published",
     exercises=(BYTES_NEEDED, PUBLISHED_NAME, SPLIT_C_ATTN, FILL),
     predictions=(
         Question(

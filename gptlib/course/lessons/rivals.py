@@ -1,4 +1,4 @@
-"""Notebook 16: the rivals of a GPT."""
+"""The rivals of a GPT."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ CROSS_ATTENTION = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="16_rivals",
+    topic="rivals",
     exercises=(RNN_STEP, GATED, HIDE, CROSS_ATTENTION),
     predictions=(
         Question(

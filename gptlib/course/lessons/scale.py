@@ -1,4 +1,4 @@
-"""Notebook 15: what a model costs, and how good it will be, before it is trained."""
+"""What a model costs, and how good it will be, before it is trained."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ ACCUMULATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="15_scale",
+    topic="scale",
     exercises=(FLOPS_OF_LINEAR, CACHE_BYTES, POWER_LAW, OPTIMUM, ACCUMULATE),
     predictions=(
         Question(

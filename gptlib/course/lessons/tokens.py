@@ -1,4 +1,4 @@
-"""Notebook 02: text in pieces that a model can look up."""
+"""Text in pieces that a model can look up."""
 
 from __future__ import annotations
 
@@ -443,7 +443,7 @@ NEAREST = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="02_tokens",
+    topic="tokens",
     exercises=(BEST_PAIR, NAIVE_TRAIN, NAIVE_ENCODE, TRAINING_ROW, NEAREST),
     predictions=(
         Question(
@@ -594,7 +594,7 @@ LESSON = Lesson(
                 ),
                 (
                     "Their place in the text differs",
-                    "A tokenizer does not look at places. Notebook 05 tells the model about them.",
+                    "A tokenizer does not look at places. The notebook on positions tells the model about them.",
                 ),
             ),
         ),

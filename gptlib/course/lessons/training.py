@@ -1,4 +1,4 @@
-"""Notebook 09: training."""
+"""Training."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ ACCUMULATE = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="09_training",
+    topic="training",
     exercises=(WINDOWS, CLIP_GRADIENTS, SCHEDULE, ACCUMULATE),
     predictions=(
         Question(

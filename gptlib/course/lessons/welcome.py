@@ -1,4 +1,4 @@
-"""Notebook 00: a GPT you can see."""
+"""A GPT you can see."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LIKELIEST = Exercise(
 )
 
 LESSON = Lesson(
-    notebook="00_welcome",
+    topic="welcome",
     exercises=(LIKELIEST,),
     predictions=(
         Question(

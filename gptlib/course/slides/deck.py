@@ -69,14 +69,16 @@ class Slide:
 
 
 def write_show(name: str, folder: Path | None = None) -> Path:
-    """Write the show of a notebook, given as its number, name or path, and return the HTML file's path.
+    """Write the show of a notebook, given by topic, name, number or path, and return the HTML file's path.
 
-    `folder` is where, and is made if need be (default: slides/ in the course). Raises FileNotFoundError when
+    `folder` is where, and is made if need be (default: slides/ in the course). Raises ValueError when
     there is no such notebook, ImportError when the package that sets formulas is missing.
     """
     import nbformat
 
-    path = find_notebook(name)
+    path = Path(name)
+    if path.suffix != ".ipynb" or not path.is_file():
+        path = find_notebook(name)
     page = show(nbformat.read(path, as_version=4))
     folder = readers_root() / "slides" if folder is None else folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -282,10 +284,10 @@ class _Maker:
             strong = [sentence for sentence in said if sentence in strong or sentence in _opening(said)]
         return " ".join(strong)
 
-    def add_quiz(self, number: str) -> None:
+    def add_quiz(self, topic: str) -> None:
         """A slide for each question; the answer waits for a key."""
         self.close()
-        for place, asked in enumerate(lessons()[number].quiz, 1):
+        for place, asked in enumerate(lessons()[topic].quiz, 1):
             slide = self.new("predict", title=f"Question {place}")
             letter, why = "ABCDEF"[asked.right_place], asked.right[1]
             slide.body = [

@@ -1,4 +1,4 @@
-"""What articles say a GPT can do, as tasks with known answers, and how they are scored (notebook 12).
+"""What articles say a GPT can do, as tasks with known answers, and how they are scored.
 
 Each `Application` makes conversations from the worlds of a split and scores what the assistant says in them.
 Two baselines take no neural network: the answer that is most frequent in training, and an n-gram model.

@@ -1,4 +1,4 @@
-"""What else could model a language, built so that it can be compared with a GPT (notebook 16).
+"""What else could model a language, built so that it can be compared with a GPT.
 
 RecurrentModel    a state that is carried from token to token: RNN, LSTM or GRU
 MaskedEncoder     attention to both sides, and the objective that goes with it: fill in what was hidden (BERT)

@@ -1,4 +1,4 @@
-"""A story sentence by sentence in English and Chinese, with which words of the two mean the same (notebook 16)."""
+"""A story sentence by sentence in English and Chinese, with which words of the two mean the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AttentionExplorer: type a text, see every head, switch heads off (notebook 06)."""
+"""AttentionExplorer: type a text, see every head, switch heads off."""
 
 from __future__ import annotations
 

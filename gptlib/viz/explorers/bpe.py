@@ -1,4 +1,4 @@
-"""Byte-pair merges over the reader's own text, one after the other, forwards and backwards (notebook 02)."""
+"""Byte-pair merges over the reader's own text, one after the other, forwards and backwards."""
 
 from __future__ import annotations
 

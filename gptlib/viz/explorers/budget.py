@@ -1,4 +1,4 @@
-"""BudgetExplorer: what a GPT of any size costs on hardware that you name (notebook 15)."""
+"""BudgetExplorer: what a GPT of any size costs on hardware that you name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions told by turning: sinusoidal waves at the embeddings, rotary queries and keys (notebook 05)."""
+"""Positions told by turning: sinusoidal waves at the embeddings, rotary queries and keys."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ TEXTS = st.text() | st.text("ab n你好🪁ï\n", max_size=40)
 
 
 def replayed(tokenizer: Tokenizer, text: str) -> list[list[bytes]]:
-    """The pieces of the text at first, and after each merge that changes them: notebook 02's way."""
+    """The pieces of the text at first, and after each merge that changes them, as the reader finds them."""
     words = [word.encode() for word in regex.findall(tokenizer.pattern, text)]
     rows = [[bytes([byte]) for byte in word] for word in words]
     states = [[piece for row in rows for piece in row]]

@@ -1,0 +1,140 @@
+"""Answers to the exercises on generation as readers write them, right and wrong."""
+
+import torch
+import torch.nn.functional as F
+
+NEVER = float("-inf")
+
+
+def powers(logits, temperature):
+    probabilities = F.softmax(logits, dim=-1) ** (1 / temperature)
+    return probabilities / probabilities.sum(-1, keepdim=True)
+
+
+def exponentials(logits, temperature):
+    values = torch.exp((logits - logits.amax(-1, keepdim=True)) / temperature)
+    return values / values.sum(dim=-1, keepdim=True)
+
+
+def top_k_by_scatter(logits, k):
+    values, places = logits.topk(k, dim=-1)
+    return torch.full_like(logits, NEVER).scatter(-1, places, values)
+
+
+def top_k_by_rank(logits, k, fill=NEVER):
+    rank = logits.argsort(dim=-1, descending=True).argsort(dim=-1)
+    return torch.where(rank < k, logits, fill)
+
+
+def top_p_by_loop(logits, p, last=True, likeliest=True):
+    rows = logits.reshape(-1, logits.shape[-1])
+    output = torch.full_like(rows, NEVER)
+    for row, kept in zip(rows, output, strict=True):
+        total = 0.0
+        for token in row.argsort(descending=likeliest).tolist():
+            probability = row.softmax(-1)[token].item()
+            if total >= p or (not last and total + probability > p):
+                break
+            kept[token] = row[token]
+            total += probability
+    return output.view_as(logits)
+
+
+def top_p_by_comparison(logits, p):
+    probabilities = logits.softmax(-1)
+    likelier = probabilities[..., None, :] > probabilities[..., :, None]  # (…, token, other)
+    before = (probabilities[..., None, :] * likelier).sum(-1)
+    return logits.where(before < p, torch.tensor(NEVER))
+
+
+def top_p_in_sorted_order(logits, p):
+    total = logits.sort(dim=-1, descending=True)[0].softmax(-1).cumsum(-1)
+    keep = F.pad(total < p, (1, 0), value=True)[..., :-1]
+    return logits.masked_fill(~keep, NEVER)
+
+
+def write_first_then_on(model, cache, tokens, n):
+    latest = model(tokens, cache)[:, -1:].argmax(-1)
+    written = [tokens]
+    for _ in range(n):
+        written.append(latest)
+        latest = model(latest, cache)[:, -1:].argmax(-1)
+    return torch.cat(written, dim=1)
+
+
+def write_into_a_table(model, cache, tokens, n):
+    start = tokens.shape[1]
+    table = torch.zeros(len(tokens), start + n, dtype=torch.long)
+    table[:, :start] = tokens
+    read = 0
+    for end in range(start, start + n):
+        table[:, end] = model(table[:, read:end], cache)[:, -1].max(dim=-1).indices
+        read = end
+    return table
+
+
+def write(model, tokens, n, cache=None, reads=None):
+    for _ in range(n):
+        logits = model(tokens if reads is None else tokens[:, -reads:], cache)
+        tokens = torch.cat([tokens, logits.argmax(dim=-1)[:, -1:]], dim=-1)
+    return tokens
+
+
+def top_p_left_sorted(logits, p):
+    ordered = logits.sort(dim=-1, descending=True).values
+    probabilities = ordered.softmax(-1)
+    return ordered.masked_fill(probabilities.cumsum(-1) - probabilities >= p, NEVER)
+
+
+def write_after_filling(model, cache, tokens, n):
+    model(tokens, cache)
+    latest, written = tokens[:, -1:], [tokens]
+    for _ in range(n):
+        latest = model(latest, cache)[:, -1:].argmax(-1)
+        written.append(latest)
+    return torch.cat(written, dim=1)
+
+
+RIGHT = {
+    "generation.at_temperature": [powers, exponentials],
+    "generation.keep_top_k": [top_k_by_scatter, top_k_by_rank],
+    "generation.keep_top_p": [top_p_by_loop, top_p_by_comparison],
+    "generation.write_with_cache": [write_first_then_on, write_into_a_table],
+}
+
+WRONG = {
+    "generation.at_temperature": {
+        "multiplied": lambda logits, temperature: exponentials(logits, 1 / temperature),
+        "divided_after": lambda logits, temperature: torch.exp(logits.log_softmax(-1)) / temperature,
+        "logits_returned": lambda logits, temperature: logits * (1 / temperature),
+        "not_scaled_to_1": lambda logits, temperature: torch.exp(logits.log_softmax(-1) / temperature),
+        "over_the_batch": lambda logits, temperature: F.softmax(logits / temperature, 0),
+    },
+    "generation.keep_top_k": {
+        "zeros": lambda logits, k: top_k_by_rank(logits, k, fill=0.0),
+        "one_too_few": lambda logits, k: top_k_by_rank(logits, k - 1),
+        "values_alone": lambda logits, k: logits.sort(dim=-1, descending=True).values[..., :k],
+        "across_rows": lambda logits, k: top_k_by_rank(logits.flatten(), k).view_as(logits),
+        "lowest_kept": lambda logits, k: -top_k_by_rank(-logits, k, fill=float("inf")),
+    },
+    "generation.keep_top_p": {
+        "without_the_last": lambda logits, p: top_p_by_loop(logits, p, last=False),
+        "mask_in_sorted_order": top_p_in_sorted_order,
+        "least_likely": lambda logits, p: top_p_by_loop(logits, p, likeliest=False),
+        "each_at_least": lambda logits, p: torch.where(logits.softmax(-1) >= 1 - p, logits, NEVER),
+        "zeros": lambda logits, p: top_p_by_loop(logits, p).where(
+            top_p_by_loop(logits, p) > NEVER, torch.tensor(0.0)
+        ),
+        "left_sorted": top_p_left_sorted,
+    },
+    "generation.write_with_cache": {
+        "no_cache": lambda model, cache, tokens, n: write(model, tokens, n),
+        "all_into_the_cache": lambda model, cache, tokens, n: write(model, tokens, n, cache),
+        "start_not_read": lambda model, cache, tokens, n: write(model, tokens, n, cache, reads=1),
+        "forgets": lambda model, cache, tokens, n: write(model, tokens, n, reads=1),
+        "without_the_start": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[
+            :, -n:
+        ],
+        "last_read_twice": write_after_filling,
+    },
+}

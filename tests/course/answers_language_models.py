@@ -1,0 +1,131 @@
+"""Answers to the exercises on language models as readers write them, right and wrong."""
+
+import math
+
+import numpy as np
+
+
+def surprise_by_loop(given):
+    total = 0.0
+    for p in given:
+        total -= math.log(p)
+    return total
+
+
+def draw_by_loop(probabilities, dice):
+    end = 0.0
+    for token, p in enumerate(probabilities):
+        end += p
+        if dice < end:
+            return token
+    return len(probabilities) - 1
+
+
+def surprises_by_loop(table, rows):
+    return [-np.log(table[this, after]) for row in rows for this, after in zip(row, row[1:], strict=False)]
+
+
+def bytes_of(texts):
+    return len("".join(texts).encode("utf-8"))
+
+
+def cache_by_counter(given, row, share):
+    seen, mixed = {}, []
+    for n, p in enumerate(given):
+        seen[row[n]] = seen.get(row[n], 0) + 1
+        mixed.append((1 - share) * p + share * seen.get(row[n + 1], 0) / (n + 1))
+    return mixed
+
+
+def cache_by_comparing(given, row, share, last=0):
+    row = np.array(row)
+    so_far = [np.mean(row[: n + 1 + last] == row[n + 1]) for n in range(len(given))]
+    return (1 - share) * given + share * np.array(so_far)
+
+
+RIGHT = {
+    "ngram.surprise_of_text": [surprise_by_loop, lambda given: np.sum(np.log(1 / given))],
+    "ngram.draw": [
+        draw_by_loop,
+        lambda probabilities, dice: np.searchsorted(np.cumsum(probabilities), dice, side="right"),
+        lambda probabilities, dice: np.argmax(probabilities.cumsum() > dice),
+    ],
+    "ngram.mean_surprise": [
+        lambda table, rows: np.mean(surprises_by_loop(table, rows)),
+        lambda table, rows: (
+            sum(-np.log(table[row[:-1], row[1:]]).sum() for row in rows) / sum(len(row) - 1 for row in rows)
+        ),
+    ],
+    "ngram.bits_per_byte": [
+        lambda loss, n_judged, texts: (loss / math.log(2)) * (n_judged / bytes_of(texts)),
+        lambda loss, n_judged, texts: np.log2(np.exp(loss)) * n_judged / bytes_of(texts),
+    ],
+    "ngram.with_cache": [cache_by_counter, cache_by_comparing],
+}
+
+WRONG = {
+    "ngram.surprise_of_text": {
+        "product": lambda given: math.prod(given),
+        "underflow": lambda given: np.log(1 / given.prod()),
+        "log_of_the_sum": lambda given: -math.log(sum(given)),
+        "mean": lambda given: surprise_by_loop(given) / len(given),
+        "sign": lambda given: sum(math.log(p) for p in given),
+        "bits": lambda given: surprise_by_loop(given) / math.log(2),
+    },
+    "ngram.draw": {
+        "likeliest": lambda probabilities, dice: list(probabilities).index(max(probabilities)),
+        "own_probability": lambda probabilities, dice: next(
+            (token for token, p in enumerate(probabilities) if p > dice), 0
+        ),
+        "nearest": lambda probabilities, dice: min(
+            range(len(probabilities)), key=lambda token: abs(probabilities[token] - dice)
+        ),
+        "even_stretches": lambda probabilities, dice: math.floor(dice * probabilities.size),
+        "on_the_edge": lambda probabilities, dice: np.argmax(probabilities.cumsum() >= dice),
+        "one_before": lambda probabilities, dice: draw_by_loop(probabilities, dice) - 1,
+    },
+    "ngram.mean_surprise": {
+        "mean_of_rows": lambda table, rows: (
+            sum(np.mean(-np.log(table[row[:-1], row[1:]])) for row in rows) / len(rows)
+        ),
+        "swapped": lambda table, rows: np.mean([s for r in rows for s in -np.log(table[r[1:], r[:-1]])]),
+        "log_of_the_mean": lambda table, rows: (
+            -np.log(np.concatenate([table[row[:-1], row[1:]] for row in rows]).mean())
+        ),
+        "sum": lambda table, rows: sum(surprises_by_loop(table, rows)),
+        "first_counted": lambda table, rows: (
+            sum(surprises_by_loop(table, rows)) / sum(len(row) for row in rows)
+        ),
+        "log_of_zero": lambda table, rows: (
+            -np.mean([math.log(table[row[n], row[n + 1]]) for row in rows for n in range(len(row) - 1)])
+        ),
+    },
+    "ngram.bits_per_byte": {
+        "per_character": lambda loss, n_judged, texts: loss * n_judged / len("".join(texts)) / math.log(2),
+        "nats": lambda loss, n_judged, texts: loss * n_judged / bytes_of(texts),
+        "times_log_2": lambda loss, n_judged, texts: math.log(2) * loss * n_judged / bytes_of(texts),
+        "per_piece": lambda loss, n_judged, texts: np.log2(np.exp(loss)),
+        "not_all_pieces": lambda loss, n_judged, texts: loss / math.log(2) / bytes_of(texts),
+        "upside_down": lambda loss, n_judged, texts: loss / math.log(2) / (n_judged / bytes_of(texts)),
+    },
+    "ngram.with_cache": {
+        "peeks": lambda given, row, share: cache_by_comparing(given, row, share, last=1),
+        "whole_row": lambda given, row, share: [
+            (1 - share) * p + share * np.mean(np.array(row) == token)
+            for p, token in zip(given, row[1:], strict=True)
+        ],
+        "counts": lambda given, row, share: [
+            (1 - share) * p + share * sum(token == row[n + 1] for token in row[: n + 1])
+            for n, p in enumerate(given)
+        ],
+        "seen_at_all": lambda given, row, share: [
+            (1 - share) * p + (share if row[n + 1] in set(row[: n + 1]) else 0) for n, p in enumerate(given)
+        ],
+        "shares_swapped": lambda given, row, share: [
+            share * p + (1 - share) * row[: n + 1].count(row[n + 1]) / (n + 1) for n, p in enumerate(given)
+        ],
+        "added_on_top": lambda given, row, share: [
+            p + share * row[: n + 1].count(row[n + 1]) / (n + 1) for n, p in enumerate(given)
+        ],
+    },
+}

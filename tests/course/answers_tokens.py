@@ -1,0 +1,214 @@
+"""Answers to the exercises on tokens as readers write them, right and wrong."""
+
+import re
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+
+from gptlib import Tokenizer
+from gptlib.text.bpe import split
+
+END = "<|endoftext|>"
+
+
+def pair_by_loop(counts):
+    best = None
+    for pair, n in counts.items():
+        if best is None or n > counts[best] or (n == counts[best] and pair < best):
+            best = pair
+    return best
+
+
+def first_of_the_most_frequent(counts):
+    most = max(counts.values())
+    return next(pair for pair, n in counts.items() if n == most)
+
+
+def glued(row, pair, token, limit=None):
+    row, n = list(row), 0
+    while n + 1 < len(row) and limit != 0:
+        if (row[n], row[n + 1]) == tuple(pair):
+            row[n : n + 2] = [token]
+            limit = limit and limit - 1
+        n += 1
+    return row
+
+
+def train_on_rows(rows, n_merges, choose=pair_by_loop, glue=glued):
+    """Every piece of every text is a row of its own, however often it comes."""
+    merges = []
+    for token in range(256, 256 + n_merges):
+        merges.append(choose(Counter(pair for row in rows for pair in zip(row, row[1:], strict=False))))
+        rows = [glue(row, merges[-1], token) for row in rows]
+    return merges
+
+
+def rows_of(texts):
+    return [list(piece.encode()) for text in texts for piece in split(text)]
+
+
+def by_the_library(texts, n_merges):
+    tokenizer = Tokenizer.train(texts, vocab_size=256 + n_merges, special_tokens=())
+    return [(tokenizer.ranks[left], tokenizer.ranks[right]) for left, right in tokenizer.merges]
+
+
+def best_of_one_count(texts, n_merges):
+    pairs = Counter(pair for row in rows_of(texts) for pair in zip(row, row[1:], strict=False))
+    merges = []
+    for _ in range(min(n_merges, len(pairs))):
+        merges.append(pair_by_loop(pairs))
+        del pairs[merges[-1]]
+    return merges
+
+
+def encode_rows(rows, merges, first=256, glue=glued):
+    tokens = []
+    for row in rows:
+        for n, pair in enumerate(merges):
+            row = glue(row, pair, first + n)
+        tokens.extend(row)
+    return tokens
+
+
+def encode_by_rank(text, merges):
+    rank = {pair: n for n, pair in enumerate(merges)}
+    tokens = []
+    for row in rows_of([text]):
+        while pairs := [pair for pair in zip(row, row[1:], strict=False) if pair in rank]:
+            oldest = min(pairs, key=rank.get)
+            row = glued(row, oldest, 256 + rank[oldest])
+        tokens += row
+    return tokens
+
+
+def encode_backwards(text, merges):
+    tokens = []
+    for row in rows_of([text]):
+        for n in range(len(merges) - 1, -1, -1):
+            row = glued(row, merges[n], 256 + n)
+        tokens += row
+    return tokens
+
+
+def encode_by_pattern(text, merges):
+    """A regular expression takes the first alternative that fits: the longest piece."""
+    pieces = [bytes([value]) for value in range(256)]
+    for left, right in merges:
+        pieces.append(pieces[left] + pieces[right])
+    alternatives = b"|".join(map(re.escape, sorted(pieces, key=len, reverse=True)))
+    found = [re.findall(alternatives, piece.encode(), re.DOTALL) for piece in split(text)]
+    return [pieces.index(piece) for row in found for piece in row]
+
+
+def row_by_sum(documents, tokenizer):
+    return sum(([tokenizer.end_of_text] + tokenizer.encode(document) for document in documents), [])
+
+
+def row_by_special_name(documents, tokenizer):
+    row = []
+    for document in documents:
+        row.extend(tokenizer.encode(END, allow_special=True))
+        row.extend(tokenizer.encode(document))
+    return row
+
+
+def sorted_without(alike, token, k, reverse=True):
+    order = sorted(range(len(alike)), key=lambda other: alike[other].item(), reverse=reverse)
+    return torch.tensor([other for other in order if other != token][:k])
+
+
+RIGHT = {
+    "tokenizer.best_pair": [
+        pair_by_loop,
+        lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0][0],
+        lambda counts: min(pair for pair in counts if counts[pair] == max(counts.values())),
+    ],
+    "tokenizer.naive_train": [
+        lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges),
+        by_the_library,
+    ],
+    "tokenizer.naive_encode": [
+        lambda text, merges: encode_rows(rows_of([text]), merges),
+        encode_by_rank,
+    ],
+    "tokenizer.training_row": [row_by_sum, row_by_special_name],
+    "tokenizer.nearest": [
+        lambda table, token, k: sorted_without(F.cosine_similarity(table, table[token][None]), token, k),
+        lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).topk(k + 1).indices[1:],
+    ],
+}
+
+WRONG = {
+    "tokenizer.best_pair": {
+        "counted_first": first_of_the_most_frequent,
+        "larger_bytes": lambda counts: max(pair for pair in counts if counts[pair] == max(counts.values())),
+        "rarest": lambda counts: sorted(counts.items(), key=lambda item: (item[1], item[0]))[0][0],
+        "smallest_bytes": lambda counts: sorted(counts)[0],
+        "with_its_count": lambda counts: next(
+            item for item in counts.items() if item[1] == max(counts.values())
+        ),
+        "item": lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0],
+    },
+    "tokenizer.naive_train": {
+        "never_cut": lambda texts, n_merges: train_on_rows([list(text.encode()) for text in texts], n_merges),
+        "each_piece_once": lambda texts, n_merges: train_on_rows(
+            [list(piece.encode()) for piece in {piece for text in texts for piece in split(text)}], n_merges
+        ),
+        "counted_only_once": best_of_one_count,
+        "never_glued": lambda texts, n_merges: train_on_rows(rows_of(texts), 1) * n_merges,
+        "characters": lambda texts, n_merges: train_on_rows(
+            [[ord(sign) for sign in piece] for text in texts for piece in split(text)], n_merges
+        ),
+        "ties_by_order": lambda texts, n_merges: train_on_rows(
+            rows_of(texts), n_merges, choose=first_of_the_most_frequent
+        ),
+    },
+    "tokenizer.naive_encode": {
+        "never_cut": lambda text, merges: encode_rows([list(text.encode())], merges),
+        "latest_first": encode_backwards,
+        "longest_first": encode_by_pattern,
+        "only_the_first": lambda text, merges: encode_rows(
+            rows_of([text]), merges, glue=lambda row, pair, token: glued(row, pair, token, limit=1)
+        ),
+        "characters": lambda text, merges: encode_rows(
+            [[ord(sign) for sign in piece] for piece in split(text)], merges
+        ),
+        "numbered_from_zero": lambda text, merges: encode_rows(rows_of([text]), merges, first=0),
+    },
+    "tokenizer.training_row": {
+        "typed_let_through": lambda documents, tokenizer: [
+            token
+            for document in documents
+            for token in [tokenizer.end_of_text, *tokenizer.encode(document, allow_special=True)]
+        ],
+        "name_as_text": lambda documents, tokenizer: tokenizer.encode(END + END.join(documents)),
+        "after": lambda documents, tokenizer: [*row_by_sum(documents, tokenizer)[1:], tokenizer.end_of_text],
+        "between": lambda documents, tokenizer: [
+            *tokenizer.encode(documents[0]),
+            *row_by_sum(documents[1:], tokenizer),
+        ],
+        "left_out": lambda documents, tokenizer: [
+            token for document in documents for token in tokenizer.encode(document)
+        ],
+        "list_of_rows": lambda documents, tokenizer: [
+            [tokenizer.end_of_text, *tokenizer.encode(document)] for document in documents
+        ],
+    },
+    "tokenizer.nearest": {
+        "itself": lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).argsort(
+            descending=True
+        )[:k],
+        "dot_product": lambda table, token, k: sorted_without((table * table[token]).sum(1), token, k),
+        "distance": lambda table, token, k: torch.cdist(table[token][None], table)[0].argsort()[1 : k + 1],
+        "least_alike": lambda table, token, k: sorted_without(
+            F.cosine_similarity(table, table[token], dim=-1), token, k, reverse=False
+        ),
+        "columns": lambda table, token, k: sorted_without(
+            F.normalize(table, dim=0) @ F.normalize(table, dim=0)[token], token, k
+        ),
+        "cosines_returned": lambda table, token, k: (
+            F.cosine_similarity(table, table[token], dim=-1).topk(k + 1).values[1:]
+        ),
+    },
+}
