@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gptlib.cli import main as cli
 from gptlib.cli.main import main
 from gptlib.course.desk import workbooks
-from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, start, update, with_ids
+from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, with_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = {"image.png": {"image/png": "aGVsbG8="}}
@@ -456,6 +456,14 @@ def course(tmp_path):
     return tmp_path
 
 
+def start(folder, numbers=()):
+    return workbooks.start(folder / "notebooks", folder / "work", numbers)
+
+
+def update(folder, numbers=()):
+    return workbooks.update(folder / "notebooks", folder / "work", numbers)
+
+
 def publish(folder, notebook, name="03_attention"):
     (folder / "notebooks" / f"{name}.ipynb").write_bytes(serialize(notebook))
 
@@ -727,6 +735,7 @@ def test_every_notebook_of_the_course_can_be_started_and_updated(tmp_path):
 
 def test_the_verbs(course, monkeypatch, capsys):
     monkeypatch.setattr(cli, "course_root", lambda: course)
+    monkeypatch.setattr(cli, "readers_root", lambda: course)
 
     def say(*arguments, status=0):
         assert main(list(arguments)) == status

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptlib.files import write_atomically
+from gptlib.places import way_back
 
 Cell = dict[str, Any]
 Notebook = dict[str, Any]
@@ -71,8 +72,8 @@ class Changes:
 # ------------------------------------------------------------------------------------------------- the verbs
 
 
-def start(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
-    """Copy the course's notebooks from `folder`/notebooks/ to `folder`/work/: those of `numbers`, or all.
+def start(notebooks: Path, work: Path, numbers: Sequence[str] = ()) -> list[Done]:
+    """Copy the course's notebooks from `notebooks`/ to the reader's `work`/: those of `numbers`, or all.
 
     A number is given as "3" or "03"; a name, "03_attention", will do too. A workbook that is there is kept.
 
@@ -81,14 +82,14 @@ def start(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
         OSError: work/ cannot be written, or the disk is full; the message says which, and what would do.
     """
     done = []
-    for notebook in _chosen(folder, numbers):
-        workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
+    for notebook in _chosen(notebooks, numbers):
+        workbook, base = work / notebook.name, work / ".course" / notebook.name
         with _said_plainly(workbook):
             done.append(_start_one(notebook, workbook, base))
     return done
 
 
-def update(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
+def update(notebooks: Path, work: Path, numbers: Sequence[str] = ()) -> list[Done]:
     """Bring what the course changed into the workbooks that `numbers` name, or into all that were started.
 
     The reader's changes are carried over by cell id, as `merge` says; cells of the course's that the reader
@@ -98,10 +99,10 @@ def update(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
 
     Raises as `start` does.
     """
-    chosen = _chosen(folder, numbers)
+    chosen = _chosen(notebooks, numbers)
     done = []
     for notebook in chosen:
-        workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
+        workbook, base = work / notebook.name, work / ".course" / notebook.name
         with _said_plainly(workbook):
             if os.path.lexists(workbook):
                 done.append(_update_one(notebook, workbook, base))
@@ -434,10 +435,10 @@ def serialize(notebook: Notebook) -> bytes:
 
 
 def _chosen(folder: Path, numbers: Sequence[str]) -> list[Path]:
-    """The course's notebooks that the numbers name, or all, in order."""
-    notebooks = sorted((folder / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    """The course's notebooks in `folder` that the numbers name, or all, in order."""
+    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise FileNotFoundError(f"{str(folder / 'notebooks')!r} holds no notebooks; is the course there?")
+        raise FileNotFoundError(f"{str(folder)!r} holds no notebooks; is the course there?")
     for number in numbers:
         if not any(_answers_to(notebook, number) for notebook in notebooks):
             names = ", ".join(notebook.stem for notebook in notebooks)
@@ -456,10 +457,8 @@ def _answers_to(notebook: Path, number: str) -> bool:
 def _of_course(notebook: Path, contents: bytes) -> Notebook:
     theirs = parse(contents)
     if theirs is None:
-        raise ValueError(
-            f"{_name(notebook)} is damaged; `git checkout -- {_name(notebook)}` brings it back; your own "
-            "copy was not touched"
-        )
+        name = _name(notebook)
+        raise ValueError(f"{name} is damaged; {way_back(name)}; your own copy was not touched")
     return with_ids(theirs)
 
 

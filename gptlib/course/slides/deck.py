@@ -72,7 +72,7 @@ def write_show(name: str, folder: Path | None = None) -> Path:
     """Write the show of a notebook, given as its number, name or path, and return the HTML file's path.
 
     `folder` is where, and is made if need be (default: slides/ in the course). Raises FileNotFoundError when
-    there is no such notebook, ImportError when the package that sets formulas is missing.
+    there is no such notebook.
     """
     import nbformat
 
