@@ -32,7 +32,7 @@ def need(extra: str) -> None:
     missing = [name for name in MODULES[extra] if find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise MissingExtra(f'{", ".join(missing)} {verb} missing; `{command(extra)}` brings what is needed')
+        raise MissingExtra(f"{', '.join(missing)} {verb} missing; `{command(extra)}` brings what is needed")
 
 
 def command(extra: str) -> str:

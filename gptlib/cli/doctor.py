@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -57,9 +57,10 @@ def look_at_packages() -> Finding:
     A checkout is where the course is followed, so that there the extra "course" is needed too.
     """
     try:
-        chosen = ["course"] if is_checkout() else []
-        asked, problems = _asked(["", *chosen]), []
-        extras = [extra for extra in metadata.metadata("gptlib").get_all("Provides-Extra", []) if _whole(extra)]
+        asked, problems = _asked("course" if is_checkout() else ""), []
+        extras = [
+            extra for extra in metadata.metadata("gptlib").get_all("Provides-Extra", []) if _whole(extra)
+        ]
     except metadata.PackageNotFoundError:
         return Finding("packages", "gptlib itself is not installed", [f"gptlib is not installed: {INSTALL}"])
     for package in asked:
@@ -72,30 +73,17 @@ def look_at_packages() -> Finding:
     return Finding("packages", f"{value}; extras: {', '.join(extras) or 'none'}", problems)
 
 
-def _asked(extras: Iterable[str]) -> list[Requirement]:
-    """What gptlib's metadata asks for with these extras ("" is the library alone), and with extras in them."""
+def _asked(extra: str = "") -> list[Requirement]:
+    """What gptlib's metadata asks for: for the library, and for an extra if one is named."""
     from packaging.requirements import Requirement
 
     lines = [Requirement(line) for line in metadata.requires("gptlib") or []]
-    found: dict[str, Requirement] = {}
-    waiting = list(extras)
-    for extra in waiting:
-        for line in lines:
-            if line.marker and not line.marker.evaluate({"extra": extra}):
-                continue
-            if line.name == "gptlib":
-                waiting += line.extras - set(waiting)
-            else:
-                found[line.name] = line
-    return list(found.values())
+    return [line for line in lines if not line.marker or line.marker.evaluate({"extra": extra})]
 
 
 def _whole(extra: str) -> bool:
     """Whether everything that an extra brings is there."""
-    return all(
-        (installed := _version(package.name)) and package.specifier.contains(installed, prereleases=True)
-        for package in _asked([extra])
-    )
+    return all(_version(package.name) for package in _asked(extra))
 
 
 def _version(name: str) -> str | None:
