@@ -45,7 +45,7 @@ lint: $(VENV)/test.stamp
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python notebooks/execute.py $(ONLY)
 
-slides: $(VENV)/slides.stamp
+slides: $(VENV)/lab.stamp
 	$(BIN)/python -m gptlib slides $(NB)
 
 glossary: $(VENV)/lab.stamp
@@ -62,12 +62,8 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/lab.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(INSTALL) .
+	$(INSTALL) '.[course]'
 	@$(WARM_UP)
-	@touch $@
-
-$(VENV)/slides.stamp: pyproject.toml constraints.txt $(VENV)/lab.stamp
-	$(INSTALL) '.[slides]'
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg

@@ -11,6 +11,8 @@ from gptlib.text.tokenizer import Tokenizer
 from gptlib.training.config import TrainConfig
 from gptlib.training.loop import train
 
+__version__ = "0.2.0"
+
 __all__ = [
     "GPT",
     "GPTConfig",

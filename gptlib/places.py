@@ -17,6 +17,14 @@ def is_checkout() -> bool:
     return course_root() != PACKAGE
 
 
+def way_back(name: str) -> str:
+    """What brings a file or folder of the course's back as it was, as the beginning of a sentence."""
+    if is_checkout():
+        return f"`git checkout -- {name}` brings the original back"
+    again = "`pip install --force-reinstall --no-deps` with the wheel or folder that gptlib came from"
+    return f"{again} brings the original back"
+
+
 def readers_root() -> Path:
     """The folder whose work/ holds the reader's notebooks.
 

@@ -27,11 +27,11 @@ from torch import Tensor
 from gptlib.files import write_atomically
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
-from gptlib.places import course_root
+from gptlib.places import course_root, way_back
 from gptlib.text.tokenizer import Tokenizer
 
 CHECKSUMS = "SHA256SUMS"
-MEND = "`git checkout -- data` brings the original back"
+MEND = way_back("data")
 
 
 def data_folder() -> Path:

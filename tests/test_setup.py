@@ -24,34 +24,6 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-COURSE = {
-    "anywidget",
-    "filelock",
-    "huggingface-hub",
-    "ipywidgets",
-    "jinja2",
-    "jaxtyping",
-    "jupyterlab",
-    "matplotlib",
-    "nbformat",
-    "numpy",
-    "safetensors",
-    "tiktoken",
-    "torch",
-    "tqdm",
-}
-TESTS = {
-    "axe-playwright-python",
-    "beartype",
-    "hypothesis",
-    "latex2mathml",
-    "nbval",
-    "playwright",
-    "pytest",
-    "pytest-xdist",
-    "ruff",
-    "transformers",
-}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SYSTEMS = (("linux", "Linux", "posix"), ("darwin", "Darwin", "posix"), ("win32", "Windows", "nt"))
 
@@ -89,20 +61,16 @@ def environment(python: str, system: tuple[str, str, str]) -> dict[str, str]:
     }
 
 
-def test_pyproject_names_what_the_course_and_its_tests_need():
-    assert set(requirements(PROJECT["dependencies"])) == COURSE
-    assert set(requirements(PROJECT["optional-dependencies"]["test"])) == TESTS
-    assert PROJECT["requires-python"] == ">=3.10"
-
-
 @pytest.mark.parametrize("system", SYSTEMS, ids=[system[1] for system in SYSTEMS])
 @pytest.mark.parametrize("python", PYTHONS)
 def test_constraints_pin_all_of_it_in_versions_that_it_allows(python, system):
     pins = constraints(environment(python, system))
     asked = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
+    here = environment(python, system)
     for name, requirement in requirements(asked).items():
-        assert name in pins, f"{name} is not pinned"
-        assert pins[name] in requirement.specifier
+        if name != "gptlib" and (not requirement.marker or requirement.marker.evaluate(here)):
+            assert name in pins, f"{name} is not pinned"
+            assert pins[name] in requirement.specifier
     assert pins["torch"] == Version("2.13.0")
     assert not [name for name in pins if name.startswith("nvidia-") or pins[name].local]
 
@@ -170,7 +138,7 @@ def test_a_changed_file_installs_again(checkout, target, changed):
     os.utime(checkout / changed, (3000, 3000))
     commands = make(checkout, "-n", target).stdout
     assert "pip install" in commands and "--constraint constraints.txt" in commands
-    assert ("[test,nbgrader]" in commands) == (target == "test")
+    assert {"lab": "[course]", "test": "[test,nbgrader]"}[target] in commands
 
 
 def test_lab_makes_the_readers_copies_and_opens_the_first(checkout):

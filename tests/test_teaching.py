@@ -422,11 +422,12 @@ def test_two_neurons_give_the_distance():
 def test_a_course_that_nobody_may_write_to_serves_a_student(tmp_path, monkeypatch):
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.setenv("GPTLIB_PROGRESS", str(tmp_path / "work" / "progress.json"))
-    made = workbooks.start(tmp_path, ["attention"])
-    assert [each.action for each in made] == ["made"] and (tmp_path / "work" / "04_attention.ipynb").is_file()
-    assert [each.action for each in workbooks.update(tmp_path)] == ["current"]
+    notebooks, work = tmp_path / "notebooks", tmp_path / "work"
+    made = workbooks.start(notebooks, work, ["attention"])
+    assert [each.action for each in made] == ["made"] and (work / "04_attention.ipynb").is_file()
+    assert [each.action for each in workbooks.update(notebooks, work)] == ["current"]
     check("attention.weighted_average", lambda weights, values: weights @ values)
-    assert "attention.weighted_average" in (tmp_path / "work" / "progress.json").read_text()
+    assert "attention.weighted_average" in (work / "progress.json").read_text()
 
 
 def test_what_the_pages_say_of_files_is_so():

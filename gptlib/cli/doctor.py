@@ -13,12 +13,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptlib.extras import command
+from gptlib.places import is_checkout, readers_root
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 OLDEST_PYTHON = (3, 10)
 MEMORY_NEEDED = 1.0  # GB; the largest notebook stays below
 DISK_NEEDED = 0.5  # GB; for checkpoints and token files
-INSTALL = "run `make lab`, or `conda env update -f environment.yml`"
+INSTALL = (
+    "run `make lab`, or `conda env update -f environment.yml`"
+    if is_checkout()
+    else "run `pip install gptlib`, which adds what is missing and leaves the rest"
+)
 
 
 @dataclass(frozen=True)
@@ -35,31 +45,52 @@ def look_at_python() -> Finding:
     problems = []
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        problems.append(f"this Python is older than {oldest}: install a newer one, then `make clean lab`")
+        problems.append(f"this Python is older than {oldest}: install a newer one, then set up anew")
     return Finding(
         "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", problems
     )
 
 
 def look_at_packages() -> Finding:
-    """Whether everything that the project asks for is installed, in a version that it allows."""
-    from packaging.requirements import Requirement
+    """Whether all that gptlib needs is installed, in a version that it allows, and which extras are there.
 
+    A checkout is where the course is followed, so that there the extra "course" is needed too.
+    """
     try:
-        asked = [Requirement(line) for line in metadata.requires("gptlib") or []]
+        asked, problems = _asked("course" if is_checkout() else ""), []
+        extras = [
+            extra for extra in metadata.metadata("gptlib").get_all("Provides-Extra", []) if _whole(extra)
+        ]
     except metadata.PackageNotFoundError:
         return Finding("packages", "gptlib itself is not installed", [f"gptlib is not installed: {INSTALL}"])
-    asked = [package for package in asked if not package.marker or package.marker.evaluate({"extra": ""})]
-    problems = []
     for package in asked:
-        try:
-            version = metadata.version(package.name)
-        except metadata.PackageNotFoundError:
+        installed = _version(package.name)
+        if installed is None:
             problems.append(f"{package.name} is missing: {INSTALL}")
-        else:
-            if not package.specifier.contains(version, prereleases=True):
-                problems.append(f"{package.name} is {version}, and {package.specifier} is needed: {INSTALL}")
-    return Finding("packages", f"{len(asked) - len(problems)} of {len(asked)} as they should be", problems)
+        elif not package.specifier.contains(installed, prereleases=True):
+            problems.append(f"{package.name} is {installed}, and {package.specifier} is needed: {INSTALL}")
+    value = f"{len(asked) - len(problems)} of {len(asked)} as they should be"
+    return Finding("packages", f"{value}; extras: {', '.join(extras) or 'none'}", problems)
+
+
+def _asked(extra: str = "") -> list[Requirement]:
+    """What gptlib's metadata asks for: for the library, and for an extra if one is named."""
+    from packaging.requirements import Requirement
+
+    lines = [Requirement(line) for line in metadata.requires("gptlib") or []]
+    return [line for line in lines if not line.marker or line.marker.evaluate({"extra": extra})]
+
+
+def _whole(extra: str) -> bool:
+    """Whether everything that an extra brings is there."""
+    return all(_version(package.name) for package in _asked(extra))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def look_at_torch() -> Finding:
@@ -90,8 +121,10 @@ def look_at_threads() -> Finding:
 
 def look_at_memory() -> Finding:
     """The memory that is free, or would be if the system gave back what it only keeps for speed."""
-    import psutil
-
+    try:
+        import psutil
+    except ImportError:
+        return Finding("memory", f"not measured: psutil is missing, which `{command('course')}` brings")
     free = psutil.virtual_memory().available / 1e9
     problems = []
     if free < MEMORY_NEEDED:
@@ -103,8 +136,8 @@ def look_at_memory() -> Finding:
 
 
 def look_at_disk() -> Finding:
-    """The space left on the disk that holds the course."""
-    free = shutil.disk_usage(Path(__file__).parent).free / 1e9
+    """The space left on the disk that holds the reader's work."""
+    free = shutil.disk_usage(readers_root()).free / 1e9
     problems = []
     if free < DISK_NEEDED:
         problems.append(f"{free:.1f} GB of disk are free, and training may need {DISK_NEEDED:.1f}: make room")

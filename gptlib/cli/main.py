@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gptlib.cli import finetuning as cli_finetuning
 from gptlib.cli import training as cli_training
 from gptlib.cli.training import MODEL_NAME, TOKENIZER_NAME
-from gptlib.places import course_root
+from gptlib.extras import MissingExtra
+from gptlib.places import course_root, readers_root
 
 if TYPE_CHECKING:
     # Each verb imports what it needs, so that the doctor can be asked when something is missing.
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{parser.prog} {options.verb}: stopped", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, MissingExtra) as error:
         print(f"{parser.prog} {options.verb}: error: {error}", file=sys.stderr)
         return 2
 
@@ -177,7 +178,7 @@ def run_start(options: argparse.Namespace) -> int:
     """Make the workbooks that are not there yet."""
     from gptlib.course.desk import workbooks
 
-    done = workbooks.start(course_root(), options.numbers)
+    done = workbooks.start(course_root() / "notebooks", readers_root() / "work", options.numbers)
     for each in done:
         if options.numbers or each.action != "kept":
             print(each.sentence)
@@ -190,7 +191,7 @@ def run_update(options: argparse.Namespace) -> int:
     """Say for each workbook what the update did to it."""
     from gptlib.course.desk import workbooks
 
-    done = workbooks.update(course_root(), options.numbers)
+    done = workbooks.update(course_root() / "notebooks", readers_root() / "work", options.numbers)
     for each in done:
         print(each.sentence)
     if not done:

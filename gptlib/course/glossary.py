@@ -23,6 +23,7 @@ from gptlib.course.prose import (
     short_title,
 )
 from gptlib.files import write_atomically
+from gptlib.places import is_checkout
 
 GLOSSARY = NOTEBOOKS.parent / "docs" / "glossary.md"
 # Sections that name what comes or what was, and introduce nothing.
@@ -404,7 +405,15 @@ def glossary() -> list[Entry]:
 
 
 def write_glossary() -> Path:
-    """Write the glossary as Markdown to docs/glossary.md, and return the file's path."""
+    """Write the glossary as Markdown to docs/glossary.md of the checkout, and return the file's path.
+
+    Raises FileNotFoundError where gptlib is installed without a checkout: there is no docs/ then.
+    """
+    if not is_checkout():
+        raise FileNotFoundError(
+            "the glossary is a page of the course's repository, docs/glossary.md; an installed gptlib has no "
+            "docs/ to write it to, so call this from a checkout"
+        )
     return write_atomically(GLOSSARY, lambda file: file.write(as_markdown(glossary()).encode()))
 
 

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from gptlib.extras import need
+
 
 class Published(NamedTuple):
     """One commit of a repository openai-community/…, and the sha256 of the weights in it."""
@@ -43,9 +45,11 @@ def fetch(name: str) -> Path:
     printed first. A second call needs no network.
 
     Raises:
+        MissingExtra: huggingface_hub is not installed.
         ConnectionError: a file is not here and cannot be fetched; the message names two ways on.
         ValueError: the weights are not those that were published; the message says which file to delete.
     """
+    need("hub")
     # They take a moment to import, and few calls need them.
     from huggingface_hub import hf_hub_download, model_info, try_to_load_from_cache
 

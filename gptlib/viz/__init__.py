@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from gptlib.viz import explorers, figures
+from gptlib.extras import need
+
+need("viz")
+from gptlib.viz import explorers, figures  # noqa: E402
 
 __all__ = ["figures", *explorers.__all__]
 

@@ -51,7 +51,7 @@ def gpt_map(current: str | None = None, title: str = "GPT, from text to the next
     Returns a Drawing with arrays `notebooks` (part,), the topics shown, and `current`, the highlighted
     one or "".
 
-    Raises ValueError when a topic that is not on the map.
+    Raises ValueError for a topic that is not on the map.
     """
     if current is not None and current not in PARTS:
         raise ValueError(f"current is {current!r}; it needs to be None or one of {', '.join(PARTS)}")

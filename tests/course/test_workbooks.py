@@ -18,7 +18,7 @@ from gptlib.cli import main as cli
 from gptlib.cli.main import main
 from gptlib.course.desk import workbooks
 from gptlib.course.desk.renaming import FORMER_NAMES
-from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, start, update, with_ids
+from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, with_ids
 from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -458,6 +458,14 @@ def course(tmp_path):
     return tmp_path
 
 
+def start(folder, names=()):
+    return workbooks.start(folder / "notebooks", folder / "work", names)
+
+
+def update(folder, names=()):
+    return workbooks.update(folder / "notebooks", folder / "work", names)
+
+
 def publish(folder, notebook, name="04_attention"):
     (folder / "notebooks" / f"{name}.ipynb").write_bytes(serialize(notebook))
 
@@ -870,6 +878,7 @@ def test_after_the_reader_has_chosen_the_update_goes_on(renamed, choice):
 
 def test_the_verbs(course, monkeypatch, capsys):
     monkeypatch.setattr(cli, "course_root", lambda: course)
+    monkeypatch.setattr(cli, "readers_root", lambda: course)
 
     def say(*arguments, status=0):
         assert main(list(arguments)) == status

@@ -28,6 +28,7 @@ from typing import Any, Literal
 from gptlib.course.desk.renaming import FORMER_NAMES, rename
 from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 from gptlib.files import write_atomically
+from gptlib.places import way_back
 
 Cell = dict[str, Any]
 Notebook = dict[str, Any]
@@ -73,8 +74,8 @@ class Changes:
 # ------------------------------------------------------------------------------------------------- the verbs
 
 
-def start(folder: Path, names: Sequence[str] = ()) -> list[Done]:
-    """Copy the course's notebooks from `folder`/notebooks/ to `folder`/work/: those of `names`, or all.
+def start(notebooks: Path, work: Path, names: Sequence[str] = ()) -> list[Done]:
+    """Copy the course's `notebooks` to the reader's folder `work`: those of `names`, or all.
 
     A name is a topic, "attention", a file's name, "04_attention", or a number, "4" or "04". A workbook that
     is there is kept, under its new name if the course has renamed its notebook.
@@ -83,16 +84,16 @@ def start(folder: Path, names: Sequence[str] = ()) -> list[Done]:
         ValueError: a name names no notebook, or a notebook of the course is damaged.
         OSError: work/ cannot be written, or the disk is full; the message says which, and what would do.
     """
-    chosen = _chosen(folder, names)
-    done = _rename_all(folder)
+    chosen = _chosen(notebooks, names)
+    done = _rename_all(notebooks, work)
     for notebook in chosen:
-        workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
+        workbook, base = work / notebook.name, work / ".course" / notebook.name
         with _said_plainly(workbook):
             done.append(_start_one(notebook, workbook, base))
     return done
 
 
-def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
+def update(notebooks: Path, work: Path, names: Sequence[str] = ()) -> list[Done]:
     """Bring what the course changed into the workbooks of `names`, or into all that were started.
 
     The reader's changes are carried over by cell id, as `merge` says; cells of the course's that the reader
@@ -102,10 +103,10 @@ def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
 
     Raises as `start` does.
     """
-    chosen = _chosen(folder, names)
-    done = _rename_all(folder)
+    chosen = _chosen(notebooks, names)
+    done = _rename_all(notebooks, work)
     for notebook in chosen:
-        workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
+        workbook, base = work / notebook.name, work / ".course" / notebook.name
         with _said_plainly(workbook):
             if os.path.lexists(workbook):
                 done.append(_update_one(notebook, workbook, base))
@@ -117,10 +118,10 @@ def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
     return done
 
 
-def _rename_all(folder: Path) -> list[Done]:
+def _rename_all(notebooks: Path, work: Path) -> list[Done]:
     """Give the reader's files of notebooks that the course has renamed their new names."""
-    new_names = {topic_of(notebook): notebook.stem for notebook in notebook_paths(folder / "notebooks")}
-    work, done = folder / "work", []
+    new_names = {topic_of(notebook): notebook.stem for notebook in notebook_paths(notebooks)}
+    done = []
     for old, topic in FORMER_NAMES.items():
         new = new_names.get(topic, old)
         before, now = work / f"{old}.ipynb", work / f"{new}.ipynb"
@@ -465,20 +466,18 @@ def serialize(notebook: Notebook) -> bytes:
 
 
 def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The course's notebooks of these names, or all, in order."""
-    notebooks = notebook_paths(folder / "notebooks")
+    """The course's notebooks in `folder` of these names, or all, in order."""
+    notebooks = notebook_paths(folder)
     if not notebooks:
-        raise FileNotFoundError(f"{str(folder / 'notebooks')!r} holds no notebooks; is the course there?")
-    return sorted({find_notebook(name, folder / "notebooks") for name in names}) or notebooks
+        raise FileNotFoundError(f"{str(folder)!r} holds no notebooks; is the course there?")
+    return sorted({find_notebook(name, folder) for name in names}) or notebooks
 
 
 def _of_course(notebook: Path, contents: bytes) -> Notebook:
     theirs = parse(contents)
     if theirs is None:
-        raise ValueError(
-            f"{_name(notebook)} is damaged; `git checkout -- {_name(notebook)}` brings it back; your own "
-            "copy was not touched"
-        )
+        name = _name(notebook)
+        raise ValueError(f"{name} is damaged; {way_back(name)}; your own copy was not touched")
     return with_ids(theirs)
 
 

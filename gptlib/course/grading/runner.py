@@ -148,7 +148,7 @@ class Runner:
             kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
             environment = {name: os.environ[name] for name in kept if name in os.environ}
             environment |= {
-                "PYTHONPATH": str(course_root()),
+                "PYTHONPATH": str(PACKAGE.parent),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUTF8": "1",
                 "OMP_NUM_THREADS": "1",
@@ -414,7 +414,9 @@ def _child(job: dict[str, Any], scratch: str, writing: int) -> None:
     earlier = withheld.earlier(job["right"])
     bare = withheld.bare
     readable = sandbox.readable_folders(course_root() / "data")
-    hidden = [str(PACKAGE), *(str(course_root() / name) for name in ("notebooks", "tests", "work", "docs"))]
+    # Where gptlib is installed, the data that answers may read is inside the package that they may not.
+    hidden = [str(path) for path in PACKAGE.iterdir() if path.name != "data"]
+    hidden += [str(course_root() / name) for name in ("notebooks", "tests", "work", "docs")]
     # torch notes the call stack, with its source, whenever a generator is seeded.
     linecache.clearcache()
     known, update = (str(PACKAGE), "<"), linecache.updatecache

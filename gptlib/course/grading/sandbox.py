@@ -160,8 +160,8 @@ def hook(
 ) -> Callable[..., None]:
     """The audit hook: raises Refused for what no answer needs, and notes it in `refused`.
 
-    `withheld` are folders inside the readable ones, or names of modules with their dots. All that the hook
-    calls is C, bound here: what an answer changes in Python's modules does not reach it.
+    `withheld` are files and folders inside the readable ones, or names of modules with their dots. All that
+    the hook calls is C, bound here: what an answer changes in Python's modules does not reach it.
     """
     getcwd, getpid, getframe, isdir = os.getcwd, os.getpid, sys._getframe, _isdir
     inside = scratch + "/"
@@ -213,7 +213,7 @@ def hook(
                 refuse(f"writing to {where}")
             if state["writes"] > MOST_WRITES:
                 refuse(f"writing more than {MOST_WRITES} files")
-        elif where.startswith(folders) or not (where in single or where.startswith(allowed)):
+        elif (where + "/").startswith(folders) or not (where in single or where.startswith(allowed)):
             refuse(f"reading {where}")
         elif mode is None and not (where + "/").startswith(inside) and isdir(where):
             refuse(f"opening the folder {where}")

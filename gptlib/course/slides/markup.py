@@ -36,9 +36,7 @@ def inline(text: str) -> str:
 
 
 def formula(text: str, display: str) -> str:
-    """TeX as MathML. ImportError says what to install when the package for it is missing."""
-    try:
-        from latex2mathml.converter import convert
-    except ImportError as error:
-        raise ImportError("slides need the package latex2mathml: pip install -e '.[slides]'") from error
+    """TeX as MathML."""
+    from latex2mathml.converter import convert
+
     return convert(text.strip(), display=display)
