@@ -1,4 +1,4 @@
-"""`import gptlib` brings nothing yet, its names the core; what draws, teaches or downloads comes when asked for."""
+"""`import gptlib` brings nothing yet, its names the core; what draws or teaches comes when asked for."""
 
 import ast
 import json
@@ -9,8 +9,25 @@ from pathlib import Path
 import gptlib
 
 # Used by viz, course, the hub or several processes alone.
-LATER = {"gptlib.viz", "gptlib.course", "gptlib.formats.hub", "gptlib.cli", "matplotlib", "ipywidgets", "anywidget"}
-LATER |= {"IPython", "jupyterlab", "nbformat", "huggingface_hub", "transformers", "requests", "jinja2", "cyclopts"}
+LATER = {
+    "gptlib.viz",
+    "gptlib.course",
+    "gptlib.formats.hub",
+    "gptlib.cli",
+    "matplotlib",
+    "ipywidgets",
+    "anywidget",
+}
+LATER |= {
+    "IPython",
+    "jupyterlab",
+    "nbformat",
+    "huggingface_hub",
+    "transformers",
+    "requests",
+    "jinja2",
+    "cyclopts",
+}
 LATER |= {"torch.distributed.fsdp", "torch.distributed.tensor"}
 
 

@@ -18,13 +18,22 @@ from gptlib.checks import check_whole
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. What each setting does is said at the filter that it belongs to."""
+    """How the next token is chosen. More on each setting is said at the filter that it belongs to."""
 
     temperature: float | int = 1.0
+    """Below 1 likely tokens become likelier, above 1 all become more alike; 0 is always the likeliest."""
+
     top_k: int | None = None
+    """Choose among the k likeliest tokens."""
+
     top_p: float | int | None = None
+    """Choose among the fewest likeliest tokens that hold this probability together."""
+
     repetition_penalty: float | int = 1.0
+    """Above 1 makes tokens that were there before less likely."""
+
     no_repeat_ngram: int | None = None
+    """Never write so many tokens in a row that were there before."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):

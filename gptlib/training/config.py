@@ -1,7 +1,7 @@
 """Everything that decides a training run except the model and the data."""
 
-# Annotations are evaluated here, not kept as text: a class made from TrainConfig elsewhere, as for the command
-# line's own defaults, would look their names up in its own module.
+# Annotations are evaluated here, not kept as text: a class made from TrainConfig elsewhere, such as the shell's,
+# would look their names up in its own module.
 
 import os
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class TrainConfig:
     """Decides which batches are drawn, and the dropout noise."""
 
     at_document_starts: bool = False
-    """Whether every sequence starts where a document does, and the validation loss is that of whole documents."""
+    """Whether each sequence starts where a document does, and the validation loss is of whole documents."""
 
     precision: Precision = "float32"
     """With bfloat16, matrix products are in half the bits (weights stay float32)."""
@@ -87,8 +87,7 @@ class TrainConfig:
     """Where to train (None: where the model is)."""
 
     accumulate: int = 1
-    """In how many pieces each process takes its share of a batch, one after another: the memory is then that of
-    a piece, the gradient that of the whole batch all the same."""
+    """In how many pieces each process takes its share of a batch: the memory of one, the gradient of all."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate"):

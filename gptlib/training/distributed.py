@@ -173,7 +173,7 @@ class Team(Alone):
             when = f"after step {self.step}" if self.step else "before the first step"
             speakers = sorted(here.keys() - gone)[: 1 if gone else 2]
             if self.rank in speakers:
-                message = f"python -m gptlib train: {what} {when}\n{_how_to_go_on(folder)}"
+                message = f"gptlib train: {what} {when}\n{_how_to_go_on(folder)}"
                 print(message, file=sys.stderr, flush=True)
             # The others here are to find this process alive when they look who is missing.
             time.sleep(1)

@@ -8,9 +8,9 @@ import torch
 
 import gptlib
 from gptlib import shipped
-from gptlib.cli import training as cli_training
+from gptlib.cli import train as cli_train
 from gptlib.cli.main import main
-from gptlib.cli.training import snapshot_steps
+from gptlib.cli.train import snapshot_steps
 from gptlib.model.config import GPTConfig
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import loop
@@ -24,8 +24,8 @@ STORIES = ["--corpus", "storyworld", "--stories", "30", "--vocab-size", "300", *
 @pytest.fixture(autouse=True, scope="module")
 def few_stories():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_training, "VALIDATION_STORIES", 10)
-        patch.setattr(cli_training, "FLOOR_STORIES", 5)
+        patch.setattr(cli_train, "VALIDATION_STORIES", 10)
+        patch.setattr(cli_train, "FLOOR_STORIES", 5)
         yield
 
 
@@ -41,7 +41,7 @@ def error_of(capsys, *arguments):
     """The one line that a mistake is answered with."""
     assert main(list(arguments)) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith(f"python -m gptlib {arguments[0]}: error: ") and "\n" not in error, error
+    assert error.startswith(f"gptlib {arguments[0]}: error: ") and "\n" not in error, error
     return error
 
 
@@ -114,8 +114,8 @@ def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
 
 
 def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
-    assert cli_training._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
-    assert cli_training._thinned([0, 7], 12) == [0, 7]
+    assert cli_train._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
+    assert cli_train._thinned([0, 7], 12) == [0, 7]
 
 
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):
@@ -192,7 +192,7 @@ def test_generate_streams_or_lists(finished, capsys):
     assert main([*given, "--no-cache"]) == 0
     assert capsys.readouterr().out == one
     settings = ["--temperature", "0.7", "--top-k", "9", "--top-p", "0.9", "--repetition-penalty", "1.2"]
-    assert main([*given, "--sequences", "2", *settings, "--no-repeat-ngram", "3", "--stop", "xyz"]) == 0
+    assert main([*given, "--sequences", "2", *settings, "--no-repeat-ngram", "3", "--stop", "xyz", "--stop", "abc"]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith("--- 1\nOnce") and "\n--- 2\nOnce" in listed
 
@@ -223,7 +223,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
 def test_doctor_is_asked(monkeypatch):
     from gptlib.cli import doctor
 
-    monkeypatch.setattr(doctor, "main", lambda: 1)
+    monkeypatch.setattr(doctor, "LOOKS", {"disk": lambda: doctor.Finding("disk", "full", ["make room"])})
     assert main(["doctor"]) == 1
 
 

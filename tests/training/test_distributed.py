@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from two_processes import CASES, CHECKPOINT_AT, run
 
-from gptlib.cli import training as cli_training
+from gptlib.cli import train as cli_train
 from gptlib.cli.main import main
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.checkpoints import load_checkpoint
@@ -117,8 +117,8 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folder, one, two, shard)
 @pytest.fixture(scope="module")
 def few_stories():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_training, "VALIDATION_STORIES", 5)
-        patch.setattr(cli_training, "FLOOR_STORIES", 2)
+        patch.setattr(cli_train, "VALIDATION_STORIES", 5)
+        patch.setattr(cli_train, "FLOOR_STORIES", 2)
         yield
 
 
@@ -133,7 +133,7 @@ def test_a_killed_worker_ends_the_run_with_a_message_and_it_goes_on_alone(folder
     killed, whole = folder / f"killed_{rank}", folder / "whole"
     ended = torchrun("die", 24, rank, *TRAIN, "--folder", killed)
     assert ended.returncode != 0
-    said = [line for line in ended.stderr.splitlines() if "python -m gptlib train: " in line]
+    said = [line for line in ended.stderr.splitlines() if "gptlib train: " in line]
     assert len(said) == 1, ended.stderr
     assert f"of 2 processes, {rank} (number" in said[0] and said[0].endswith("after step 23")
     assert "of step 20. To go on" in ended.stderr and f"--resume --folder {killed}" in ended.stderr
