@@ -22,6 +22,7 @@ from gptlib.training import finetuning
 from gptlib.training.config import TrainConfig
 from gptlib.training.conversations import (
     Conversation,
+    Conversations,
     check_lengths,
     grow,
     read_conversations,
@@ -108,9 +109,9 @@ def finetune(
         task, training.seed, own_tokenizer, base.config.context_length
     )
     texts = (turn.content for turns in conversations[0] for turn in turns)
-    tokenizer = finetuning.with_roles(own_tokenizer, texts, n_new_tokens)
+    tokenizer = with_roles(own_tokenizer, texts, n_new_tokens)
     train_data, validation_data = (
-        finetuning.Conversations(part, tokenizer, base.config.context_length) for part in conversations
+        Conversations(part, tokenizer, base.config.context_length) for part in conversations
     )
     model = grow(base, own_tokenizer, tokenizer).to(base.token_embedding.weight.device)
     add_lora(model, task.rank, 2 * task.rank if task.alpha is None else task.alpha, training.seed)

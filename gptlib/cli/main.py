@@ -16,6 +16,8 @@ from gptlib.cli.doctor import INSTALL
 
 try:
     from cyclopts import App, CycloptsError, Parameter
+
+    from gptlib.cli.parsing import refuse_rounding
 except ImportError as error:
     raise SystemExit(
         f"gptlib: cyclopts, which reads the command line, is not there ({error}): {INSTALL}"
@@ -66,6 +68,7 @@ def make_app() -> App:
         help="A GPT you can see, from the shell.",
         help_format="plaintext",
         version=lambda: metadata.version("gptlib"),
+        config=refuse_rounding,
         default_parameter=Parameter(allow_repeating=True, negative_iterable=(), negative_none=()),
         result_action="return_value",
         suppress_keyboard_interrupt=False,

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from gptlib.checks import check_choice, check_whole
 from gptlib.cli.options import Fields, Threads, use_threads
+from gptlib.cli.parsing import refuse_rounding
 from gptlib.files import write_atomically
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
@@ -161,12 +162,13 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     if "beta2" in kept:
         # From before the flags were the fields: null stood for what was not given, and betas had one flag.
         kept = {name: value for name, value in kept.items() if value is not None}
-        kept = dataclasses.asdict(PRESETS[kept["preset"]]) | kept | {"betas": (0.9, kept.pop("beta2"))}
+        kept = dataclasses.asdict(PRESETS[kept["preset"]]) | kept | {"betas": [0.9, kept["beta2"]]}
+        del kept["beta2"]
         kept.setdefault("at_document_starts", kept["corpus"] == "storyworld")
     return kept
 
 
-train = App(name="train", config=_fill_in)
+train = App(name="train", config=[refuse_rounding, _fill_in])
 
 
 @train.default

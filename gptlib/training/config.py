@@ -1,6 +1,6 @@
 """Everything that decides a training run except the model and the data."""
 
-# Annotations are evaluated here, not kept as text: a class made from TrainConfig elsewhere, such as the shell's,
+# Annotations are evaluated here, not kept as text: a class made from TrainConfig elsewhere, as in the shell,
 # would look their names up in its own module.
 
 import os

@@ -17,7 +17,7 @@ def pick_device(preferred: str | torch.device | None = None) -> torch.device:
     try:
         device = torch.device(preferred)
     except RuntimeError:
-        raise ValueError(f"device must be one of {', '.join(present)}, got {preferred!r}") from None
+        raise ValueError(f"device is {preferred!r}; it needs to be one of {', '.join(present)}") from None
     if not present.get(device.type, False):
         raise ValueError(f"device {str(preferred)!r} is not available here; this machine has: {here}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -145,7 +145,9 @@ def fitting_context_length(model: nn.Module, given: TrainConfig | int | None) ->
     if wanted is None:
         wanted = longest
     if wanted is None:
-        raise ValueError("context_length must be given, for this model has no config.context_length")
+        raise ValueError(
+            "context_length is None; it needs a number, for this model has no config.context_length"
+        )
     if longest is not None and wanted > longest:
-        raise ValueError(f"context_length must be at most the model's ({longest}), got {wanted}")
+        raise ValueError(f"context_length is {wanted}; it needs to be at most the model's, {longest}")
     return wanted

@@ -15,7 +15,7 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     Raises ValueError when step is negative.
     """
     if step < 0:
-        raise ValueError(f"step must be at least 0, got {step}")
+        raise ValueError(f"step is {step}; it needs to be at least 0")
     warmup = config.warmup_steps if config.warmup_steps is not None else min(200, config.steps // 20)
     low = config.min_learning_rate if config.min_learning_rate is not None else config.learning_rate / 10
     if step < warmup:

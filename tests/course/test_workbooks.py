@@ -597,7 +597,7 @@ def test_what_was_not_started_is_left_alone(course):
     start(course, ["04"])
     assert actions(update(course)) == [("04_causal", "current")]
     (done,) = update(course, ["03"])
-    assert done.action == "absent" and "python -m gptlib start 03" in done.sentence
+    assert done.action == "absent" and "gptlib start 03" in done.sentence
     assert not workbook(course).exists()
 
 
@@ -733,7 +733,7 @@ def test_the_verbs(course, monkeypatch, capsys):
         out, error = capsys.readouterr()
         return error if status else out
 
-    assert "python -m gptlib start" in say("update")
+    assert "gptlib start" in say("update")
     assert say("start", "3") == "work/03_attention.ipynb is yours\n"
     assert say("start") == "work/04_causal.ipynb is yours\n"
     assert say("start") == "Your notebooks are in work/, as you left them.\n"

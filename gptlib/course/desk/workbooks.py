@@ -106,7 +106,7 @@ def update(folder: Path, numbers: Sequence[str] = ()) -> list[Done]:
             if os.path.lexists(workbook):
                 done.append(_update_one(notebook, workbook, base))
             elif numbers:
-                verb = f"python -m gptlib start {notebook.name[:2]}"
+                verb = f"gptlib start {notebook.name[:2]}"
                 done.append(
                     Done(workbook, "absent", f"{_name(workbook)} is not there yet: `{verb}` makes it")
                 )

@@ -398,5 +398,5 @@ def test_what_the_constructor_refuses():
         TrainingDashboard(small_gpt(), DATA, None, SHORT, text="Mia")
     with pytest.raises(ValueError, match="floor must be nats per token"):
         dashboard_of(floor=float("nan"))
-    with pytest.raises(ValueError, match="context_length must be at most the model's"):
+    with pytest.raises(ValueError, match="context_length is 99; it needs to be at most the model's"):
         dashboard_of(TrainConfig(5, context_length=99))
