@@ -32,7 +32,7 @@ HIDE = $(BIN)/python -m jupyter labextension disable --level sys_prefix \
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/lab.stamp
-	@$(BIN)/python -m gptlib start
+	@$(BIN)/gptlib start
 	$(BIN)/python -m jupyterlab work/00_welcome.ipynb \
 		--LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -46,17 +46,17 @@ notebooks: $(VENV)/test.stamp
 	$(BIN)/python notebooks/execute.py $(ONLY)
 
 slides: $(VENV)/lab.stamp
-	$(BIN)/python -m gptlib slides $(NB)
+	$(BIN)/gptlib slides $(NB)
 
 glossary: $(VENV)/lab.stamp
-	$(BIN)/python -m gptlib glossary
+	$(BIN)/gptlib glossary
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/explorers.py
 
 doctor: $(VENV)/lab.stamp
-	$(BIN)/python -m gptlib doctor
+	$(BIN)/gptlib doctor
 
 clean:
 	rm -rf $(VENV)

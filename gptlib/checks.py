@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from numbers import Real
 
 
-def check_whole(name: str, value: object, at_least: int = 1) -> None:
+def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
     """Raise TypeError unless value is a whole number, ValueError unless it is at least so much."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}; it needs a whole number of at least {at_least}")
-    if value < at_least:
+        bound = "" if at_least is None else f" of at least {at_least}"
+        raise TypeError(f"{name} is {value!r}; it needs a whole number{bound}")
+    if at_least is not None and value < at_least:
         raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
 
 

@@ -1,1 +1,1 @@
-"""The command line: a file for each verb."""
+"""The command line. Each verb is a file; its docstring is the verb's help, its function of that name runs."""

@@ -1,8 +1,6 @@
-"""What this machine has for the course, and how to mend what it lacks: `python -m gptlib doctor`.
+"""Say what this machine has for the course, and how to mend what it lacks."""
 
-Every import stands inside the look that needs it, so that a broken installation is reported, not tripped
-over.
-"""
+# Every import stands inside the look that needs it: a broken installation is reported, not tripped over.
 
 from __future__ import annotations
 
@@ -190,8 +188,8 @@ def report(stable: bool = False) -> str:
     return "\n".join([*lines, "", verdict, *problems])
 
 
-def main() -> int:
-    """Prints the report; 1 if something is wrong, else 0."""
+def doctor() -> int:
+    """Print the report; 1 if something is wrong, else 0."""
     text = report()
     print(text)
     return 0 if text.endswith("All is well.") else 1

@@ -423,7 +423,7 @@ def as_markdown(entries: list[Entry]) -> str:
         "# Glossary",
         "",
         f"{len(entries)} terms, each with the place where the course first brings it in.",
-        "Made from the notebooks by `python -m gptlib glossary`.",
+        "Made from the notebooks by `gptlib glossary`.",
     ]
     letter = ""
     for entry in entries:

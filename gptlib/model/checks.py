@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,9 +13,10 @@ from gptlib.checks import check_choice, check_flag, check_from_zero, check_posit
 if TYPE_CHECKING:
     from gptlib.model.config import GPTConfig
 
-POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
-NORMS = ("layernorm", "rmsnorm")
-MLPS = ("gelu", "swiglu")
+PositionName = Literal["none", "learned", "sinusoidal", "rotary", "alibi"]
+NormName = Literal["layernorm", "rmsnorm"]
+MLPName = Literal["gelu", "swiglu"]
+POSITIONS, NORMS, MLPS = get_args(PositionName), get_args(NormName), get_args(MLPName)
 
 
 # ------------------------------------------------------------------------------------------------- the config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gptlib.model.checks import check_config
+from gptlib.model.checks import MLPName, NormName, PositionName, check_config
 
 INITIAL_STD = 0.02  # the standard deviation of a GPT's initial weights
 
@@ -13,58 +13,79 @@ INITIAL_STD = 0.02  # the standard deviation of a GPT's initial weights
 class GPTConfig:
     """What kind of GPT to build. Frozen: `dataclasses.replace(config, n_layers=2)` makes a changed copy.
 
-    vocab_size      how many different tokens there are
-    context_length  the longest sequence, in tokens, that the model can read
-    n_layers        how many blocks are stacked
-    n_heads         how many attention heads each block has; d_head = d_model / n_heads
-    d_model         the width of the residual stream
-    n_kv_heads      heads of keys and values, each shared by a group of query heads (None: n_heads)
-    d_mlp           the width inside the MLP (None: 4 * d_model)
-    dropout         the chance that an activation is dropped in training, from 0 up to, not including, 1
-    bias            whether linear layers and layer norms add a bias; an RMS norm never does
-    position        how the model knows the order: none, learned, sinusoidal, rotary or alibi
-    norm            layernorm or rmsnorm
-    mlp             gelu or swiglu; a swiglu has three matrices for the gelu's two, at the same d_mlp
-    tie_embeddings  whether the unembedding is the very same matrix as the token embedding
-
-    What came after GPT-2; as they stand these change nothing:
-    head_width      the width of one head, where that is not d_model / n_heads
-    norm_eps        what a norm adds under its square root, so that it never divides by 0
-    rotary_base     the slowest pair of rotary positions turns by nearly 1 / rotary_base radians a token
-    qk_norm         whether each head's queries and keys pass through an RMS norm before they are turned
-    window          how many tokens a query sees, its own and those right before it (None: all before it)
-    score_cap       bound that attention scores approach but do not pass (None: no bound)
-    logit_cap       the same for the logits
-    n_experts       how many MLPs each block can choose from (None: one, for every token)
-    n_active        how many of the experts a token goes to
-    balance         how much uneven use of the experts adds to the loss in training
-
     Raises TypeError for a value of the wrong type, ValueError for one that cannot work.
     """
 
     vocab_size: int
+    """How many different tokens there are."""
+
     context_length: int
+    """The longest sequence, in tokens, that the model can read."""
+
     n_layers: int
+    """How many blocks are stacked."""
+
     n_heads: int
+    """How many attention heads each block has; d_head = d_model / n_heads."""
+
     d_model: int
+    """The width of the residual stream."""
+
     n_kv_heads: int | None = None
+    """Heads of keys and values, each shared by a group of query heads (None: n_heads)."""
+
     d_mlp: int | None = None
+    """The width inside the MLP (None: 4 * d_model)."""
+
     dropout: float = 0.0
+    """The chance that an activation is dropped in training, from 0 up to, not including, 1."""
+
     bias: bool = True
-    position: str = "learned"
-    norm: str = "layernorm"
-    mlp: str = "gelu"
+    """Whether linear layers and layer norms add a bias; an RMS norm never does."""
+
+    position: PositionName = "learned"
+    """How the model knows the order."""
+
+    norm: NormName = "layernorm"
+    """Which norm each branch, and the unembedding, reads the residual stream through."""
+
+    mlp: MLPName = "gelu"
+    """What the MLP is; a swiglu has three matrices for the gelu's two, at the same d_mlp."""
+
     tie_embeddings: bool = True
+    """Whether the unembedding is the very same matrix as the token embedding."""
+
+    # What came after GPT-2; as they stand these change nothing.
+
     head_width: int | None = None
+    """The width of one head, where that is not d_model / n_heads."""
+
     norm_eps: float = 1e-5
+    """What a norm adds under its square root, so that it never divides by 0."""
+
     rotary_base: float | int = 10000.0
+    """The slowest pair of rotary positions turns by nearly 1 / rotary_base radians a token."""
+
     qk_norm: bool = False
+    """Whether each head's queries and keys pass through an RMS norm before they are turned."""
+
     window: int | None = None
+    """How many tokens a query sees, its own and those right before it (None: all before it)."""
+
     score_cap: float | int | None = None
+    """A bound that attention scores approach but do not pass (None: no bound)."""
+
     logit_cap: float | int | None = None
+    """A bound that logits approach but do not pass (None: no bound)."""
+
     n_experts: int | None = None
+    """How many MLPs each block can choose from (None: one, for every token)."""
+
     n_active: int = 2
+    """How many of the experts a token goes to."""
+
     balance: float | int = 0.01
+    """How much uneven use of the experts adds to the loss in training."""
 
     def __post_init__(self) -> None:
         check_config(self)

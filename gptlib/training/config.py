@@ -1,97 +1,131 @@
 """Everything that decides a training run except the model and the data."""
 
-from __future__ import annotations
+# Annotations are evaluated here, not kept as text: a class made from TrainConfig elsewhere, as in the shell,
+# would look their names up in its own module.
 
-import math
 import os
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
-from gptlib.training.optimizers import OPTIMIZERS
+from gptlib.checks import (
+    check_choice,
+    check_flag,
+    check_from_zero,
+    check_positive,
+    check_share,
+    check_whole,
+)
+from gptlib.training.optimizers import OPTIMIZERS, OptimizerName
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a training run except the model and the data.
 
-    steps, batch_size     how many updates, each from how many sequences
-    context_length        tokens in each sequence (None: the model's)
-    learning_rate         the highest; it rises to it over warmup_steps (None: a twentieth of the run, at most
-                          200), then falls along a cosine to min_learning_rate (None: a tenth)
-    optimizer             "adamw", or "muon": Muon for the matrices inside the blocks, AdamW for the rest
-    weight_decay, betas   only matrices decay; betas are AdamW's
-    clip                  bound on the norm of the gradient (None: no bound)
-    eval_every            steps between validation losses, each on eval_batches batches (None: all data)
-    checkpoint_every      steps between checkpoints, in folder; with a folder the last step leaves one too
-    seed                  decides which batches are drawn, and the dropout noise
-    at_document_starts    whether every sequence starts where a document does, and the validation loss is that
-                          of whole documents
-    precision             "float32", or "bfloat16": matrix products in half the bits (weights stay float32)
-    progress              whether to show a bar
-    device                where to train (None: where the model is)
-    accumulate            in how many pieces each process takes its share of a batch, one after another: the
-                          memory is then that of a piece, the gradient that of the whole batch all the same
-
-    Raises ValueError for a setting that cannot work.
+    Raises TypeError for a value of the wrong type, ValueError for one that cannot work.
     """
 
     steps: int
+    """How many updates to make."""
+
     batch_size: int = 32
+    """How many sequences each update learns from."""
+
     context_length: int | None = None
+    """Tokens in each training sequence (None: the model's context_length)."""
+
     learning_rate: float | int = 1e-3
+    """The highest learning rate; it rises to it, then falls along a cosine."""
+
     min_learning_rate: float | int | None = None
+    """The learning rate at the end (None: a tenth of the highest)."""
+
     warmup_steps: int | None = None
-    optimizer: str = "adamw"
+    """Over how many steps the learning rate rises (None: a twentieth of the run, at most 200)."""
+
+    optimizer: OptimizerName = "adamw"
+    """AdamW, or Muon for the matrices inside the blocks and AdamW for the rest."""
+
     weight_decay: float | int = 0.1
+    """How strongly matrices, and only they, are pulled toward 0."""
+
     betas: tuple[float | int, float | int] = (0.9, 0.95)
+    """AdamW's: how much of the old averages of the gradient and of its square each step keeps."""
+
     clip: float | int | None = 1.0
+    """Bound on the norm of the gradient (None: no bound)."""
+
     eval_every: int | None = 100
+    """Steps between validation losses (None: never measured)."""
+
     eval_batches: int | None = 8
+    """How many batches each validation loss is measured on (None: all data)."""
+
     checkpoint_every: int | None = None
+    """Steps between checkpoints; with a folder the last step leaves one too (None: that one alone)."""
+
     folder: str | os.PathLike[str] | None = None
+    """Where checkpoints are written (None: nowhere)."""
+
     seed: int = 0
+    """Decides which batches are drawn, and the dropout noise."""
+
     at_document_starts: bool = False
-    precision: str = "float32"
+    """Whether each sequence starts where a document does, and the validation loss is of whole documents."""
+
+    precision: Precision = "float32"
+    """With bfloat16, matrix products are in half the bits (weights stay float32)."""
+
     progress: bool = False
+    """Whether to show a bar."""
+
     device: str | torch.device | None = None
+    """Where to train (None: where the model is)."""
+
     accumulate: int = 1
+    """In how many pieces each process takes its share of a batch: the memory of one, the gradient of all."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "context_length",
-            "eval_every",
-            "eval_batches",
-            "checkpoint_every",
-        ):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if not self.learning_rate > 0 or math.isinf(self.learning_rate):
-            raise ValueError(f"learning_rate must be a positive number, got {self.learning_rate!r}")
-        if self.min_learning_rate is not None and not 0 <= self.min_learning_rate <= self.learning_rate:
-            raise ValueError(
-                f"min_learning_rate must be between 0 and learning_rate ({self.learning_rate}), "
-                f"got {self.min_learning_rate!r}"
-            )
-        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= self.steps:
-            raise ValueError(
-                f"warmup_steps must be between 0 and steps ({self.steps}), got {self.warmup_steps!r}"
-            )
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay!r}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be two numbers from 0 up to, not including, 1, got {self.betas!r}")
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive, or None for no clipping, got {self.clip!r}")
+        for name in ("steps", "batch_size", "accumulate"):
+            check_whole(name, getattr(self, name))
+        for name in ("context_length", "eval_every", "eval_batches", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+        if self.min_learning_rate is not None:
+            check_from_zero("min_learning_rate", self.min_learning_rate)
+            if self.min_learning_rate > self.learning_rate:
+                raise ValueError(
+                    f"min_learning_rate is {self.min_learning_rate}; it needs to be at most "
+                    f"learning_rate = {self.learning_rate}"
+                )
+        if self.warmup_steps is not None:
+            check_whole("warmup_steps", self.warmup_steps, at_least=0)
+            if self.warmup_steps > self.steps:
+                raise ValueError(
+                    f"warmup_steps is {self.warmup_steps}; it needs to be at most steps = {self.steps}"
+                )
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_from_zero("weight_decay", self.weight_decay)
+        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
+            raise TypeError(f"betas is {self.betas!r}; it needs two numbers, such as (0.9, 0.95)")
+        for index, beta in enumerate(self.betas):
+            check_share(f"betas[{index}]", beta)
+        if self.clip is not None:
+            check_positive("clip", self.clip)
         if self.checkpoint_every is not None and self.folder is None:
             raise ValueError(
-                f"checkpoint_every={self.checkpoint_every} needs a folder to write to; give folder=…"
+                f"folder is None; with checkpoint_every = {self.checkpoint_every} it needs a path"
             )
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+        if self.folder is not None and not isinstance(self.folder, (str, os.PathLike)):
+            raise TypeError(f"folder is {self.folder!r}; it needs a path")
+        if self.device is not None and not isinstance(self.device, (str, torch.device)):
+            raise TypeError(f"device is {self.device!r}; it needs a name such as 'cpu', or a torch.device")
+        check_whole("seed", self.seed, at_least=None)
+        for name in ("at_document_starts", "progress"):
+            check_flag(name, getattr(self, name))
+        check_choice("precision", self.precision, get_args(Precision))

@@ -105,8 +105,8 @@ class Team(Alone):
             for name in first:
                 if theirs.get(name) != first[name]:
                     raise ValueError(
-                        f"{name} must be the same in every process, got {first[name]!r} in process 0 and "
-                        f"{theirs.get(name)!r} in process {rank}"
+                        f"{name} is {first[name]!r} in process 0 and {theirs.get(name)!r} in process {rank}; "
+                        "it needs to be the same in every process"
                     )
 
     def in_turn(self, make: Callable[[], Made]) -> Made:
@@ -173,7 +173,7 @@ class Team(Alone):
             when = f"after step {self.step}" if self.step else "before the first step"
             speakers = sorted(here.keys() - gone)[: 1 if gone else 2]
             if self.rank in speakers:
-                message = f"python -m gptlib train: {what} {when}\n{_how_to_go_on(folder)}"
+                message = f"gptlib train: {what} {when}\n{_how_to_go_on(folder)}"
                 print(message, file=sys.stderr, flush=True)
             # The others here are to find this process alive when they look who is missing.
             time.sleep(1)
@@ -235,13 +235,14 @@ def own_device(device: torch.device) -> torch.device:
         return device
     if device.type != "cuda" or device.index is not None:
         raise ValueError(
-            f"--device must be cuda (each process then has its own) or cpu for torchrun, got {str(device)!r}"
+            f"--device is {str(device)!r}; with torchrun it needs to be cuda (each process then has its own) "
+            "or cpu"
         )
     number, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if number >= devices:
         raise ValueError(
-            f"--nproc-per-node must be at most {devices}, the GPUs of this machine, got "
-            f"{os.environ['LOCAL_WORLD_SIZE']}; --device cpu would do"
+            f"--nproc-per-node is {os.environ['LOCAL_WORLD_SIZE']}; it needs to be at most {devices}, the "
+            "GPUs of this machine (or --device cpu)"
         )
     return torch.device("cuda", number)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gptlib.training.alone import ALONE, Alone
-from gptlib.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from gptlib.training.checkpoints import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.evaluation import (
@@ -92,119 +92,150 @@ def train(
         model, config.optimizer, config.learning_rate, config.weight_decay, config.betas
     )
     generator = torch.Generator().manual_seed(config.seed)
-    done = 0
-    last_checkpoint: tuple[Path, int] | None = None
+    run = _Run(model, config, team, context_length, device, optimizer, generator)
     if resume is not None:
-        checkpoint = load_checkpoint(resume)
-        if checkpoint.step >= config.steps:
-            raise ValueError(
-                f"the checkpoint {str(checkpoint.path)!r} is at step {checkpoint.step}, so steps must be "
-                f"more than that to resume, got steps={config.steps}"
-            )
-        checkpoint.restore(model, optimizer, generator, team)
-        done = checkpoint.step
-        last_checkpoint = (checkpoint.path, done)
-    return _steps(
-        model,
-        train_data,
-        validation_data,
-        config,
-        context_length,
-        device,
-        optimizer,
-        generator,
-        done,
-        last_checkpoint,
-        team,
-    )
+        run.resume(load_checkpoint(resume))
+    return run.steps(train_data, validation_data)
 
 
 def check_shares(config: TrainConfig, team: Alone) -> None:
     """ValueError unless the processes can share a batch equally, each in as many pieces."""
     if config.batch_size % (team.size * config.accumulate):
         raise ValueError(
-            f"batch_size must be a multiple of processes × accumulate = {team.size} × {config.accumulate}, "
-            f"got {config.batch_size}"
+            f"batch_size is {config.batch_size}; it needs to be a multiple of processes × accumulate = "
+            f"{team.size} × {config.accumulate}"
         )
 
 
-def _steps(
-    model: nn.Module,
-    train_data: TrainingData,
-    validation_data: TrainingData | None,
-    config: TrainConfig,
-    context_length: int,
-    device: torch.device,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    done: int,
-    last_checkpoint: tuple[Path, int] | None,
-    team: Alone,
-) -> Iterator[Step]:
-    """The loop itself, once everything is in place."""
-    loss_function = team.loss_function(model, loss_of)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    was_training = model.training
-    bar = tqdm(total=config.steps, initial=done, unit="step", disable=not config.progress or team.rank > 0)
-    try:
-        for step in range(done + 1, config.steps + 1):
-            model.train()
-            learning_rate = learning_rate_at(step - 1, config)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+@dataclass
+class _Run:
+    """A run under way: what learns, how, and how far it has come."""
 
-            inputs, targets = train_data.batch(
-                config.batch_size, context_length, generator, config.at_document_starts
+    model: nn.Module
+    config: TrainConfig
+    team: Alone
+    context_length: int
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    done: int = 0  # the step that it began after, or that its last checkpoint is of
+    last_checkpoint: Path | None = None
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from there. ValueError when it is of another model, or not before the run's end."""
+        if checkpoint.step >= self.config.steps:
+            raise ValueError(
+                f"steps is {self.config.steps}; to resume it needs to be more than {checkpoint.step}, "
+                f"the step of the checkpoint {str(checkpoint.path)!r}"
             )
-            optimizer.zero_grad(set_to_none=True)
-            loss = torch.zeros((), device=device)
-            for number, rows, row_targets, weight in _pieces(inputs, targets, config.accumulate, team):
-                with team.exchange(model, now=(number + 1) % config.accumulate == 0):
-                    with _noise_of_piece(model, config.seed, step, number), _precision(config, device):
-                        piece_loss = weight * loss_function(
-                            rows.to(device, non_blocking=True), row_targets.to(device, non_blocking=True)
-                        )
-                    # Gradients are averaged over the processes, and these are to be summed.
-                    (team.size * piece_loss).backward()
-                loss += piece_loss.detach()
-            norm = nn.utils.clip_grad_norm_(parameters, math.inf if config.clip is None else config.clip)
+        checkpoint.restore(self.model, self.optimizer, self.generator, self.team)
+        self.done, self.last_checkpoint = checkpoint.step, checkpoint.path
 
-            # One transfer for both numbers: on a GPU each one makes the processor wait.
-            loss_value, norm_value = torch.stack([team.sum(loss), team.whole(norm)]).tolist()
-            if not math.isfinite(loss_value) or not math.isfinite(norm_value):
-                raise _not_finite(loss_value, norm_value, step, learning_rate, last_checkpoint)
-            optimizer.step()
+    def steps(self, train_data: TrainingData, validation_data: TrainingData | None) -> Iterator[Step]:
+        """The loop itself."""
+        config = self.config
+        loss_function = self.team.loss_function(self.model, loss_of)
+        was_training = self.model.training
+        hidden = not config.progress or self.team.rank > 0
+        bar = tqdm(total=config.steps, initial=self.done, unit="step", disable=hidden)
+        try:
+            for step in range(self.done + 1, config.steps + 1):
+                learning_rate = learning_rate_at(step - 1, config)
+                loss, norm = self.update(step, learning_rate, train_data, loss_function)
+                last = step == config.steps
+                validation_loss = None
+                if (
+                    validation_data is not None
+                    and config.eval_every
+                    and (last or step % config.eval_every == 0)
+                ):
+                    # In full precision whatever the training's, since that is how the model will be used.
+                    validation_loss = evaluate(
+                        self.model,
+                        validation_data,
+                        self.context_length,
+                        config.eval_batches,
+                        config.batch_size,
+                        config.at_document_starts,
+                        self.team,
+                    )
+                if config.folder is not None and (
+                    last or config.checkpoint_every and step % config.checkpoint_every == 0
+                ):
+                    self.save(step, learning_rate)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                bar.update()
+                tokens = step * config.batch_size * self.context_length
+                yield Step(step, loss, learning_rate, norm, validation_loss, tokens)
+        finally:
+            bar.close()
+            self.model.train(was_training)
 
-            last = step == config.steps
-            validation_loss = None
-            if validation_data is not None and config.eval_every and (last or step % config.eval_every == 0):
-                # In full precision whatever the training's, since that is how the model will be used.
-                validation_loss = evaluate(
-                    model,
-                    validation_data,
-                    context_length,
-                    config.eval_batches,
-                    config.batch_size,
-                    config.at_document_starts,
-                    team,
-                )
-            if config.folder is not None and (
-                last or config.checkpoint_every and step % config.checkpoint_every == 0
-            ):
-                if not all(team.whole(torch.isfinite(parameter).all()) for parameter in parameters):
-                    raise _not_finite(loss_value, math.inf, step, learning_rate, last_checkpoint)
-                path = save_checkpoint(
-                    Path(config.folder) / CHECKPOINT_NAME, model, optimizer, step, generator, config, team
-                )
-                last_checkpoint = (path, step)
+    def update(
+        self,
+        step: int,
+        learning_rate: float,
+        train_data: TrainingData,
+        loss_function: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[float, float]:
+        """Learn from one batch; its loss, and the gradient's norm before clipping."""
+        config, team = self.config, self.team
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        inputs, targets = train_data.batch(
+            config.batch_size, self.context_length, self.generator, config.at_document_starts
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.device)
+        for number, rows, row_targets, weight in _pieces(inputs, targets, config.accumulate, team):
+            with team.exchange(self.model, now=(number + 1) % config.accumulate == 0):
+                with _noise_of_piece(self.model, config.seed, step, number), _precision(config, self.device):
+                    piece_loss = weight * loss_function(
+                        rows.to(self.device, non_blocking=True),
+                        row_targets.to(self.device, non_blocking=True),
+                    )
+                # Gradients are averaged over the processes, and these are to be summed.
+                (team.size * piece_loss).backward()
+            loss += piece_loss.detach()
+        limit = math.inf if config.clip is None else config.clip
+        norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
 
-            bar.set_postfix(loss=f"{loss_value:.3f}", refresh=False)
-            bar.update()
-            tokens = step * config.batch_size * context_length
-            yield Step(step, loss_value, learning_rate, norm_value, validation_loss, tokens)
-    finally:
-        bar.close()
-        model.train(was_training)
+        # One transfer for both numbers: on a GPU each one makes the processor wait.
+        loss_value, norm_value = torch.stack([team.sum(loss), team.whole(norm)]).tolist()
+        if not math.isfinite(loss_value):
+            raise self.not_finite(f"the loss is {loss_value}", step, learning_rate)
+        if not math.isfinite(norm_value):
+            what = f"the loss is finite but the norm of its gradient is {norm_value}"
+            raise self.not_finite(what, step, learning_rate)
+        self.optimizer.step()
+        return loss_value, norm_value
+
+    def save(self, step: int, learning_rate: float) -> None:
+        """Leave a checkpoint, unless a weight is not finite."""
+        if not all(self.team.whole(torch.isfinite(weight).all()) for weight in self.parameters()):
+            what = "loss and gradient are finite but the updated weights are not"
+            raise self.not_finite(what, step, learning_rate)
+        path = Path(self.config.folder) / CHECKPOINT_NAME
+        self.last_checkpoint = save_checkpoint(
+            path, self.model, self.optimizer, step, self.generator, self.config, self.team
+        )
+        self.done = step
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that the optimizer updates."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def not_finite(self, what: str, step: int, learning_rate: float) -> LossNotFinite:
+        kept = (
+            f"the last good checkpoint is {str(self.last_checkpoint)!r}, of step {self.done}"
+            if self.last_checkpoint
+            else "no checkpoint was written (TrainConfig's folder and checkpoint_every make some)"
+        )
+        return LossNotFinite(
+            f"{what} at step {step}, with learning rate {learning_rate:.3g}; {kept}. "
+            "A lower learning_rate or a longer warmup_steps often helps"
+        )
 
 
 def _pieces(
@@ -239,22 +270,3 @@ def _noise_of_piece(model: nn.Module, seed: int, step: int, number: int) -> Iter
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed * 1_000_003 + step + number * 1_000_000_007)
         yield
-
-
-def _not_finite(
-    loss: float, norm: float, step: int, learning_rate: float, last_checkpoint: tuple[Path, int] | None
-) -> LossNotFinite:
-    what = (
-        f"the loss is {loss}"
-        if not math.isfinite(loss)
-        else "the loss is finite but the gradient or update is not"
-    )
-    kept = (
-        f"the last good checkpoint is {str(last_checkpoint[0])!r}, of step {last_checkpoint[1]}"
-        if last_checkpoint
-        else "no checkpoint was written (TrainConfig's folder and checkpoint_every make some)"
-    )
-    return LossNotFinite(
-        f"{what} at step {step}, with learning rate {learning_rate:.3g}; {kept}. "
-        "A lower learning_rate or a longer warmup_steps often helps"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -25,7 +25,8 @@ def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, 
     ]
 
 
-OPTIMIZERS = ("adamw", "muon")
+OptimizerName = Literal["adamw", "muon"]
+OPTIMIZERS = get_args(OptimizerName)
 
 
 def make_optimizer(

@@ -1,6 +1,12 @@
+import ast
+import dataclasses
+import inspect
 import json
+import re
+import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -8,13 +14,17 @@ import torch
 
 import gptlib
 from gptlib import shipped
-from gptlib.cli import training as cli_training
-from gptlib.cli.main import main
-from gptlib.cli.training import snapshot_steps
+from gptlib.cli import doctor
+from gptlib.cli import train as cli_train
+from gptlib.cli.main import VERBS, main
+from gptlib.cli.train import snapshot_steps
+from gptlib.generation.sampling import Sampling
 from gptlib.model.config import GPTConfig
+from gptlib.model.presets import PRESETS
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import loop
 from gptlib.training.checkpoints import load_model, save_checkpoint
+from gptlib.training.config import TrainConfig
 
 SMALL = ["--n-layers", "1", "--n-heads", "2", "--d-model", "16", "--context-length", "32", "--device", "cpu"]
 SHORT = ["--batch-size", "2", "--eval-every", "4", "--eval-batches", "1", "--checkpoint-every", "5"]
@@ -24,8 +34,8 @@ STORIES = ["--corpus", "storyworld", "--stories", "30", "--vocab-size", "300", *
 @pytest.fixture(autouse=True, scope="module")
 def few_stories():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_training, "VALIDATION_STORIES", 10)
-        patch.setattr(cli_training, "FLOOR_STORIES", 5)
+        patch.setattr(cli_train, "VALIDATION_STORIES", 10)
+        patch.setattr(cli_train, "FLOOR_STORIES", 5)
         yield
 
 
@@ -41,7 +51,7 @@ def error_of(capsys, *arguments):
     """The one line that a mistake is answered with."""
     assert main(list(arguments)) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith(f"python -m gptlib {arguments[0]}: error: ") and "\n" not in error, error
+    assert error.startswith(f"gptlib {arguments[0]}: error: ") and "\n" not in error, error
     return error
 
 
@@ -114,8 +124,8 @@ def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
 
 
 def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
-    assert cli_training._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
-    assert cli_training._thinned([0, 7], 12) == [0, 7]
+    assert cli_train._thinned([0, 1, 2, 10, 100, 150, 1000], 5) == [0, 2, 10, 100, 1000]
+    assert cli_train._thinned([0, 7], 12) == [0, 7]
 
 
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):
@@ -161,6 +171,9 @@ def test_other_text_in_an_unfinished_folder_is_not_taken_for_this_runs(tmp_path,
         (["--corpus", "nowhere.txt"], "nowhere.txt"),
         (["--preset", "gpt9"], "storyteller, gpt1, gpt2"),
         (["--stories", "0"], "--stories"),
+        (["--n-layers", "2.5"], "--n-layers is 2.5; it needs a whole number"),
+        (["--norm", "batchnorm"], '"layernorm", "rmsnorm"'),
+        (["--layers", "3"], "--layers"),
         (["--steps", "0"], "steps"),
         (["--accumulate", "3"], "batch_size"),
         (["--shard"], "torchrun"),
@@ -192,7 +205,8 @@ def test_generate_streams_or_lists(finished, capsys):
     assert main([*given, "--no-cache"]) == 0
     assert capsys.readouterr().out == one
     settings = ["--temperature", "0.7", "--top-k", "9", "--top-p", "0.9", "--repetition-penalty", "1.2"]
-    assert main([*given, "--sequences", "2", *settings, "--no-repeat-ngram", "3", "--stop", "xyz"]) == 0
+    settings += ["--no-repeat-ngram", "3", "--stop", "xyz", "--stop", "abc", "--device", "cpu"]
+    assert main([*given, "--sequences", "2", *settings]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith("--- 1\nOnce") and "\n--- 2\nOnce" in listed
 
@@ -203,6 +217,7 @@ def test_generate_streams_or_lists(finished, capsys):
         (["--temperature", "-1"], "temperature"),
         (["--top-p", "1.5"], "top_p"),
         (["--sequences", "0"], "n_sequences"),
+        (["--device", "abacus"], "abacus"),
         (["--model", "/no/such/folder"], "/no/such/folder"),
         (["--model", "nobody"], "nobody"),
     ],
@@ -220,18 +235,183 @@ def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
     assert "model.safetensors" in error_of(capsys, "generate", "--model", str(tmp_path))
 
 
-def test_doctor_is_asked(monkeypatch):
-    from gptlib.cli import doctor
+# --------------------------------------------------------------------------------------- flags are the fields
 
-    monkeypatch.setattr(doctor, "main", lambda: 1)
+
+def documented(kind):
+    """Each field of a dataclass with the first words of the docstring under it."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body)
+    docs = {
+        field.target.id: doc.value.value
+        for field, doc in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr)
+    }
+    assert docs.keys() == {field.name for field in dataclasses.fields(kind)}
+    return {name: doc.split()[:2] for name, doc in docs.items()}
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "told_otherwise"),
+    [
+        ("train", GPTConfig, {}),
+        (
+            "train",
+            TrainConfig,
+            {
+                "folder": ["everything", "is", "written"],
+                "at_document_starts": ["for", "storyworld", "only"],
+                "device": ["the", "fastest", "one"],
+            },
+        ),
+        ("generate", Sampling, {}),
+    ],
+)
+def test_every_field_has_its_flag_with_its_own_words(verb, kind, told_otherwise, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main([verb, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, words in (documented(kind) | told_otherwise).items():
+        renamed = kind is TrainConfig and name == "context_length"
+        flag = f"--{'training-' if renamed else ''}{name.replace('_', '-')}"
+        (line,) = (line for line in lines if re.match(rf"│[* ]+{flag} ", line))
+        assert all(word in line for word in words), line
+
+
+def asked(monkeypatch, *arguments):
+    """What `train` makes of these arguments, without a run."""
+    runs = []
+    monkeypatch.setattr(cli_train, "_train", lambda run, *rest: runs.append(run))
+    assert main(["train", "--folder", "nowhere", *arguments]) == 0
+    return runs[0]
+
+
+def test_a_preset_fills_what_is_not_given(monkeypatch):
+    run = asked(monkeypatch, "--preset", "gpt2", "--n-layers", "2", "--norm", "rmsnorm", "--no-bias")
+    assert run.model == dataclasses.replace(PRESETS["gpt2"], n_layers=2, norm="rmsnorm", bias=False)
+    assert asked(monkeypatch).model == PRESETS["storyteller"]
+
+
+def test_the_shells_defaults_are_those_of_trainconfig_but_for_a_few(monkeypatch):
+    training = asked(monkeypatch, "--betas", "0.8", "0.9", "--training-context-length", "64").training
+    differ = {"steps": 1000, "folder": Path("nowhere"), "checkpoint_every": 200, "at_document_starts": True}
+    differ |= {"betas": (0.8, 0.9), "context_length": 64}
+    assert dataclasses.asdict(training) == dataclasses.asdict(TrainConfig(**differ))
+    assert not asked(monkeypatch, "--corpus", "python-docs").training.at_document_starts
+    assert not asked(monkeypatch, "--no-at-document-starts").training.at_document_starts
+
+
+def test_a_later_flag_counts(monkeypatch):
+    assert asked(monkeypatch, "--n-layers", "2", "--n-layers", "3").model.n_layers == 3
+
+
+def test_a_modern_gpt_is_trained_and_written(tmp_path, capsys):
+    layout = [
+        "--norm",
+        "rmsnorm",
+        "--mlp",
+        "swiglu",
+        "--position",
+        "rotary",
+        "--n-kv-heads",
+        "1",
+        "--no-bias",
+    ]
+    more = ["--qk-norm", "--window", "8", "--n-experts", "2", "--n-active", "1", "--optimizer", "muon"]
+    folder = tmp_path / "modern"
+    assert main(["train", *STORIES, *layout, *more, "--steps", "2", "--folder", str(folder)]) == 0
+    config = load_model(folder / "model.safetensors")[0].config
+    assert (config.norm, config.mlp, config.position, config.n_kv_heads) == ("rmsnorm", "swiglu", "rotary", 1)
+    assert config.qk_norm and not config.bias and (config.window, config.n_experts) == (8, 2)
+    assert main(["generate", "--model", str(folder), "--max-new-tokens", "3"]) == 0
+
+
+def test_a_resumed_run_refuses_other_settings_by_name(finished, capsys):
+    resumed = ["train", "--resume", "--folder", str(finished)]
+    error = error_of(capsys, *resumed, "--batch-size", "4")
+    assert "--batch-size is 4; the run that was stopped has 2" in error
+    assert "--n-layers is 2; the run" in error_of(capsys, *resumed, "--n-layers", "2")
+    assert "--bias is False; the run" in error_of(capsys, *resumed, "--no-bias")
+    assert main([*resumed, "--batch-size", "2", "--threads", "1"]) == 0
+
+
+OLD_SETTINGS = """
+{"corpus": "storyworld", "stories": 30, "tokenizer": null, "vocab_size": 300, "preset": "storyteller",
+ "context_length": 32, "n_layers": 1, "n_heads": 2, "d_model": 16, "dropout": null, "position": null,
+ "steps": 12, "batch_size": 2, "learning_rate": 0.001, "min_learning_rate": null, "warmup_steps": null,
+ "optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "at_document_starts": null,
+ "precision": "float32", "device": "cpu", "shard": false, "threads": null, "seed": 0, "eval_every": 4,
+ "eval_batches": 1, "checkpoint_every": 5, "save_as": null, "snapshots": 4}
+"""
+
+
+def test_a_run_of_before_the_flags_were_the_fields_goes_on(finished, tmp_path, monkeypatch):
+    """Such a settings.json held what was given, null for what was not, and of the betas the second alone."""
+    old = tmp_path / "old"
+    shutil.copytree(finished, old)
+    (old / "settings.json").write_text(OLD_SETTINGS)
+    runs = []
+    monkeypatch.setattr(cli_train, "_train", lambda run, *rest: runs.append(run))
+    for folder in (old, finished):
+        assert main(["train", "--resume", "--folder", str(folder), "--threads", "1"]) == 0
+    assert runs[0].settings() == runs[1].settings()
+
+
+# ---------------------------------------------------------------------- where something is missing
+
+
+def test_doctor_is_asked(monkeypatch):
+    monkeypatch.setattr(doctor, "LOOKS", {"disk": lambda: doctor.Finding("disk", "full", ["make room"])})
     assert main(["doctor"]) == 1
+
+
+def gptlib_without(package, *arguments):
+    code = f"import sys, runpy; sys.modules[{package!r}] = None; sys.argv[1:] = {list(arguments)!r}; "
+    code += "runpy.run_module('gptlib', run_name='__main__')"
+    root = Path(gptlib.__file__).parents[1]
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+
+
+def test_the_doctor_answers_where_torch_is_broken_and_other_verbs_send_there():
+    done = gptlib_without("torch", "doctor")
+    assert (
+        done.returncode == 1 and done.stderr == "" and "To mend" in done.stdout and "- torch: " in done.stdout
+    )
+    done = gptlib_without("torch", "generate")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("gptlib generate: error: ") and "`gptlib doctor`" in done.stderr
+
+
+def test_what_is_said_where_even_the_command_lines_library_is_missing():
+    done = gptlib_without("cyclopts", "doctor")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("gptlib: cyclopts, which reads the command line, is not there")
+    assert "make lab" in done.stderr
 
 
 def test_the_module_runs():
     command = [sys.executable, "-m", "gptlib", "dance"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(gptlib.__file__).parents[1])
     assert result.returncode == 2
-    assert "dance" in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.startswith("gptlib: error: ") and "dance" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == metadata.version("gptlib")
+
+
+def test_each_verb_has_a_sentence_of_help(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for verb in VERBS:
+        assert re.search(rf" {verb} +[A-Z].*\w", listed), verb
+        assert main([verb, "--help"]) == 0
+        assert f"Usage: gptlib {verb}" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------ snapshots
 
 
 @pytest.mark.parametrize("steps", [11, 12, 30, 1000, 20_000])

@@ -23,7 +23,7 @@ def error_of(capsys, *arguments):
     """The one line that a mistake is answered with."""
     assert main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith(f"python -m gptlib {arguments[0]}: error: ") and "\n" not in error, error
+    assert error.startswith(f"gptlib {arguments[0]}: error: ") and "\n" not in error, error
     return error
 
 
@@ -106,12 +106,13 @@ def test_a_run_that_is_stopped_leaves_its_best(tmp_path, mine, monkeypatch):
     [
         (["finetune", "--application", "cooking", "--out", "x.safetensors"], "no application 'cooking'"),
         (["finetune", "--application", "table", "--out", "no/where.safetensors"], "there is no folder 'no'"),
+        (["finetune", "--out", "x.safetensors"], "one of --application and --data"),
         (["finetune", "--data", "no.jsonl", "--out", "x.safetensors"], "there is no file 'no.jsonl'"),
-        (["finetune", "--application", "table", "--out", "x", "--rank", "0"], "--rank must be at least 1"),
+        (["finetune", "--application", "table", "--out", "x", "--rank", "0"], "--rank is 0; it needs to be"),
         (["evaluate", "cooking"], "no application 'cooking'"),
-        (["evaluate", "table", "--n", "1"], "--n must be at least 2"),
+        (["evaluate", "table", "--n", "1"], "--n is 1; it needs to be at least 2"),
         (["evaluate", "--adapter", "x.safetensors"], "name the application that it is for"),
-        (["evaluate", "--data", "no.jsonl"], "--data needs --adapter"),
+        (["evaluate", "--data", "no.jsonl"], "--adapter is not given"),
         (["evaluate", "table", "--adapter", "no.safetensors"], "there is no file 'no.safetensors'"),
     ],
 )

@@ -35,7 +35,7 @@ def one_problem(monkeypatch, name: str) -> str:
     monkeypatch.setattr(doctor, "LOOKS", {name: doctor.LOOKS[name]})
     *_, verdict, line = doctor.report().splitlines()
     assert verdict == "To mend (1):" and line.startswith(f"- {name}: ")
-    assert doctor.main() == 1
+    assert doctor.doctor() == 1
     return line
 
 
@@ -106,7 +106,7 @@ def test_damaged_data(monkeypatch, tmp_path, damage):
     monkeypatch.setattr(pretrained, "data_folder", lambda: tmp_path)
     pretrained.write_checksums()
     monkeypatch.setattr(doctor, "LOOKS", {"data": doctor.LOOKS["data"]})
-    assert doctor.main() == 0
+    assert doctor.doctor() == 0
 
     if damage == "missing":
         file.unlink()

@@ -22,7 +22,7 @@ def entry(term, *texts, section="1. One"):
 
 
 def test_the_committed_page_is_what_the_notebooks_give(entries):
-    assert GLOSSARY.read_text(encoding="utf-8") == as_markdown(entries), "run: python -m gptlib glossary"
+    assert GLOSSARY.read_text(encoding="utf-8") == as_markdown(entries), "run: gptlib glossary"
 
 
 def test_it_is_a_glossary_of_the_field(entries):

@@ -607,7 +607,7 @@ def test_what_was_not_started_is_left_alone(course):
     start(course, ["causal"])
     assert actions(update(course)) == [("05_causal", "current")]
     (done,) = update(course, ["attention"])
-    assert done.action == "absent" and "python -m gptlib start attention" in done.sentence
+    assert done.action == "absent" and "gptlib start attention" in done.sentence
     assert not workbook(course).exists()
 
 
@@ -885,7 +885,7 @@ def test_the_verbs(course, monkeypatch, capsys):
         out, error = capsys.readouterr()
         return error if status else out
 
-    assert "python -m gptlib start" in say("update")
+    assert "gptlib start" in say("update")
     assert say("start", "4") == "work/04_attention.ipynb is yours\n"
     assert say("start") == "work/05_causal.ipynb is yours\n"
     assert say("start") == "Your notebooks are in work/, as you left them.\n"

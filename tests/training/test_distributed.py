@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from two_processes import CASES, CHECKPOINT_AT, run
 
-from gptlib.cli import training as cli_training
+from gptlib.cli import train as cli_train
 from gptlib.cli.main import main
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.checkpoints import load_checkpoint
@@ -117,8 +117,8 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folder, one, two, shard)
 @pytest.fixture(scope="module")
 def few_stories():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli_training, "VALIDATION_STORIES", 5)
-        patch.setattr(cli_training, "FLOOR_STORIES", 2)
+        patch.setattr(cli_train, "VALIDATION_STORIES", 5)
+        patch.setattr(cli_train, "FLOOR_STORIES", 2)
         yield
 
 
@@ -133,7 +133,7 @@ def test_a_killed_worker_ends_the_run_with_a_message_and_it_goes_on_alone(folder
     killed, whole = folder / f"killed_{rank}", folder / "whole"
     ended = torchrun("die", 24, rank, *TRAIN, "--folder", killed)
     assert ended.returncode != 0
-    said = [line for line in ended.stderr.splitlines() if "python -m gptlib train: " in line]
+    said = [line for line in ended.stderr.splitlines() if "gptlib train: " in line]
     assert len(said) == 1, ended.stderr
     assert f"of 2 processes, {rank} (number" in said[0] and said[0].endswith("after step 23")
     assert "of step 20. To go on" in ended.stderr and f"--resume --folder {killed}" in ended.stderr
@@ -179,7 +179,7 @@ def test_processes_read_each_row_of_a_validation_batch_once(n, size):
 
 
 def test_what_cannot_be_shared_is_refused_with_its_numbers(monkeypatch):
-    with pytest.raises(ValueError, match=r"batch_size must be .* = 3 × 4, got 32"):
+    with pytest.raises(ValueError, match="batch_size is 32; it needs .* = 3 × 4"):
         check_shares(TrainConfig(steps=1, batch_size=32, accumulate=4), Member(0, 3))
     with pytest.raises(ValueError, match="--shard needs several processes"), join(torch.device("cpu"), True):
         pass
@@ -193,8 +193,8 @@ def test_what_cannot_be_shared_is_refused_with_its_numbers(monkeypatch):
     assert own_device(torch.device("cpu")) == torch.device("cpu")
     assert own_device(torch.device("cuda")) == torch.device("cuda", 2)
     for name in ("cuda:1", "mps"):
-        with pytest.raises(ValueError, match=f"--device .* got '{name}'"):
+        with pytest.raises(ValueError, match=f"--device is '{name}'; .*needs to be cuda"):
             own_device(torch.device(name))
     monkeypatch.setenv("LOCAL_RANK", "3")
-    with pytest.raises(ValueError, match="--nproc-per-node must be at most 3, .* got 4"):
+    with pytest.raises(ValueError, match="--nproc-per-node is 4; it needs to be at most 3"):
         own_device(torch.device("cuda"))

@@ -110,10 +110,11 @@ def test_muon_learns():
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_what_cannot_be_optimized_is_refused():
     with pytest.raises(ValueError, match="one of adamw, muon"):
         make_optimizer(a_model(), "sgd", 1e-3, 0.1, BETAS)
     with pytest.raises(ValueError, match="Linear without blocks"):
         make_optimizer(nn.Linear(2, 2), "muon", 1e-3, 0.1, BETAS)
-    with pytest.raises(ValueError, match="optimizer must be one of adamw, muon, got 'sgd'"):
+    with pytest.raises(ValueError, match="optimizer is 'sgd'; it needs to be one of adamw, muon"):
         TrainConfig(steps=1, optimizer="sgd")

@@ -111,7 +111,7 @@ def update(notebooks: Path, work: Path, names: Sequence[str] = ()) -> list[Done]
             if os.path.lexists(workbook):
                 done.append(_update_one(notebook, workbook, base))
             elif names:
-                verb = f"python -m gptlib start {topic_of(notebook)}"
+                verb = f"gptlib start {topic_of(notebook)}"
                 done.append(
                     Done(workbook, "absent", f"{_name(workbook)} is not there yet: `{verb}` makes it")
                 )

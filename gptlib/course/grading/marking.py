@@ -1,4 +1,4 @@
-"""Grade what a class handed in: `python -m gptlib grade SUBMISSIONS --out DIR`.
+"""Grade what a class handed in: `gptlib grade SUBMISSIONS --out DIR`.
 
 DIR/results/ keeps a file for each notebook of each student, written whole as soon as it is graded, so that a
 run that was stopped goes on where it was. Points are not in it: another rubric needs no new run.

@@ -1,4 +1,4 @@
-"""The course in nbgrader's format: `python -m gptlib nbgrader DIR [NOTEBOOK ...]`.
+"""The course in nbgrader's format: `gptlib nbgrader DIR [NOTEBOOK ...]`.
 
 An exercise's answer cell holds the stub and, where nbgrader cuts it out, the solution. Its check cell is what
 nbgrader grades: before the check it judges the answer on inputs that no student has seen.

@@ -286,6 +286,8 @@ def _import_all() -> None:
     for name in [*(name for name in packages if name not in NOT_FOR_ANSWERS), STUDIES]:
         for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
             importlib.import_module(module.name)
+    for name in gptlib.__all__:
+        getattr(gptlib, name)  # is imported only when it is asked for
 
 
 def _warm_up(task: Exercise) -> None:

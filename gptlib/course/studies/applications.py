@@ -472,7 +472,7 @@ def load_application(name: str) -> tuple[GPT, Tokenizer]:
 
 
 def recorded_results() -> list[Result]:
-    """The table of all applications as `python -m gptlib evaluate` measured it. Raises as above."""
+    """The table of all applications as `gptlib evaluate` measured it. Raises as above."""
     rows = json.loads(read_checked(f"{ADAPTERS}/results.json"))
     pairs = ("baseline", "before", "after", "margin")
     return [Result(**row | {name: tuple(row[name]) for name in pairs}) for row in rows]
