@@ -2,10 +2,10 @@
 
 from gptlib.generation.writing import generate
 from gptlib.interpret.tracing import trace
+from gptlib.loading import load, save
 from gptlib.model.attention import attend
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
-from gptlib.shipped import load_pretrained
 from gptlib.text.storyworld import Storyworld
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training.config import TrainConfig
@@ -19,7 +19,8 @@ __all__ = [
     "TrainConfig",
     "attend",
     "generate",
-    "load_pretrained",
+    "load",
+    "save",
     "trace",
     "train",
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from gptlib.files import write_atomically
+from gptlib.files import write_json
 
 VALIDATION_EXAMPLES = 400
 
@@ -102,7 +101,7 @@ def run_finetune(options: argparse.Namespace) -> int:
         if lower:
             best = step.validation_loss
             kept = about | {"step": step.step, "validation_loss": round(best, 4)}
-            finetuning.save_adapter(options.out, model, tokenizer, base, kept)
+            finetuning.save_adapter(options.out, model, tokenizer, base, options.model, kept)
         losses = f"loss {step.loss:.4f}  validation {step.validation_loss:.4f}"
         print(f"step {step.step:,}/{config.steps:,}  {losses}" + ("  kept" if lower else ""), flush=True)
     print(f"done: {options.out}")
@@ -110,10 +109,10 @@ def run_finetune(options: argparse.Namespace) -> int:
 
 
 def _load_base(name: str) -> tuple[Any, Any]:
-    from gptlib.cli.main import load_named
+    from gptlib.loading import load
     from gptlib.text.tokenizer import Tokenizer
 
-    model, tokenizer = load_named(name)
+    model, tokenizer = load(name)
     if not isinstance(tokenizer, Tokenizer):
         raise ValueError(f"--model: {name!r} reads characters; roles need a model with a byte-pair tokenizer")
     return model, tokenizer
@@ -185,8 +184,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         new = sum(result.application == name for result in results)
         print("\n".join(lines[-new:] if len(lines) > new + 1 else lines), flush=True)
     if options.json is not None:
-        rows = json.dumps([dataclasses.asdict(result) for result in results], indent=1) + "\n"
-        write_atomically(options.json, lambda file: file.write(rows.encode()))
+        write_json(options.json, [dataclasses.asdict(result) for result in results])
     return 0
 
 

@@ -11,18 +11,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gptlib.cli import finetuning as cli_finetuning
 from gptlib.cli import training as cli_training
-from gptlib.cli.training import MODEL_NAME, TOKENIZER_NAME
 from gptlib.places import course_root
-
-if TYPE_CHECKING:
-    # Each verb imports what it needs, so that the doctor can be asked when something is missing.
-    from gptlib.model.gpt import GPT
-    from gptlib.text.characters import CharacterTokenizer
-    from gptlib.text.tokenizer import Tokenizer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +67,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="storyteller",
-        help="the name of a model that comes with the course, or a folder made by train",
+        help="what gptlib.load opens: a name, a folder made by train or save, a file, an adapter",
     )
     parser.add_argument("--prompt", default="", help="how the text begins (default: the model begins it)")
     parser.add_argument("--max-new-tokens", type=int, default=250, help="longest continuation (default: 250)")
@@ -104,8 +97,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 def run_generate(options: argparse.Namespace) -> int:
     """Print one text as it is written, or several when they are done."""
     from gptlib.generation.writing import generate_many, stream
+    from gptlib.loading import load
 
-    model, tokenizer = load_named(options.model)
+    model, tokenizer = load(options.model)
     settings: dict[str, Any] = {
         name: getattr(options, name)
         for name in (
@@ -128,27 +122,6 @@ def run_generate(options: argparse.Namespace) -> int:
     for number, text in enumerate(texts, start=1):
         print(f"--- {number}\n{text}")
     return 0
-
-
-def load_named(name: str) -> tuple[GPT, Tokenizer | CharacterTokenizer]:
-    """A model that comes with the course by its name, or one that `train` made by its folder."""
-    folder = Path(name)
-    if not folder.is_dir():
-        if folder.exists() or "/" in name or "\\" in name:
-            raise FileNotFoundError(f"--model: there is no folder {name!r}")
-        from gptlib.shipped import load_pretrained
-
-        return load_pretrained(name)
-    from gptlib.text.tokenizer import load_tokenizer
-    from gptlib.training.checkpoints import CHECKPOINT_NAME, load_model
-
-    path = folder / MODEL_NAME
-    if not path.exists():
-        # A run that is still going on, or was stopped, has no model yet; its checkpoint holds one.
-        path = folder / CHECKPOINT_NAME
-    if not path.exists():
-        raise FileNotFoundError(f"--model: there is neither {MODEL_NAME} nor {CHECKPOINT_NAME} in {name!r}")
-    return load_model(path)[0], load_tokenizer(folder / TOKENIZER_NAME)
 
 
 # -------------------------------------------------------------------------------------------------- workbooks

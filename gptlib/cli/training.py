@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptlib.files import write_atomically
+from gptlib.files import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     # Each verb imports what it needs, so that the doctor can be asked when something is missing.
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from gptlib.training.alone import Alone
     from gptlib.training.loop import Step
 
-MODEL_NAME = "model.safetensors"
 TOKENIZER_NAME = "tokenizer.json"
-CONFIG_NAME = "config.json"
 LOG_NAME = "training_log.json"
 # Rows are added to this one while the run goes on; LOG_NAME is made of them at its end.
 ROWS_NAME = "training_log.jsonl"
@@ -165,8 +163,9 @@ def _train(folder: Path, resume: bool, settings: dict[str, Any], device: torch.d
     """What `run_train` does, in each of the processes."""
     import torch
 
+    from gptlib.loading import load, save
     from gptlib.model.gpt import GPT
-    from gptlib.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, load_model, save_model
+    from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER, load_checkpoint, whole_model
     from gptlib.training.config import TrainConfig
     from gptlib.training.loop import check_shares, train
 
@@ -213,7 +212,7 @@ def _train(folder: Path, resume: bool, settings: dict[str, Any], device: torch.d
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             _clear_other_text(folder, settings)
-        _write_json(folder / SETTINGS_NAME, settings)
+        write_json(folder / SETTINGS_NAME, settings)
         tokenizer = _tokenizer(folder, settings, shape.vocab_size, corpus)
         return tokenizer, *_token_files(folder, tokenizer, corpus)
 
@@ -238,21 +237,25 @@ def _train(folder: Path, resume: bool, settings: dict[str, Any], device: torch.d
         _log(folder, model, steps, done, config.steps, snapshots, team)
     else:
         # Stopped after the last step, before the model was written.
-        model = load_model(folder / CHECKPOINT_NAME)[0]
+        model = load(folder / CHECKPOINT_NAME)[0]
+    whole = whole_model(model, team)
+    name = str(folder)
     if team.rank == 0:
         columns = _columns(_kept_rows(folder / ROWS_NAME, config.steps))
-        _write_json(folder / LOG_NAME, columns)
-        _write_json(folder / CONFIG_NAME, dataclasses.asdict(model.config))
-    save_model(folder / MODEL_NAME, model, step=config.steps, team=team)
-    name = str(folder)
-    if settings["save_as"] is not None and team.rank == 0:
-        from gptlib.shipped import save_pretrained
+        write_json(folder / LOG_NAME, columns)
+        save(folder / MODEL_FOLDER, whole, tokenizer)
+        if settings["save_as"] is not None:
+            from gptlib.shipped import ship
 
-        name = settings["save_as"]
-        kept = _thinned(_snapshots_in(folder), settings["snapshots"])
-        loaded = ((step, load_model(_snapshot_path(folder, step))[0]) for step in kept)
-        model = load_model(folder / MODEL_NAME)[0]
-        save_pretrained(name, model, tokenizer, columns, loaded)
+            name = settings["save_as"]
+            kept = _thinned(_snapshots_in(folder), settings["snapshots"])
+            ship(
+                name,
+                whole,
+                tokenizer,
+                columns,
+                ((step, load(_snapshot_path(folder, step))[0]) for step in kept),
+            )
     print(f"done; to see what it writes: python -m gptlib generate --model {name}")
 
 
@@ -319,14 +322,16 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         for name, value in vars(options).items()
         if name not in ("run", "verb", "resume", "folder")
     }
+    from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER
+
     path = options.folder / SETTINGS_NAME
-    checkpoint = options.folder / "checkpoint.safetensors"
+    checkpoint = options.folder / CHECKPOINT_NAME
     if options.resume:
         if not path.is_file() or not checkpoint.is_file():
             raise FileNotFoundError(
                 f"--resume: there is no stopped run with a checkpoint in {str(options.folder)!r}"
             )
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         # The machine, the end and what becomes of the model may be others; all else is the run's own.
         changeable = ("device", "threads", "shard", "accumulate", "steps", "save_as")
         # A run of before there was --accumulate took its batches whole.
@@ -335,7 +340,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     for name, default in (("steps", 1000), ("accumulate", 1)):
         if given[name] is None:
             given[name] = default
-    if checkpoint.exists() or (options.folder / MODEL_NAME).exists():
+    if checkpoint.exists() or (options.folder / MODEL_FOLDER).exists():
         raise FileExistsError(
             f"--folder: {str(options.folder)!r} already holds a run; go on with it by --resume, or "
             "name another folder"
@@ -400,7 +405,7 @@ def _clear_other_text(folder: Path, settings: dict[str, Any]) -> None:
     """Remove the tokens that a run with another text, stopped before a checkpoint, left in the folder."""
     path = folder / SETTINGS_NAME
     names = ("corpus", "stories", "tokenizer", "vocab_size", "preset", "seed")
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_json(path) if path.exists() else {}
     if any(before.get(name) != settings[name] for name in names):
         for name in (TOKENIZER_NAME, "train.npy", "validation.npy"):
             (folder / name).unlink(missing_ok=True)
@@ -450,10 +455,13 @@ def _token_files(
 
 
 def _save_snapshot(folder: Path, model: GPT, step: int, team: Alone) -> None:
-    from gptlib.training.checkpoints import save_model
+    from gptlib.formats.folders import write_snapshot
+    from gptlib.training.checkpoints import whole_model
 
-    (folder / SNAPSHOTS_NAME).mkdir(exist_ok=True)
-    save_model(_snapshot_path(folder, step), model, step=step, half=True, team=team)
+    whole = whole_model(model, team)
+    if whole is not None:
+        (folder / SNAPSHOTS_NAME).mkdir(exist_ok=True)
+        write_snapshot(_snapshot_path(folder, step), whole)
 
 
 def _snapshot_path(folder: Path, step: int) -> Path:
@@ -519,8 +527,3 @@ def _columns(rows: list[str]) -> dict[str, list[float | int | None]]:
         name: [value[name] for value in values]
         for name in ("step", "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens")
     }
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, ensure_ascii=False)
-    write_atomically(path, lambda file: file.write(text.encode() + b"\n"))

@@ -24,6 +24,7 @@ from operator import index
 import regex
 import tiktoken
 
+from gptlib.files import read_text
 from gptlib.text.bpe import BYTES, GPT2_PATTERN, from_characters, learn_merges, to_characters
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.vocabulary import (
@@ -32,10 +33,9 @@ from gptlib.text.vocabulary import (
     check_text,
     checked_special_tokens,
     checked_texts,
-    read_json,
-    read_text,
+    read_tokenizer,
     special_tokens_of,
-    write_json,
+    write_tokenizer,
 )
 
 # tiktoken's matcher panics on one run of nearly a million white spaces; runs this long are handed over apart.
@@ -232,8 +232,13 @@ class Tokenizer(Vocabulary):
         (`Ġ` is a space, `Ċ` ends a line).
         """
         lines = [[self.ranks[byte], to_characters(byte)] for byte in BYTES]
-        lines += [[self.ranks[left + right], to_characters(left), to_characters(right)] for left, right in self.merges]
-        write_json(path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines)
+        lines += [
+            [self.ranks[left + right], to_characters(left), to_characters(right)]
+            for left, right in self.merges
+        ]
+        write_tokenizer(
+            path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -243,7 +248,7 @@ class Tokenizer(Vocabulary):
             FileNotFoundError: no such file.
             ValueError: the file is cut off, altered or not a tokenizer; the message names what is wrong.
         """
-        contents = read_json(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
+        contents = read_tokenizer(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
         ranks: dict[bytes, int] = {}
         pairs = []
         try:
@@ -398,5 +403,5 @@ class Tokenizer(Vocabulary):
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | CharacterTokenizer:
     """Read a tokenizer file of either kind; errors as in `Tokenizer.load`."""
-    kind = read_json(path, None, {"kind": str})["kind"]
+    kind = read_tokenizer(path, None, {"kind": str})["kind"]
     return (CharacterTokenizer if kind == CharacterTokenizer._kind else Tokenizer).load(path)
