@@ -22,7 +22,7 @@ from gptlib.formats.folders import (
 from gptlib.formats.hub import PUBLISHED, fetch, published
 from gptlib.model.checks import check_vocabulary
 from gptlib.model.gpt import GPT
-from gptlib.shipped import check_shipped, data_folder, is_model_name, model_names
+from gptlib.shipped import check_shipped, is_model_name, model_folder, model_names
 from gptlib.text.tokenizer import load_tokenizer
 from gptlib.training.checkpoints import CHECKPOINT_FORMAT, CHECKPOINT_NAME, MODEL_FOLDER, read_model
 from gptlib.training.devices import pick_device
@@ -101,10 +101,11 @@ def _read(name_or_path: str | os.PathLike[str]) -> tuple[GPT, AnyTokenizer | Non
     if isinstance(name_or_path, str) and (name := published(name_or_path)) is not None:
         path = fetch(name)
     elif isinstance(name_or_path, str) and is_model_name(name_or_path):
-        path = data_folder() / name_or_path
+        path = model_folder(name_or_path)
     check_no_pickle(path)
     if path.name == WEIGHTS and (path.parent / CONFIG).is_file():
         path = path.parent
+    check_shipped(path)
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
@@ -130,12 +131,10 @@ def _read_folder(folder: Path) -> tuple[GPT, AnyTokenizer | None]:
         raise FileNotFoundError(
             f"{str(folder)!r} holds no whole model: neither {CONFIG}, nor a training run's {CHECKPOINT_NAME}"
         )
-    check_shipped(folder)
     return read_folder(folder)
 
 
 def _read_file(path: Path) -> tuple[GPT, AnyTokenizer | None]:
-    check_shipped(path)
     about = read_tensors(path, prefix="none of them")[1]
     if about.get("format") == CHECKPOINT_FORMAT:
         return read_model(path), None

@@ -65,6 +65,11 @@ def _is_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
 
 
+def model_folder(name: str) -> Path:
+    """Where the model of this name is."""
+    return data_folder() / name
+
+
 def check_shipped(path: Path) -> None:
     """Raise unless the model's folder, or the file, at path is as its checksums say, where it has some."""
     path, folder = path.resolve(), data_folder().resolve()
@@ -163,7 +168,7 @@ def ship(
         raise ValueError(f"name is {name!r}; it needs letters, digits, '-', '_' and '.' only")
     if published(name) is not None:
         raise ValueError(f"name is {name!r}, which is a published model's; it needs to be another")
-    folder = data_folder() / name
+    folder = model_folder(name)
     write_folder(folder, model, tokenizer, torch.float16, beside=(LOG, SNAPSHOTS))
     write_json(folder / LOG, {key: _plain(row) for key, row in log.items()})
     (folder / SNAPSHOTS).mkdir(exist_ok=True)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Used by viz, course, the hub or several processes alone.
-LATER = {"gptlib.viz", "gptlib.course", "gptlib.formats.hub", "gptlib.cli", "matplotlib", "ipywidgets", "anywidget"}
+# Used by viz, course, downloads or several processes alone.
+LATER = {"gptlib.viz", "gptlib.course", "gptlib.cli", "matplotlib", "ipywidgets", "anywidget"}
 LATER |= {"IPython", "jupyterlab", "nbformat", "huggingface_hub", "transformers", "requests", "jinja2"}
 LATER |= {"torch.distributed.fsdp", "torch.distributed.tensor"}
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptlib.files import read_json, read_tensors, write_json, write_tensors
 from gptlib.formats.fast_tokenizer import from_fast_tokenizer, to_fast_tokenizer
@@ -218,9 +218,9 @@ def _read_tokenizer(folder: Path) -> AnyTokenizer | None:
 # ------------------------------------------------------------------------------------------------------ out
 
 
-def check_writable(model: GPT, tokenizer: AnyTokenizer | None) -> None:
+def check_writable(model: nn.Module, tokenizer: AnyTokenizer | None) -> None:
     """Raise ValueError or TypeError for a model that its config and its weights do not tell whole."""
-    parameters = dict(getattr(model, "named_parameters", dict)())
+    parameters = dict(model.named_parameters())
     if where := [name for name, weight in parameters.items() if weight.is_meta]:
         raise ValueError(f"model has no numbers: {where[0]} is on the meta device; load its weights first")
     if (change := find_change(model)) is not None:
@@ -250,7 +250,7 @@ def check_writable(model: GPT, tokenizer: AnyTokenizer | None) -> None:
 
 def write_folder(
     folder: Path,
-    model: GPT,
+    model: nn.Module,
     tokenizer: AnyTokenizer | None,
     stored: torch.dtype | None = None,
     beside: tuple[str, ...] = (),

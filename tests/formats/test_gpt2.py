@@ -416,7 +416,7 @@ def test_an_unembedding_that_contradicts_the_config_is_refused(folder):
 @pytest.mark.parametrize(
     "setting",
     [
-        {"model_type": "llama"},
+        {"model_type": "bert"},
         {"activation_function": "relu"},
         {"activation_function": "gelu"},
         {"scale_attn_weights": False},
@@ -476,7 +476,7 @@ def test_names_and_folders_that_are_not_there(folder, tmp_path):
     ):
         load("gpt5")
     with pytest.raises(FileNotFoundError, match="config.json"):
-        load(tmp_path)
+        load(tmp_path.parent)
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="neither model.safetensors nor model.safetensors.index.json"):
         load(folder)

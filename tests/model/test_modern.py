@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from gptlib import load, save
-from gptlib.formats.layouts import by_halves, by_pairs
+from gptlib.formats.layouts import LLAMA, by_halves, by_pairs
 from gptlib.generation.writing import generate_tokens
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
@@ -220,6 +220,14 @@ def test_a_missing_size_and_a_missing_tensor_are_named(folder):
 def test_older_files_say_their_base_elsewhere(folder):
     change(folder, rope_parameters=None, rope_theta=50.0)
     assert load(folder)[0].config.rotary_base == 50.0
+
+
+def test_reading_a_config_leaves_it_as_it_is():
+    given = {"model_type": "llama"} | LLAMA.describe(replace(draw_config("llama", 0), head_width=None))
+    given |= {"rope_scaling": {"rope_type": "default"}}
+    before = copy.deepcopy(given)
+    LLAMA.read(given, "here")
+    assert given == before
 
 
 def test_a_gpt2_is_read_as_one(tmp_path):
