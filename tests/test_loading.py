@@ -122,7 +122,7 @@ def traced(model):
     st.booleans(),
     st.integers(0, 9),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_what_save_accepts_load_returns(shape, state, name, tied, seed):
     tokenizer = TOKENIZERS[name]
     vocab_size = 270 if tokenizer is None else tokenizer.vocab_size
@@ -372,7 +372,7 @@ def test_a_folder_that_is_left_half_written_never_loads(tokenizer, tmp_path, mon
 # --------------------------------------------------------------------------------------------- what is opened
 
 
-def test_device_and_dtype(tmp_path):
+def test_device_and_dtype(tmp_path, without_shape_checks):
     model = build().bfloat16()
     folder = save(tmp_path / "model", model, BPE)
     assert load(folder)[0].token_embedding.weight.dtype == torch.bfloat16
@@ -434,7 +434,6 @@ def test_a_training_run_its_checkpoint_and_its_model(tmp_path):
     assert torch.equal(logits(load(run)[0]), logits(model.eval()))
     (run / CHECKPOINT_NAME).unlink()
     assert torch.equal(logits(load(run)[0]), logits(stopped))
-    LETTERS.save(run / "tokenizer.json")
 
 
 def test_a_run_whose_tokenizer_is_another_is_refused(tmp_path):

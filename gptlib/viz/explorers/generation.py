@@ -14,7 +14,7 @@ from traitlets import Int, List, TraitError, Unicode, validate
 from gptlib.generation.sampling import Sampling, draw, next_token_distribution
 from gptlib.generation.writing import last_logits
 from gptlib.model.cache import KeyValueCache
-from gptlib.model.checks import check_tokens
+from gptlib.model.checks import check_tokens, check_vocabulary
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -324,11 +324,7 @@ def _check_arguments(
         raise TypeError(
             f"tokenizer is a {type(tokenizer).__name__}; it needs to be the Tokenizer of the model"
         )
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
-            "a model writes with the tokenizer that it was trained with"
-        )
+    check_vocabulary(tokenizer, model.config)
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is a {type(prompt).__name__}; it needs to be a text")
     for name, value in (("temperature", temperature), ("top_p", top_p)):
