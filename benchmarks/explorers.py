@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from driver import browser_page, find_chromium, notebook_page  # noqa: E402
 
-from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load_pretrained  # noqa: E402
+from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load  # noqa: E402
 from gptlib.viz import AttentionExplorer, GenerationExplorer  # noqa: E402
 from gptlib.viz.explorers.explorer import packed  # noqa: E402
 
@@ -79,7 +79,7 @@ def given_away(path: Path) -> str:
 def large_model(chromium: str, folder: Path) -> None:
     torch.manual_seed(0)
     model = GPT(LARGE).eval()
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     text = text_of(tokenizer, 128)
     started = time.perf_counter()
     explorer = AttentionExplorer(model, tokenizer, text)
@@ -112,14 +112,14 @@ def large_model(chromium: str, folder: Path) -> None:
 
 
 def live_attention(chromium: str, folder: Path) -> None:
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     text = text_of(tokenizer, 120)
-    code = f"""from gptlib import load_pretrained
+    code = f"""from gptlib import load
 from gptlib.viz import AttentionExplorer
 start = "function render({{ model, el }}) {{"
 assert AttentionExplorer._esm.count(start) == 1
 AttentionExplorer._esm = AttentionExplorer._esm.replace(start, start + " window.bench = {{ model }};")
-AttentionExplorer(*load_pretrained("storyteller"), {text!r})"""
+AttentionExplorer(*load("storyteller"), {text!r})"""
     print("storyteller in JupyterLab, 120 tokens")
     with notebook_page(chromium, folder, [ECHO, code]) as (page, _):
         page.locator(".attention .tile").first.wait_for(timeout=30_000)
@@ -139,11 +139,11 @@ AttentionExplorer(*load_pretrained("storyteller"), {text!r})"""
 
 
 def temperature(chromium: str, folder: Path) -> None:
-    model, tokenizer = load_pretrained("storyteller")
+    model, tokenizer = load("storyteller")
     prompt = text_of(tokenizer, 60)
-    code = f"""from gptlib import load_pretrained
+    code = f"""from gptlib import load
 from gptlib.viz import GenerationExplorer
-GenerationExplorer(*load_pretrained("storyteller"), {prompt!r})"""
+GenerationExplorer(*load("storyteller"), {prompt!r})"""
     print(f"temperature on the logits of storyteller's {tokenizer.vocab_size:,} tokens")
     GenerationExplorer(model, tokenizer, prompt).to_html(folder / "generation.html")
     with browser_page(chromium, 1200, 1000) as (page, _):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from held_out import held_out, surprises
 
-from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained, trace, train
+from gptlib import GPT, GPTConfig, TrainConfig, load, trace, train
 from gptlib.files import write_atomically
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.experts import Experts, route
@@ -177,7 +177,7 @@ def read_record() -> dict[str, Any]:
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     FILE.parent.mkdir(parents=True, exist_ok=True)
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     rows, floors = held_out(tokenizer, 14, TEST_STORIES, CONTEXT)
     record = read_record()
     record["floor"] = round(float(np.concatenate(floors).mean()), 4)

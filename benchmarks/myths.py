@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load_pretrained, train
+from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load, train
 from gptlib.scaling.counting import count_flops
 from gptlib.shipped import data_folder, write_checksums
 from gptlib.text.corpora import TokenFile
@@ -22,7 +22,7 @@ from gptlib.training.evaluation import evaluate
 
 CONTEXT = 64
 BASE = GPTConfig(vocab_size=2048, context_length=CONTEXT, n_layers=2, n_heads=4, d_model=64)
-_, TOKENIZER = load_pretrained("storyteller")
+_, TOKENIZER = load("storyteller")
 
 
 def stories(n: int, seed: int, split: str = "train") -> TokenFile:

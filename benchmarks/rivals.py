@@ -22,7 +22,7 @@ from held_out import mean_over_tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load_pretrained, train
+from gptlib import GPT, GPTConfig, Storyworld, TrainConfig, load, train
 from gptlib.course.studies.rivals import (
     EncoderDecoder,
     HiddenTokens,
@@ -361,7 +361,7 @@ def alignment_scores(
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    storyteller, tokenizer = load_pretrained("storyteller")
+    storyteller, tokenizer = load("storyteller")
     with tempfile.TemporaryDirectory() as scratch:
         if set(names) - {"translator"}:
             corpus = storyworld_corpus(TRAIN_STORIES, SEED)

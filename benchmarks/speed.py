@@ -27,7 +27,7 @@ from timing import HEADER, Row, medians  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from transformers import GPT2Config, GPT2LMHeadModel, logging  # noqa: E402
 
-from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, TrainConfig, load_pretrained, trace, train  # noqa: E402
+from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, TrainConfig, load, trace, train  # noqa: E402
 from gptlib.generation.decoding import FastDecoder  # noqa: E402
 from gptlib.generation.writing import generate_tokens  # noqa: E402
 from gptlib.model.cache import KeyValueCache  # noqa: E402
@@ -178,7 +178,7 @@ LAYOUTS = {"plain": {}, "ours": {"position": "rotary", "norm": "rmsnorm", "bias"
 
 
 def recipe() -> Iterator[Row]:
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     with tempfile.TemporaryDirectory() as folder:
         text, held_out = (
             write_tokens(storyworld_corpus(n, 6, split).documents, tokenizer, Path(folder) / f"{split}.npy")
@@ -399,7 +399,7 @@ def explorer() -> Iterator[Row]:
     from gptlib.viz.explorers.explorer import packed
 
     torch.manual_seed(0)
-    _, words = load_pretrained("storyteller")
+    _, words = load("storyteller")
     live = AttentionExplorer(GPT(LARGE).eval(), words, text_of(words, 128))
     payload = len(packed({"answer": live.answer, "details": live.details}))
     if importlib.util.find_spec("bertviz") is None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for editors and type checkers; tests/test_imports.py holds both lists to each other
     from gptlib.generation.writing import generate as generate
     from gptlib.interpret.tracing import trace as trace
+    from gptlib.loading import load as load
+    from gptlib.loading import save as save
     from gptlib.model.attention import attend as attend
     from gptlib.model.config import GPTConfig as GPTConfig
     from gptlib.model.gpt import GPT as GPT
-    from gptlib.shipped import load_pretrained as load_pretrained
     from gptlib.text.storyworld import Storyworld as Storyworld
     from gptlib.text.tokenizer import Tokenizer as Tokenizer
     from gptlib.training.config import TrainConfig as TrainConfig
@@ -28,7 +29,8 @@ _HOMES = {
     "TrainConfig": "gptlib.training.config",
     "attend": "gptlib.model.attention",
     "generate": "gptlib.generation.writing",
-    "load_pretrained": "gptlib.shipped",
+    "load": "gptlib.loading",
+    "save": "gptlib.loading",
     "trace": "gptlib.interpret.tracing",
     "train": "gptlib.training.loop",
 }

@@ -1,11 +1,11 @@
 """The trained models in data/: every file is held to its checksum in data/SHA256SUMS before it is used.
 
 data/SHA256SUMS                      a line for each file: sha256, two spaces, path below data/
-data/<name>/config.json              the fields of the GPTConfig
-data/<name>/model.safetensors        the weights, in half or full precision
-data/<name>/tokenizer.json           what Tokenizer.load reads
+data/<name>/                         a model's folder, as `gptlib.formats.folders` reads it, and beside that
 data/<name>/training_log.json        lists of numbers by name, such as step and loss
-data/<name>/snapshots/step_….safetensors   the weights along the training
+data/<name>/snapshots/step_….safetensors   the weights along the training, in half precision
+
+`gptlib.load` opens the models; here is what only those need who look at a model's training, or ship one.
 """
 
 from __future__ import annotations
@@ -15,22 +15,31 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
-from gptlib.files import write_atomically
+from gptlib.files import read_tensors, write_atomically, write_json
+from gptlib.formats.folders import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    build,
+    read_config,
+    write_folder,
+    write_snapshot,
+)
+from gptlib.formats.hub import published
+from gptlib.formats.layouts import OWN
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.places import course_root, way_back
 from gptlib.text.tokenizer import Tokenizer
 
 CHECKSUMS = "SHA256SUMS"
+LOG = "training_log.json"
+SNAPSHOTS = "snapshots"
 MEND = way_back("data")
 
 
@@ -39,41 +48,72 @@ def data_folder() -> Path:
     return course_root() / "data"
 
 
-def load_pretrained(name: str = "storyteller") -> tuple[GPT, Tokenizer]:
-    """The trained model called name (float32, on the CPU, in eval mode), and its tokenizer.
+def is_model_name(name: str) -> bool:
+    """Whether `gptlib.load` takes this for the name of a model, shipped or published, and not for a path."""
+    if published(name) is not None:
+        return True
+    # Where data/ itself is harmed, paths can still be opened.
+    return _is_name(name) and (data_folder() / CHECKSUMS).is_file() and name in model_names()
+
+
+def model_names() -> list[str]:
+    """The models that are in data/. Raises FileNotFoundError or ValueError when its checksums are harmed."""
+    return sorted(path.split("/")[0] for path in _read_checksums() if path.endswith(f"/{CONFIG}"))
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
+
+
+def model_folder(name: str) -> Path:
+    """Where the model of this name is."""
+    return data_folder() / name
+
+
+def check_shipped(path: Path) -> None:
+    """Raise unless the model's folder, or the file, at path is as its checksums say, where it has some."""
+    path, folder = path.resolve(), data_folder().resolve()
+    if not path.is_relative_to(folder) or path == folder:
+        return
+    listed, here = _read_checksums(), path.relative_to(folder).as_posix()
+    if here in listed:
+        read_checked(here, listed)
+    elif f"{here}/{CONFIG}" in listed:
+        for name in (CONFIG, WEIGHTS, TOKENIZER):
+            read_checked(f"{here}/{name}", listed)
+
+
+def load_snapshots(name: str = "storyteller") -> list[tuple[int, GPT]]:
+    """The model along its training: (step, model) pairs, by step.
 
     Raises ValueError for an unknown name, with those there are, or for a file that is not as its checksum
     says; FileNotFoundError for a missing file.
     """
-    config = _read_config(name)
-    model = _build(config, _read_weights(f"{name}/model.safetensors"), f"{name}/model.safetensors")
-    read_checked(f"{name}/tokenizer.json")  # checked; the tokenizer then reads it by itself
-    tokenizer = Tokenizer.load(data_folder() / name / "tokenizer.json")
-    if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(
-            f"data/{name}/tokenizer.json has {tokenizer.vocab_size} tokens and data/{name}/config.json "
-            f"vocab_size = {config.vocab_size}; they need to be equal; {MEND}"
-        )
-    return model, tokenizer
-
-
-def load_snapshots(name: str = "storyteller") -> list[tuple[int, GPT]]:
-    """The model along its training: (step, model) pairs, by step. Raises as `load_pretrained` does."""
-    config = _read_config(name)
+    _check_name(name)
+    config = read_config(json.loads(read_checked(f"{name}/{CONFIG}")), f"data/{name}/{CONFIG}")[1]
     pattern = re.compile(rf"{re.escape(name)}/snapshots/step_(\d+)\.safetensors")
     found = [(int(match[1]), path) for path in _read_checksums() if (match := pattern.fullmatch(path))]
     if not found:
         raise FileNotFoundError(f"data/{CHECKSUMS} lists no data/{name}/snapshots/step_….safetensors; {MEND}")
-    return [(step, _build(config, _read_weights(path), path)) for step, path in sorted(found)]
+    return [(step, _snapshot(path, config)) for step, path in sorted(found)]
+
+
+def _snapshot(path: str, config: GPTConfig) -> GPT:
+    read_checked(path)
+    tensors, _ = read_tensors(data_folder() / path)
+    try:
+        return build(OWN, config, tensors, f"data/{path}")
+    except ValueError as error:
+        raise ValueError(f"{error}; {MEND}") from None
 
 
 def training_log(name: str = "storyteller") -> dict[str, np.ndarray]:
     """The numbers noted while the model was trained, by name; what was not measured is nan.
 
-    Raises as `load_pretrained` does.
+    Raises as `load_snapshots` does.
     """
     _check_name(name)
-    log = json.loads(read_checked(f"{name}/training_log.json"))
+    log = json.loads(read_checked(f"{name}/{LOG}"))
     return {
         key: np.array([np.nan if number is None else number for number in row]) for key, row in log.items()
     }
@@ -110,40 +150,33 @@ def write_checksums() -> Path:
     return folder / CHECKSUMS
 
 
-def save_pretrained(
+def ship(
     name: str,
     model: GPT,
     tokenizer: Tokenizer,
-    training_log: Mapping[str, Iterable[int | float | None]] | None = None,
+    log: Mapping[str, Iterable[int | float | None]],
     snapshots: Iterable[tuple[int, GPT]] = (),
-    half: bool = True,
 ) -> Path:
-    """Make data/<name>/ from a trained model, as `load_pretrained` reads it, and renew the checksums.
+    """Make data/<name>/ from a trained model, in half precision, and renew the checksums. Returns the folder.
 
-    half: store the weights as float16, at half the size; snapshots always are. If snapshots are given, those
-    of an earlier call are removed. Returns the folder.
-    Raises ValueError for a name that cannot be a folder's, a tokenizer that does not fit the model, or
-    weights that float16 cannot hold.
+    `gptlib.load` gives the model in the precision that it has here. If snapshots are given, those of an
+    earlier call are removed.
+    Raises ValueError for a name that cannot be a folder's or is a published model's, and for weights that
+    float16 cannot hold; else as `gptlib.save` does.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+    if not _is_name(name):
         raise ValueError(f"name is {name!r}; it needs letters, digits, '-', '_' and '.' only")
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"tokenizer has vocab_size = {tokenizer.vocab_size}, the model {model.config.vocab_size}; "
-            "they need to be equal"
-        )
-    folder = data_folder() / name
-    (folder / "snapshots").mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", asdict(model.config))
-    _write_weights(folder / "model.safetensors", model, half)
-    tokenizer.save(folder / "tokenizer.json")
-    if training_log is not None:
-        _write_json(folder / "training_log.json", {key: _plain(row) for key, row in training_log.items()})
-    written = []
-    for step, snapshot in snapshots:
-        written.append(folder / "snapshots" / f"step_{step:06d}.safetensors")
-        _write_weights(written[-1], snapshot, half=True)
-    for path in (folder / "snapshots").glob("step_*.safetensors") if written else ():
+    if published(name) is not None:
+        raise ValueError(f"name is {name!r}, which is a published model's; it needs to be another")
+    folder = model_folder(name)
+    write_folder(folder, model, tokenizer, torch.float16, beside=(LOG, SNAPSHOTS))
+    write_json(folder / LOG, {key: _plain(row) for key, row in log.items()})
+    (folder / SNAPSHOTS).mkdir(exist_ok=True)
+    written = [
+        write_snapshot(folder / SNAPSHOTS / f"step_{step:06d}.safetensors", snapshot)
+        for step, snapshot in snapshots
+    ]
+    for path in (folder / SNAPSHOTS).glob("step_*.safetensors") if written else ():
         if path not in written:
             path.unlink()
     write_checksums()
@@ -183,62 +216,6 @@ def read_checked(path: str, listed: Mapping[str, str] | None = None) -> bytes:
     return content
 
 
-def _read_config(name: str) -> GPTConfig:
-    _check_name(name)
-    values = json.loads(read_checked(f"{name}/config.json"))
-    unknown = set(values) - {field.name for field in fields(GPTConfig)}
-    if unknown:
-        raise ValueError(f"data/{name}/config.json has {', '.join(sorted(unknown))}, unknown to GPTConfig")
-    return GPTConfig(**values)
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    content = read_checked(path)
-    try:
-        return {name: weight.float() for name, weight in safetensors.torch.load(content).items()}
-    except SafetensorError as error:
-        raise ValueError(f"data/{path} is not a safetensors file ({error}); {MEND}") from error
-
-
-def _build(config: GPTConfig, weights: dict[str, Tensor], path: str) -> GPT:
-    # These first weights are thrown away; the caller's random numbers go on as if none had been drawn.
-    with torch.random.fork_rng(devices=[]):
-        model = GPT(config)
-    wanted = model.state_dict()
-    if config.tie_embeddings:
-        weights = weights | {"unembedding.weight": weights.get("token_embedding.weight")}
-    wrong = [
-        name
-        for name in sorted(set(weights) | set(wanted))
-        if name not in wanted or weights.get(name) is None or weights[name].shape != wanted[name].shape
-    ]
-    if wrong:
-        raise ValueError(f"data/{path} does not fit its config.json: {', '.join(wrong)}; {MEND}")
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def _write_weights(path: Path, model: GPT, half: bool) -> None:
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    if model.config.tie_embeddings:
-        del weights["unembedding.weight"]  # it is token_embedding.weight
-    if half:
-        weights = {name: weight.half() for name, weight in weights.items()}
-    spoilt = [name for name, weight in weights.items() if not weight.isfinite().all()]
-    if spoilt:
-        raise ValueError(
-            f"model: {', '.join(spoilt)} hold numbers that {path.name} cannot: inf, nan"
-            + (" or beyond 65504, the largest of float16; half=False would do" if half else "")
-        )
-    content = safetensors.torch.save(weights)
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _write_json(path: Path, values: object) -> None:
-    content = (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
-    write_atomically(path, lambda file: file.write(content))
-
-
 def _plain(row: Iterable[int | float | None]) -> list[int | float | None]:
     """Numbers as JSON knows them, which is without nan."""
     row = [number.item() if isinstance(number, np.generic) else number for number in row]
@@ -246,9 +223,8 @@ def _plain(row: Iterable[int | float | None]) -> list[int | float | None]:
 
 
 def _check_name(name: str) -> None:
-    names = sorted(path.split("/")[0] for path in _read_checksums() if path.endswith("/config.json"))
-    if name not in names:
-        raise ValueError(f"name is {name!r}; data/ has {', '.join(names) or 'no model'}")
+    if name not in model_names():
+        raise ValueError(f"name is {name!r}; data/ has {', '.join(model_names()) or 'no model'}")
 
 
 def _is_aside(path: str) -> bool:

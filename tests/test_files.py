@@ -1,4 +1,4 @@
-"""write_atomically: whoever reads finds the old file or the new one, whatever happens in between."""
+"""Files: whoever reads finds the old file or the new one, whatever happens in between."""
 
 import os
 import signal
@@ -8,8 +8,10 @@ import textwrap
 import time
 
 import pytest
+import safetensors
+import torch
 
-from gptlib.files import write_atomically
+from gptlib.files import read_json, read_tensors, write_atomically, write_json, write_tensors
 
 
 def names(folder):
@@ -124,3 +126,53 @@ def test_refusals(tmp_path):
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "a.bin", b"contents")
     assert names(tmp_path) == []
+
+
+def test_json_comes_back_and_what_is_none_is_refused_by_name(tmp_path):
+    path, values = tmp_path / "a.json", {"猫": [1, 2.5, None, True, "\u2028"]}
+    assert read_json(write_json(path, values)) == values and "猫" in path.read_text(encoding="utf-8")
+    for content in (b"", path.read_bytes()[:-4], b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="a.json' is cut off, or no JSON"):
+            read_json(path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match="a.json' holds a list; it needs one JSON object"):
+        read_json(path)
+    path.write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match="not UTF-8 text: byte 3"):
+        read_json(path)
+    with pytest.raises(ValueError):
+        write_json(path, {"loss": float("nan")})
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_tensors_come_back_with_what_is_noted(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {"b.x": torch.randn(3, 4).T, "b.y": torch.arange(5), "a.z": torch.randn(2).bfloat16()}
+    about = {"format": "猫 1", "said": '"quoted" \\ \n'}
+    write_tensors(path, tensors, about)
+    found, noted = read_tensors(path)
+    assert noted == about and found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert read_tensors(path, "b.")[0].keys() == {"b.x", "b.y"}
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert file.metadata()["format"] == "pt"  # without which transformers refuses a file
+    found["b.y"][0] = 7
+    assert torch.equal(read_tensors(path)[0]["b.y"], tensors["b.y"])
+
+
+def test_equal_tensors_make_equal_files(tmp_path):
+    """safetensors alone orders metadata anew each time."""
+    for number in range(8):
+        write_tensors(tmp_path / f"{number}", {"a": torch.ones(3)}, {"format": "test", "other": "x"})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_a_file_of_tensors_that_is_cut_off_is_refused(tmp_path):
+    path = write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(30)}, {"format": "test"})
+    whole = path.read_bytes()
+    for length in (0, 4, 60, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="a.safetensors' is cut off, or no safetensors file"):
+            read_tensors(path)

@@ -12,7 +12,6 @@ import gptlib
 LATER = {
     "gptlib.viz",
     "gptlib.course",
-    "gptlib.formats.hub",
     "gptlib.cli",
     "matplotlib",
     "ipywidgets",

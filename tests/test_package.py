@@ -250,13 +250,13 @@ def test_the_library_alone(plain, tmp_path):
 from pathlib import Path
 
 import gptlib
-from gptlib import generate, load_pretrained
+from gptlib import generate, load
 from gptlib.extras import MissingExtra
 from gptlib.places import way_back
 
 assert way_back("data").startswith("`pip install")  # there is no git to ask
 assert gptlib.__file__.startswith(str(SITE))
-text = generate(*load_pretrained("storyteller"), "Once upon a time", max_new_tokens=12, temperature=0)
+text = generate(*load("storyteller"), "Once upon a time", max_new_tokens=12, temperature=0)
 assert text.startswith("Once upon a time") and len(text) > 30, text
 
 size = "--n-layers 1 --n-heads 2 --d-model 16 --context-length 16 --vocab-size 264"
@@ -289,13 +289,13 @@ import os
 from pathlib import Path
 
 import gptlib
-from gptlib import generate, load_pretrained
+from gptlib import generate, load
 from gptlib.course import check
 from gptlib.viz import AttentionExplorer, figures
 
 root = Path(gptlib.__file__).parent
 assert root == Path(SITE, "gptlib")
-AttentionExplorer(*load_pretrained("storyteller"), "Nora took a red kite, and").to_html("page.html")
+AttentionExplorer(*load("storyteller"), "Nora took a red kite, and").to_html("page.html")
 assert "<html" in Path("page.html").read_text(encoding="utf-8")
 figures.bar_chart(["a", "b"], [1.0, 2.0]).save("bars.png")
 assert Path("bars.png").read_bytes().startswith(b"\\x89PNG")

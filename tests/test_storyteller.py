@@ -5,14 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gptlib.shipped import data_folder, load_pretrained, load_snapshots, training_log, verify_data
+from gptlib import load
+from gptlib.shipped import data_folder, load_snapshots, training_log, verify_data
 from gptlib.text.storyworld import Storyworld, derive
 from gptlib.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
 def storyteller():
-    return load_pretrained("storyteller")
+    return load("storyteller")
 
 
 def nats_of_story(model, tokenizer: Tokenizer, text: str) -> float:

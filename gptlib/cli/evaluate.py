@@ -7,7 +7,6 @@ adapter on your own examples, which it should not have seen.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +26,7 @@ from gptlib.course.studies.applications import (
     results_table,
     score,
 )
-from gptlib.files import write_atomically
+from gptlib.files import write_json
 from gptlib.model.gpt import GPT
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training.conversations import Conversations, grow, read_conversations
@@ -88,8 +87,7 @@ def evaluate(
         new = sum(result.application == name for result in results)
         print("\n".join(lines[-new:] if len(lines) > new + 1 else lines), flush=True)
     if measuring.json is not None:
-        rows = json.dumps([dataclasses.asdict(result) for result in results], indent=1) + "\n"
-        write_atomically(measuring.json, lambda file: file.write(rows.encode()))
+        write_json(measuring.json, [dataclasses.asdict(result) for result in results])
     return None
 
 

@@ -126,10 +126,10 @@ def finetune(
         if lower:
             best = step.validation_loss
             kept = about | {"step": step.step, "validation_loss": round(best, 4)}
-            finetuning.save_adapter(task.out, model, tokenizer, base, kept)
+            finetuning.save_adapter(task.out, model, tokenizer, base, task.model, kept)
         losses = f"loss {step.loss:.4f}  validation {step.validation_loss:.4f}"
         print(f"step {step.step:,}/{training.steps:,}  {losses}" + ("  kept" if lower else ""), flush=True)
-    print(f"done: {task.out}")
+    print(f"done; to see what it writes: gptlib generate --model {task.out}")
 
 
 def _conversations(

@@ -26,11 +26,13 @@ from tqdm import tqdm
 from gptlib.checks import check_choice, check_whole
 from gptlib.cli.options import Fields, Threads, use_threads
 from gptlib.cli.parsing import refuse_rounding
-from gptlib.files import write_atomically
+from gptlib.files import read_json, write_atomically, write_json
+from gptlib.formats.folders import write_snapshot
+from gptlib.loading import load, save
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.model.presets import PRESETS
-from gptlib.shipped import save_pretrained
+from gptlib.shipped import ship
 from gptlib.text import corpora
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile, write_tokens
@@ -38,14 +40,12 @@ from gptlib.text.storyworld import Storyworld, entropy_floor
 from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.training import distributed, loop
 from gptlib.training.alone import Alone
-from gptlib.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, load_model, save_model
+from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER, load_checkpoint, whole_model
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.loop import Step
 
-MODEL_NAME = "model.safetensors"
 TOKENIZER_NAME = "tokenizer.json"
-CONFIG_NAME = "config.json"
 LOG_NAME = "training_log.json"
 # Rows are added to this one while the run goes on; LOG_NAME is made of them at its end.
 ROWS_NAME = "training_log.jsonl"
@@ -158,7 +158,7 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS_NAME
     if not path.is_file() or not (folder / CHECKPOINT_NAME).is_file():
         raise FileNotFoundError(f"--resume: there is no stopped run with a checkpoint in {str(folder)!r}")
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = read_json(path)
     if "beta2" in kept:
         # From before the flags were the fields: null stood for what was not given, and betas had one flag.
         kept = {name: value for name, value in kept.items() if value is not None}
@@ -183,7 +183,7 @@ def run_train(
     folder = run.training.folder
     if resume:
         _check_unchanged(run.settings(), kept_settings(folder))
-    elif (folder / CHECKPOINT_NAME).exists() or (folder / MODEL_NAME).exists():
+    elif (folder / CHECKPOINT_NAME).exists() or (folder / MODEL_FOLDER).exists():
         raise FileExistsError(
             f"--folder: {str(folder)!r} already holds a run; go on with it by --resume, or name another "
             "folder"
@@ -231,7 +231,7 @@ def _train(run: Run, resume: bool, device: torch.device, team: Alone) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             _clear_other_text(folder, settings)
-        _write_json(folder / SETTINGS_NAME, settings)
+        write_json(folder / SETTINGS_NAME, settings)
         tokenizer = _tokenizer(folder, run, corpus)
         return tokenizer, *_token_files(folder, tokenizer, corpus)
 
@@ -257,19 +257,18 @@ def _train(run: Run, resume: bool, device: torch.device, team: Alone) -> None:
         _log(folder, model, steps, done, training.steps, snapshots, team)
     else:
         # Stopped after the last step, before the model was written.
-        model = load_model(folder / CHECKPOINT_NAME)[0]
-    if team.rank == 0:
-        columns = _columns(_kept_rows(folder / ROWS_NAME, training.steps))
-        _write_json(folder / LOG_NAME, columns)
-        _write_json(folder / CONFIG_NAME, dataclasses.asdict(model.config))
-    save_model(folder / MODEL_NAME, model, step=training.steps, team=team)
+        model = load(folder / CHECKPOINT_NAME)[0]
+    whole = whole_model(model, team)
     name = str(folder)
-    if run.save_as is not None and team.rank == 0:
-        name = run.save_as
-        kept = _thinned(_snapshots_in(folder), run.snapshots)
-        loaded = ((step, load_model(_snapshot_path(folder, step))[0]) for step in kept)
-        model = load_model(folder / MODEL_NAME)[0]
-        save_pretrained(name, model, tokenizer, columns, loaded)
+    if whole is not None:
+        columns = _columns(_kept_rows(folder / ROWS_NAME, training.steps))
+        write_json(folder / LOG_NAME, columns)
+        save(folder / MODEL_FOLDER, whole, tokenizer)
+        if run.save_as is not None:
+            name = run.save_as
+            kept = _thinned(_snapshots_in(folder), run.snapshots)
+            loaded = ((step, load(_snapshot_path(folder, step))[0]) for step in kept)
+            ship(name, whole, tokenizer, columns, loaded)
     print(f"done; to see what it writes: gptlib generate --model {name}")
 
 
@@ -359,7 +358,7 @@ def _clear_other_text(folder: Path, settings: dict[str, Any]) -> None:
     """Remove the tokens that a run with another text, stopped before a checkpoint, left in the folder."""
     path = folder / SETTINGS_NAME
     names = ("corpus", "stories", "tokenizer", "vocab_size", "preset", "seed")
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_json(path) if path.exists() else {}
     if any(before.get(name) != settings[name] for name in names):
         for name in (TOKENIZER_NAME, "train.npy", "validation.npy"):
             (folder / name).unlink(missing_ok=True)
@@ -404,8 +403,10 @@ def _token_files(
 
 
 def _save_snapshot(folder: Path, model: GPT, step: int, team: Alone) -> None:
-    (folder / SNAPSHOTS_NAME).mkdir(exist_ok=True)
-    save_model(_snapshot_path(folder, step), model, step=step, half=True, team=team)
+    whole = whole_model(model, team)
+    if whole is not None:
+        (folder / SNAPSHOTS_NAME).mkdir(exist_ok=True)
+        write_snapshot(_snapshot_path(folder, step), whole)
 
 
 def _snapshot_path(folder: Path, step: int) -> Path:
@@ -469,8 +470,3 @@ def _columns(rows: list[str]) -> dict[str, list[float | int | None]]:
         name: [value[name] for value in values]
         for name in ("step", "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens")
     }
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, ensure_ascii=False)
-    write_atomically(path, lambda file: file.write(text.encode() + b"\n"))

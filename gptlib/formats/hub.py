@@ -37,6 +37,12 @@ PUBLISHED = {
 FILES = ("config.json", "vocab.json", "merges.txt", "model.safetensors")
 
 
+def published(name: str) -> str | None:
+    """The key of PUBLISHED that a name stands for, with openai-community/ before it or without; or None."""
+    short = name.removeprefix("openai-community/")
+    return short if short in PUBLISHED else None
+
+
 def fetch(name: str) -> Path:
     """The folder with the files of a published GPT-2; name is a key of PUBLISHED.
 

@@ -1,14 +1,15 @@
-"""How transformers lays out other GPTs than GPT-2: GPT-NeoX, and Llama with its kin.
+"""The layouts of GPTs in files: GPT-2's, GPT-NeoX's, that of Llama and its kin, and our own.
 
-The kin are Mistral (a sliding window), Qwen3 (QK-norm) and Mixtral (experts): one set of names, and a few
-parts more or less. All turn other pairs of numbers than `gptlib.positions.rotate`, so queries and keys are
-stored in another order. Here are names, settings and orders; `gptlib.gpt2` reads and writes the files.
+A layout says under which names, and in which order of numbers, a model's tensors lie in a file, and how
+config.json tells its shape. Llama's kin are Mistral (a sliding window), Qwen3 (QK-norm) and Mixtral
+(experts): one set of names, and a few parts more or less. `formats.folders` reads and writes the files.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +17,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gptlib.model.config import GPTConfig
+from gptlib.model.structure import empty_gpt
 
 Weights = Mapping[str, Tensor]
+Settings = Mapping[str, Any]
 
 # Our name of a part -> its published one, outside the blocks and inside them.
+GPT2_PARTS = {
+    "token_embedding": "wte",
+    "position.embedding": "wpe",
+    "final_norm": "ln_f",
+    "unembedding": "lm_head",
+    "attention_norm": "ln_1",
+    "attention.qkv": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "mlp_norm": "ln_2",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+}
 NEOX_PARTS = {
     "token_embedding": "gpt_neox.embed_in",
     "final_norm": "gpt_neox.final_layer_norm",
@@ -45,8 +60,23 @@ LLAMA_PARTS = {
 }
 EXPERT_PARTS = {"gate": "w1", "up": "w3", "down": "w2"}
 
-# What the config.json of a Llama or its kin may say besides sizes -> the values that our GPT can express.
-EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
+
+# What config.json may say besides sizes -> the values that our GPT can express, the default first.
+GPT2_EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "reorder_and_upcast_attn": (False,),
+    "add_cross_attention": (False,),
+    "quantization_config": (None,),
+}
+NEOX_EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("gelu_new", "gelu_pytorch_tanh"),
+    "use_parallel_residual": (False,),
+    "attention_bias": (True,),
+    "quantization_config": (None,),
+}
+LLAMA_EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
     "mlp_bias": (False,),
@@ -55,20 +85,89 @@ EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
 }
 
 
+class Order(NamedTuple):
+    """How the numbers of one of our tensors are put in a layout's order, and back in ours."""
+
+    there: Callable[[Tensor, GPTConfig], Tensor]
+    back: Callable[[Tensor, GPTConfig], Tensor]
+
+
+class Piece(NamedTuple):
+    """A published tensor that is some of the rows of one of ours (None: all of them)."""
+
+    name: str
+    rows: int | None = None
+    order: Order | None = None
+
+
 @dataclass(frozen=True)
 class Layout:
-    """One of transformers' models, and how a `GPT` is written down for it.
+    """How a `GPT` is written down.
 
-    architecture  the name of its class
+    model_type    the layout's name in config.json
+    architecture  the name of the class that reads it
     needs         the settings that a config must have, given that config
-    describe      config.json
-    publish       our weights by our names -> its weights by its names
+    describe      config.json, but for the two names
+    read          the config that a config.json describes
+    pieces        what one of our parameters is cut into
+    prefix        what stands before each name but the unembedding's in the files of today, not in older ones
+    ignored       names of tensors that are no weights
+    biased        whether linear layers and norms always have biases; a model without them is given zeros
     """
 
+    model_type: str
     architecture: str
     needs: Callable[[GPTConfig], dict[str, Any]]
     describe: Callable[[GPTConfig], dict[str, Any]]
-    publish: Callable[[Weights, GPTConfig], dict[str, Tensor]]
+    read: Callable[[Settings, str], GPTConfig]
+    pieces: Callable[[str, GPTConfig], list[Piece]]
+    prefix: str = ""
+    ignored: str = r"\b\B"
+    biased: bool = False
+
+    def stored(self, config: GPTConfig) -> GPTConfig:
+        """The config of the model as it lies in the file."""
+        return replace(config, bias=True) if self.biased else config
+
+    def publish(self, weights: Weights, config: GPTConfig) -> dict[str, Tensor]:
+        """Our weights, by our names, as this layout names and orders them; zeros for biases that lack."""
+        published = {}
+        for ours, shape in empty_gpt(self.stored(config)).named_parameters():
+            weight = weights[ours] if ours in weights else torch.zeros(shape.shape, dtype=_dtype(weights))
+            pieces = self.pieces(ours, config)
+            for piece, rows in zip(pieces, weight.split(_rows(pieces, weight)), strict=True):
+                there = rows if piece.order is None else piece.order.there(rows, config)
+                published[piece.name] = there.contiguous()
+        return published
+
+    def restore(self, published: Weights, config: GPTConfig) -> dict[str, Tensor]:
+        """The way back: the weights of a model of the `stored` config, by our names."""
+        restored = {}
+        for ours, _ in empty_gpt(config).named_parameters():
+            back = [
+                published[piece.name]
+                if piece.order is None
+                else piece.order.back(published[piece.name], config)
+                for piece in self.pieces(ours, config)
+            ]
+            restored[ours] = (torch.cat(back) if len(back) > 1 else back[0]).contiguous()
+        return restored
+
+
+def layout_for(config: GPTConfig) -> Layout:
+    """The first of transformers' layouts that a model of this config has; ours where it has none of them."""
+    for layout in LAYOUTS.values():
+        if all(getattr(config, part) == value for part, value in layout.needs(config).items()):
+            return layout
+    raise AssertionError("our own layout needs nothing")
+
+
+def _dtype(weights: Weights) -> torch.dtype:
+    return next(iter(weights.values())).dtype
+
+
+def _rows(pieces: list[Piece], weight: Tensor) -> list[int]:
+    return [piece.rows or len(weight) for piece in pieces]
 
 
 def renamed(name: str, parts: Mapping[str, str], blocks: str) -> str:
@@ -96,24 +195,174 @@ def by_pairs(weight: Float[Tensor, "width *d_model"], d_head: int) -> Float[Tens
     return halves.transpose(1, 2).flatten(0, 2)  # (head, pair, 2, …) -> (width, …)
 
 
-def plain(config: GPTConfig) -> dict[str, Any]:
+def _plain(config: GPTConfig) -> dict[str, Any]:
     """The settings of a model that has none of the parts that came after GPT-2."""
     none = {"qk_norm": False, "window": None, "n_experts": None, "score_cap": None, "logit_cap": None}
     return none | {"kv_heads": config.n_heads, "d_head": config.d_model // config.n_heads}
 
 
+def _check_settings(
+    given: Settings, sizes: tuple[str, ...], expressible: dict[str, tuple[Any, ...]], where: str
+) -> None:
+    """Raise ValueError unless all sizes are there, and the rest is what our GPT can express."""
+    odd = [
+        f"{name} = {given[name]!r} (ours is {allowed[0]!r})"
+        for name, allowed in expressible.items()
+        if given.get(name, allowed[0]) not in allowed
+    ]
+    if odd:
+        raise ValueError(f"{where} asks for what our GPT cannot express: {', '.join(odd)}")
+    absent = [name for name in sizes if name not in given]
+    if absent:
+        raise ValueError(f"{where} does not say {', '.join(absent)}")
+
+
+def _one_dropout(given: Settings, names: tuple[str, ...], default: float, where: str) -> float:
+    dropouts = {name: given.get(name, default) for name in names}
+    if len(set(dropouts.values())) > 1:
+        raise ValueError(f"{where} has several dropouts, and our GPT has one for all: {dropouts}")
+    return dropouts[names[0]]
+
+
+# ---------------------------------------------------------------------------------------------------- GPT-2
+
+
+def published_name(name: str) -> str:
+    """GPT-2's name for one of our parameters: blocks.3.mlp.up.weight -> h.3.mlp.c_fc.weight.
+
+    Raises KeyError for a part that GPT-2 does not have.
+    """
+    return renamed(name, GPT2_PARTS, "h")
+
+
+def is_transposed(name: str) -> bool:
+    """Whether GPT-2 stores the tensor of this published name as (in, out), where ours is (out, in)."""
+    return re.search(r"c_(attn|proj|fc)\.weight$", name) is not None
+
+
+TRANSPOSED = Order(lambda weight, config: weight.T, lambda weight, config: weight.T)
+
+
+def _gpt2_pieces(ours: str, config: GPTConfig) -> list[Piece]:
+    name = published_name(ours)
+    return [Piece(name, order=TRANSPOSED if is_transposed(name) else None)]
+
+
+def _gpt2_needs(config: GPTConfig) -> dict[str, Any]:
+    return _plain(config) | {"position": "learned", "norm": "layernorm", "mlp": "gelu"}
+
+
+def _describe_gpt2(config: GPTConfig) -> dict[str, Any]:
+    return {
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.d_model,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_inner": config.d_mlp,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": config.norm_eps,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+
+
+def _read_gpt2(given: Settings, where: str) -> GPTConfig:
+    sizes = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+    _check_settings(given, sizes, GPT2_EXPRESSIBLE, where)
+    return GPTConfig(
+        vocab_size=given["vocab_size"],
+        context_length=given["n_positions"],
+        n_layers=given["n_layer"],
+        n_heads=given["n_head"],
+        d_model=given["n_embd"],
+        d_mlp=given.get("n_inner"),
+        dropout=_one_dropout(given, ("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1, where),
+        tie_embeddings=given.get("tie_word_embeddings", True),
+        norm_eps=given.get("layer_norm_epsilon", 1e-5),
+    )
+
+
+def config_from_shapes(weights: Weights, where: str) -> GPTConfig:
+    """The config of a GPT-2 whose tensors are these. Raises ValueError for those of another model.
+
+    How many heads there are no shape tells: d_model / 64, as in all published sizes.
+    """
+    matrices = {name: weight for name, weight in weights.items() if weight.dim() == 2}
+    needed = ("wte.weight", "wpe.weight", "h.0.mlp.c_fc.weight")
+    absent = [name for name in needed if name not in matrices]
+    if absent:
+        raise ValueError(
+            f"{where} is no GPT-2: it has no matrix {', '.join(absent)}; for another model give the folder "
+            "with its config.json"
+        )
+    vocab_size, d_model = matrices["wte.weight"].shape
+    if d_model % 64:
+        raise ValueError(
+            f"{where} has d_model = {d_model}, no multiple of 64, so it does not tell how many heads there "
+            "are; give a folder with a config.json that does"
+        )
+    layers = [int(match[1]) for name in weights if (match := re.match(r"h\.(\d+)\.", name))]
+    head = weights.get("lm_head.weight")
+    return GPTConfig(
+        vocab_size=vocab_size,
+        context_length=len(matrices["wpe.weight"]),
+        n_layers=max(layers) + 1,
+        n_heads=d_model // 64,
+        d_model=d_model,
+        d_mlp=matrices["h.0.mlp.c_fc.weight"].shape[1],
+        tie_embeddings=head is None or torch.equal(head, weights["wte.weight"]),
+    )
+
+
+GPT2 = Layout(
+    "gpt2",
+    "GPT2LMHeadModel",
+    _gpt2_needs,
+    _describe_gpt2,
+    _read_gpt2,
+    _gpt2_pieces,
+    prefix="transformer.",
+    ignored=r"h\.\d+\.attn\.(bias|masked_bias)",  # masks
+    biased=True,
+)
+
+
 # ------------------------------------------------------------------------------------------------- GPT-NeoX
 
 
+def _by_head(weight: Tensor, config: GPTConfig) -> Tensor:
+    """Queries, keys and values of one head after the other; ours are all queries, all keys, all values."""
+    queries, keys, values = weight.chunk(3)
+    parts = torch.stack([by_halves(queries, config.d_head), by_halves(keys, config.d_head), values])
+    parts = parts.unflatten(1, (config.n_heads, -1))  # (3, width, …) -> (3, head, d_head, …)
+    return parts.transpose(0, 1).flatten(0, 2)  # (head, 3, d_head, …) -> (3 * width, …)
+
+
+def _by_kind(weight: Tensor, config: GPTConfig) -> Tensor:
+    """The way back from `_by_head`."""
+    parts = weight.unflatten(0, (config.n_heads, 3, -1))  # (3 * width, …) -> (head, 3, d_head, …)
+    queries, keys, values = parts.transpose(0, 1).flatten(1, 2)  # (3, head, d_head, …) -> (3, width, …)
+    return torch.cat([by_pairs(queries, config.d_head), by_pairs(keys, config.d_head), values])
+
+
+BY_HEAD = Order(_by_head, _by_kind)
+
+
+def _neox_pieces(ours: str, config: GPTConfig) -> list[Piece]:
+    name = renamed(ours, NEOX_PARTS, "gpt_neox.layers")
+    return [Piece(name, order=BY_HEAD if ".attention.qkv." in ours else None)]
+
+
 def _neox_needs(config: GPTConfig) -> dict[str, Any]:
-    return plain(config) | {"position": "rotary", "norm": "layernorm", "mlp": "gelu"}
+    return _plain(config) | {"position": "rotary", "norm": "layernorm", "mlp": "gelu"}
 
 
 def _describe_neox(config: GPTConfig) -> dict[str, Any]:
     rope = {"rope_type": "default", "rope_theta": config.rotary_base, "partial_rotary_factor": 1.0}
     return {
-        "architectures": ["GPTNeoXForCausalLM"],
-        "model_type": "gpt_neox",
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.context_length,
         "hidden_size": config.d_model,
@@ -131,77 +380,75 @@ def _describe_neox(config: GPTConfig) -> dict[str, Any]:
     }
 
 
-def _publish_neox(weights: Weights, config: GPTConfig) -> dict[str, Tensor]:
-    published = {}
-    for ours, weight in weights.items():
-        if ".attention.qkv." in ours:
-            queries, keys, values = weight.chunk(3)
-            parts = torch.stack([by_halves(queries, config.d_head), by_halves(keys, config.d_head), values])
-            parts = parts.unflatten(1, (config.n_heads, -1))  # (3, width, …) -> (3, head, d_head, …)
-            weight = parts.transpose(0, 1).flatten(0, 2)  # (head, 3, d_head, …) -> (3 * width, …)
-        name = renamed(ours, NEOX_PARTS, "gpt_neox.layers")
-        published[name] = weight
-        if not config.bias and not name.endswith(("embed_in.weight", "embed_out.weight")):
-            published[name.replace("weight", "bias")] = torch.zeros(len(weight))
-    return published
+def _read_neox(given: Settings, where: str) -> GPTConfig:
+    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "intermediate_size", "num_hidden_layers")
+    # What a file leaves out is as in Pythia, which our GPT cannot express.
+    given = {"hidden_act": "gelu", "use_parallel_residual": True} | dict(given)
+    _check_settings(given, (*sizes, "num_attention_heads"), NEOX_EXPRESSIBLE, where)
+    share = {"partial_rotary_factor": given.get("rotary_pct", 0.25)}
+    rope = share | _rope(given, {"rope_theta": given.get("rotary_emb_base", 10000.0)})
+    if rope.pop("partial_rotary_factor") != 1.0:
+        raise ValueError(f"{where} turns a part of each head; our GPT turns all of it or nothing")
+    _check_rope(rope, where)
+    return GPTConfig(
+        vocab_size=given["vocab_size"],
+        context_length=given["max_position_embeddings"],
+        n_layers=given["num_hidden_layers"],
+        n_heads=given["num_attention_heads"],
+        d_model=given["hidden_size"],
+        d_mlp=given["intermediate_size"],
+        dropout=_one_dropout(given, ("attention_dropout", "hidden_dropout"), 0.0, where),
+        position="rotary",
+        tie_embeddings=given.get("tie_word_embeddings", False),
+        norm_eps=given.get("layer_norm_eps", 1e-5),
+        rotary_base=rope["rope_theta"],
+    )
 
 
-NEOX = Layout("GPTNeoXForCausalLM", _neox_needs, _describe_neox, _publish_neox)
+def _rope(given: Settings, older: dict[str, Any]) -> dict[str, Any]:
+    """What a config.json says of rotary positions: newer files all in one place, older ones in several."""
+    return dict(given.get("rope_parameters") or older) | (given.get("rope_scaling") or {})
+
+
+def _check_rope(rope: dict[str, Any], where: str) -> None:
+    if rope.get("rope_type", "default") != "default" or set(rope) - {"rope_type", "rope_theta"}:
+        raise ValueError(
+            f"{where} asks for what our GPT cannot express: rope_parameters = {rope!r} (ours is the default "
+            "type, without scaling)"
+        )
+
+
+NEOX = Layout(
+    "gpt_neox", "GPTNeoXForCausalLM", _neox_needs, _describe_neox, _read_neox, _neox_pieces, biased=True
+)
 
 
 # ----------------------------------------------------------------------------------------- Llama and its kin
 
 
-class Piece(NamedTuple):
-    """A published tensor that is some of the rows of one of ours (None: all of them)."""
-
-    name: str
-    rows: int | None = None
-    turned: bool = False  # whether rotary positions act on it, so that its order is another
+HALVES = Order(
+    lambda weight, config: by_halves(weight, config.d_head),
+    lambda weight, config: by_pairs(weight, config.d_head),
+)
 
 
-def _pieces(ours: str, config: GPTConfig) -> list[Piece]:
-    """What one of our parameters is cut into."""
+def _llama_pieces(ours: str, config: GPTConfig) -> list[Piece]:
     block, _, part = ours.partition(".attention.")
     attention = f"model.layers.{block.removeprefix('blocks.')}.self_attn"
     keys = config.kv_heads * config.d_head
     if part == "qkv.weight":
         return [
-            Piece(f"{attention}.q_proj.weight", config.n_heads * config.d_head, turned=True),
-            Piece(f"{attention}.k_proj.weight", keys, turned=True),
+            Piece(f"{attention}.q_proj.weight", config.n_heads * config.d_head, HALVES),
+            Piece(f"{attention}.k_proj.weight", keys, HALVES),
             Piece(f"{attention}.v_proj.weight", keys),
         ]
     if part in ("query_norm.weight", "key_norm.weight"):
-        return [Piece(f"{attention}.{part[0]}_norm.weight", turned=True)]
+        return [Piece(f"{attention}.{part[0]}_norm.weight", order=HALVES)]
     if ".mlp.experts." in ours:
         _, layer, _, _, number, part, kind = ours.split(".")
         expert = f"model.layers.{layer}.block_sparse_moe.experts.{number}"
         return [Piece(f"{expert}.{EXPERT_PARTS[part]}.{kind}")]
     return [Piece(renamed(ours, LLAMA_PARTS, "model.layers"))]
-
-
-def publish_llama(weights: Weights, config: GPTConfig) -> dict[str, Tensor]:
-    """Our weights as those of a Llama, or of the kin that the config is of."""
-    published = {}
-    for ours, weight in weights.items():
-        pieces = _pieces(ours, config)
-        cut = weight.split([piece.rows or len(weight) for piece in pieces])
-        for piece, rows in zip(pieces, cut, strict=True):
-            published[piece.name] = by_halves(rows, config.d_head) if piece.turned else rows.contiguous()
-    return published
-
-
-def restore_llama(published: Weights, names: list[str], config: GPTConfig) -> dict[str, Tensor]:
-    """The way back from `publish_llama`, for our parameters of these names."""
-    return {
-        ours: torch.cat(
-            [
-                by_pairs(published[piece.name], config.d_head) if piece.turned else published[piece.name]
-                for piece in _pieces(ours, config)
-            ]
-        )
-        for ours in names
-    }
 
 
 def _llama_needs(config: GPTConfig) -> dict[str, Any]:
@@ -228,82 +475,19 @@ def _describe_llama(config: GPTConfig) -> dict[str, Any]:
     }
 
 
-def _kin(
-    model_type: str,
-    architecture: str,
-    needs: Callable[[GPTConfig], dict[str, Any]],
-    adds: Callable[[GPTConfig], dict[str, Any]],
-) -> Layout:
-    named = {"architectures": [architecture], "model_type": model_type}
-    return Layout(
-        architecture,
-        lambda config: _llama_needs(config) | needs(config),
-        lambda config: named | _describe_llama(config) | adds(config),
-        publish_llama,
-    )
-
-
-LLAMA_KIN = {
-    "llama": _kin(
-        "llama",
-        "LlamaForCausalLM",
-        lambda config: {"qk_norm": False, "window": None, "n_experts": None},
-        lambda config: {"attention_bias": False, "mlp_bias": False},
-    ),
-    "mistral": _kin(
-        "mistral",
-        "MistralForCausalLM",
-        lambda config: {"qk_norm": False, "n_experts": None},
-        lambda config: {"sliding_window": config.window},
-    ),
-    "qwen3": _kin(
-        "qwen3",
-        "Qwen3ForCausalLM",
-        lambda config: {"qk_norm": True, "n_experts": None},
-        lambda config: {
-            "attention_bias": False,
-            "use_sliding_window": config.window is not None,
-            "sliding_window": config.window,
-            "max_window_layers": 0,  # the window is in every layer from this one on
-        },
-    ),
-    "mixtral": _kin(
-        "mixtral",
-        "MixtralForCausalLM",
-        lambda config: {"qk_norm": False, "n_experts": config.n_experts or 8},
-        lambda config: {
-            "sliding_window": config.window,
-            "num_local_experts": config.n_experts,
-            "num_experts_per_tok": config.n_active,
-            "router_aux_loss_coef": config.balance,
-        },
-    ),
-}
-
-
-def read_llama_config(given: Mapping[str, Any], where: str) -> GPTConfig:
-    """The config that a Llama's or its kin's config.json describes. Raises ValueError where ours cannot."""
+def _read_llama(given: Settings, where: str) -> GPTConfig:
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    absent = [name for name in (*sizes, "max_position_embeddings") if name not in given]
-    if absent:
-        raise ValueError(f"{where} does not say {', '.join(absent)}")
-    odd = [
-        f"{name} = {given[name]!r} (ours is {allowed[0]!r})"
-        for name, allowed in EXPRESSIBLE.items()
-        if given.get(name, allowed[0]) not in allowed
-    ]
-    # Older files say rope_theta beside rope_scaling, newer ones both in rope_parameters.
-    rope = given.get("rope_parameters") or {"rope_theta": given.get("rope_theta", 10000.0)}
-    rope |= given.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default" or set(rope) - {"rope_type", "rope_theta"}:
-        odd.append(f"rope_parameters = {rope!r} (ours is the default type, without scaling)")
+    _check_settings(given, (*sizes, "max_position_embeddings"), LLAMA_EXPRESSIBLE, where)
+    rope = _rope(given, {"rope_theta": given.get("rope_theta", 10000.0)})
+    _check_rope(rope, where)
     window = given.get("sliding_window") if given.get("use_sliding_window", True) else None
     first = given.get("max_window_layers", 0) if window is not None else 0
     types = given.get("layer_types") or ["full_attention"] * first + ["sliding_attention"]
     if window is not None and set(types) != {"sliding_attention"}:
-        odd.append(f"a sliding_window of {window} in some layers (ours has one for all, or for none)")
-    if odd:
-        raise ValueError(f"{where} asks for what our GPT cannot express: {', '.join(odd)}")
+        raise ValueError(
+            f"{where} asks for what our GPT cannot express: a sliding_window of {window} in some layers "
+            "(ours has one for all, or for none)"
+        )
     experts = {}
     if given["model_type"] == "mixtral":
         experts = {
@@ -334,3 +518,81 @@ def read_llama_config(given: Mapping[str, Any], where: str) -> GPTConfig:
         window=window,
         **experts,
     )
+
+
+def _kin(
+    model_type: str,
+    architecture: str,
+    needs: Callable[[GPTConfig], dict[str, Any]],
+    adds: Callable[[GPTConfig], dict[str, Any]],
+) -> Layout:
+    return Layout(
+        model_type,
+        architecture,
+        lambda config: _llama_needs(config) | needs(config),
+        lambda config: _describe_llama(config) | adds(config),
+        _read_llama,
+        _llama_pieces,
+    )
+
+
+LLAMA = _kin(
+    "llama",
+    "LlamaForCausalLM",
+    lambda config: {"qk_norm": False, "window": None, "n_experts": None},
+    lambda config: {"attention_bias": False, "mlp_bias": False},
+)
+MISTRAL = _kin(
+    "mistral",
+    "MistralForCausalLM",
+    lambda config: {"qk_norm": False, "n_experts": None},
+    lambda config: {"sliding_window": config.window},
+)
+QWEN3 = _kin(
+    "qwen3",
+    "Qwen3ForCausalLM",
+    lambda config: {"qk_norm": True, "n_experts": None},
+    lambda config: {
+        "attention_bias": False,
+        "use_sliding_window": config.window is not None,
+        "sliding_window": config.window,
+        "max_window_layers": 0,  # the window is in every layer from this one on
+    },
+)
+MIXTRAL = _kin(
+    "mixtral",
+    "MixtralForCausalLM",
+    lambda config: {"qk_norm": False, "n_experts": config.n_experts or 8},
+    lambda config: {
+        "sliding_window": config.window,
+        "num_local_experts": config.n_experts,
+        "num_experts_per_tok": config.n_active,
+        "router_aux_loss_coef": config.balance,
+    },
+)
+
+
+# -------------------------------------------------------------------------------------------------- our own
+
+
+def config_from_fields(given: Settings, where: str) -> GPTConfig:
+    """The GPTConfig of these fields. Raises ValueError for unknown fields and those that cannot work."""
+    unknown = set(given) - {field.name for field in fields(GPTConfig)}
+    if unknown:
+        raise ValueError(f"{where} has {', '.join(sorted(unknown))}, unknown to GPTConfig")
+    try:
+        return GPTConfig(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is no GPTConfig: {error}") from None
+
+
+OWN = Layout(
+    "gptlib",
+    "GPT",
+    lambda config: {},
+    lambda config: {},  # `gptlib.formats.folders` notes the config itself, in every layout
+    config_from_fields,
+    lambda ours, config: [Piece(ours)],
+)
+
+LAYOUTS = {layout.model_type: layout for layout in (GPT2, NEOX, LLAMA, MISTRAL, QWEN3, MIXTRAL, OWN)}

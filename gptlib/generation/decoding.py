@@ -7,7 +7,6 @@ hooked or dropped, so that a small model waits for its products alone. A test ho
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +16,6 @@ from torch.nn import functional as F
 from gptlib.model.attention import MultiHeadAttention
 from gptlib.model.blocks import MLP, Block
 from gptlib.model.cache import KeyValueCache, LayerCache
-from gptlib.model.config import GPTConfig
 from gptlib.model.gated_mlp import SwiGLU
 from gptlib.model.gpt import GPT
 from gptlib.model.norms import HeadNorm, LayerNorm, RMSNorm
@@ -29,6 +27,7 @@ from gptlib.model.positions import (
     SinusoidalPositions,
     rotate,
 )
+from gptlib.model.structure import find_change
 from gptlib.model.unembedding import Unembedding
 
 # What is rebuilt here, step by step. A model with anything else in it is left to its own forward.
@@ -84,21 +83,10 @@ class FastDecoder:
 
 
 def can_decode(model: GPT) -> bool:
-    """Whether `FastDecoder` knows every part of the model, and each is where its config says."""
-    if not all(type(module) in KNOWN and "forward" not in vars(module) for module in model.modules()):
-        return False
-    same = _described(model) == _as_built(model.config)
-    return same and model.config.window is None and model.token_embedding.weight.dtype is torch.float32
-
-
-@lru_cache(maxsize=8)
-def _as_built(config: GPTConfig) -> list[tuple[str, type, str]]:
-    with torch.device("meta"):
-        return _described(GPT(config))
-
-
-def _described(model: GPT) -> list[tuple[str, type, str]]:
-    return [(name, type(module), module.extra_repr()) for name, module in model.named_modules()]
+    """Whether `FastDecoder` knows every part of the model, and each is as its config says."""
+    known = all(type(module) in KNOWN for module in model.modules())
+    plain = known and model.config.window is None and model.token_embedding.weight.dtype is torch.float32
+    return plain and find_change(model) is None
 
 
 Step = Callable[[Tensor, int], Tensor]

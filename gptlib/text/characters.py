@@ -13,9 +13,9 @@ from gptlib.text.vocabulary import (
     check_text,
     checked_special_tokens,
     checked_texts,
-    read_json,
+    read_tokenizer,
     special_tokens_of,
-    write_json,
+    write_tokenizer,
 )
 
 
@@ -85,12 +85,12 @@ class CharacterTokenizer(Vocabulary):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as one JSON file, one `[id, character]` a line, whole or not at all."""
         lines = [[token, character] for character, token in self._ids.items()]
-        write_json(path, self._kind, {"special_tokens": self.special_tokens}, lines)
+        write_tokenizer(path, self._kind, {"special_tokens": self.special_tokens}, lines)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CharacterTokenizer:
         """Read what `save` wrote; errors as in `Tokenizer.load`."""
-        contents = read_json(path, cls._kind, {"special_tokens": dict, "tokens": list})
+        contents = read_tokenizer(path, cls._kind, {"special_tokens": dict, "tokens": list})
         try:
             characters = [character for _, character in contents["tokens"]]
             tokenizer = cls(characters, list(special_tokens_of(contents)))

@@ -24,6 +24,7 @@ import regex
 import tiktoken
 from tiktoken.load import load_tiktoken_bpe
 
+from gptlib.files import read_text
 from gptlib.text.bpe import BYTES, GPT2_PATTERN, from_characters, learn_merges, to_characters
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.vocabulary import (
@@ -32,10 +33,9 @@ from gptlib.text.vocabulary import (
     check_text,
     checked_special_tokens,
     checked_texts,
-    read_json,
-    read_text,
+    read_tokenizer,
     special_tokens_of,
-    write_json,
+    write_tokenizer,
 )
 
 # tiktoken's matcher panics on one run of nearly a million white spaces; runs this long are handed over apart.
@@ -230,7 +230,9 @@ class Tokenizer(Vocabulary):
             [self.ranks[left + right], to_characters(left), to_characters(right)]
             for left, right in self.merges
         ]
-        write_json(path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines)
+        write_tokenizer(
+            path, self._kind, {"pattern": self.pattern, "special_tokens": self.special_tokens}, lines
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
@@ -239,7 +241,7 @@ class Tokenizer(Vocabulary):
         Raises FileNotFoundError for no such file; ValueError when the file is cut off, altered or not
         a tokenizer; the message names what is wrong.
         """
-        contents = read_json(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
+        contents = read_tokenizer(path, cls._kind, {"pattern": str, "special_tokens": dict, "tokens": list})
         ranks: dict[bytes, int] = {}
         pairs = []
         try:
@@ -383,5 +385,5 @@ class Tokenizer(Vocabulary):
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | CharacterTokenizer:
     """Read a tokenizer file of either kind; errors as in `Tokenizer.load`."""
-    kind = read_json(path, None, {"kind": str})["kind"]
+    kind = read_tokenizer(path, None, {"kind": str})["kind"]
     return (CharacterTokenizer if kind == CharacterTokenizer._kind else Tokenizer).load(path)

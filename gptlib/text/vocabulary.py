@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import index
-from pathlib import Path
 from typing import SupportsIndex
 
-from gptlib.files import write_atomically
+from gptlib.files import read_json, write_atomically
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -150,7 +149,8 @@ def checked_special_tokens(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def write_json(path: str | os.PathLike[str], kind: str, fields: dict, lines: list[list]) -> None:
+def write_tokenizer(path: str | os.PathLike[str], kind: str, fields: dict, lines: list[list]) -> None:
+    """Write a tokenizer file: JSON with a token on each line."""
     head = [
         f"{json.dumps(key)}: {json.dumps(value)},"
         for key, value in {"format": FORMAT, "kind": kind, **fields}.items()
@@ -160,15 +160,13 @@ def write_json(path: str | os.PathLike[str], kind: str, fields: dict, lines: lis
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: str | os.PathLike[str], kind: str | None, fields: dict[str, type]) -> dict:
-    try:
-        contents = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not a whole tokenizer file, it may be cut off: {error}") from None
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        found = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
+def read_tokenizer(path: str | os.PathLike[str], kind: str | None, fields: dict[str, type]) -> dict:
+    """The contents of a tokenizer file, if it is of this kind and has these fields."""
+    contents = read_json(path)
+    if contents.get("format") != FORMAT:
         raise ValueError(
-            f"{str(path)!r} is not a tokenizer file: its format is {found!r}; it needs to be {FORMAT!r}"
+            f"{str(path)!r} is not a tokenizer file: its format is {contents.get('format')!r}; it needs to be "
+            f"{FORMAT!r}"
         )
     if kind is not None and contents.get("kind") != kind:
         raise ValueError(
@@ -188,15 +186,3 @@ def special_tokens_of(contents: dict) -> dict[str, int]:
     if wrong:
         raise ValueError(f"the special token {wrong[0]!r} lacks a name or a whole number as its id")
     return contents["special_tokens"]
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder; give the path of a file")
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not UTF-8 text: byte {error.start} cannot be read") from None

@@ -1,4 +1,4 @@
-"""A run, or a model alone, in one safetensors file."""
+"""A training run in one safetensors file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptlib.model.config import GPTConfig
+from gptlib.files import check_format, read_tensors, write_tensors
+from gptlib.formats.folders import build
+from gptlib.formats.layouts import OWN, config_from_fields
 from gptlib.model.gpt import GPT
-from gptlib.tensors import read_tensors, write_tensors
+from gptlib.model.structure import empty_gpt
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.config import TrainConfig
 
+# What lies in the folder of a run: while it goes on, and when it is done.
 CHECKPOINT_NAME = "checkpoint.safetensors"
 
-CHECKPOINT_FORMAT = "gptlib checkpoint 1"
+MODEL_FOLDER = "model"
 
-MODEL_FORMAT = "gptlib model 1"
+CHECKPOINT_FORMAT = "gptlib checkpoint 1"
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if path.is_dir():
         path = path / CHECKPOINT_NAME
-    tensors, metadata = read_tensors(path, CHECKPOINT_FORMAT)
+    tensors, metadata = read_tensors(path)
+    check_format(path, metadata, CHECKPOINT_FORMAT)
     model: dict[str, Tensor] = {}
     optimizer: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -112,44 +116,34 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def save_model(
-    path: str | os.PathLike[str],
-    model: nn.Module,
-    step: int | None = None,
-    half: bool = False,
-    team: Alone = ALONE,
-) -> Path:
-    """Write the weights and the configuration alone, to use the model; `half` rounds them to 16 bits.
+def read_model(path: str | os.PathLike[str]) -> GPT:
+    """The model inside a checkpoint, on the CPU, in eval mode.
 
-    All of a `team` must call this; its first process writes.
+    Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or its model no GPT.
     """
-    tensors = {
-        name: tensor.half() if half and tensor.is_floating_point() else tensor
-        for name, tensor in _gathered(_own_tensors(model), team).items()
-    }
-    metadata = {"format": MODEL_FORMAT, "model_config": _config_text(model), "step": json.dumps(step)}
-    return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
+    tensors, metadata = read_tensors(path, "model.")
+    check_format(path, metadata, CHECKPOINT_FORMAT)
+    given = json.loads(metadata["model_config"])
+    if given is None:
+        raise ValueError(f"{str(path)!r} is of a run that trained no GPT; load_checkpoint reads it")
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    config, dtypes = config_from_fields(given, repr(str(path))), {tensor.dtype for tensor in weights.values()}
+    return build(OWN, config, weights, repr(str(path)), dtypes.pop())
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[GPT, int | None]:
-    """Read what `save_model` wrote: a float32 model in evaluation mode, and its step if one was given.
+def whole_model(model: GPT, team: Alone = ALONE) -> GPT | None:
+    """The model that a team trains, whole and on the CPU, for its first process; None for the others.
 
-    The model inside a checkpoint is read too.
-
-    Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or no model of ours.
+    All of the team must call this.
     """
-    tensors, metadata = read_tensors(Path(path), MODEL_FORMAT, CHECKPOINT_FORMAT)
-    if metadata["format"] == CHECKPOINT_FORMAT:
-        tensors = {
-            name.removeprefix("model."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("model.")
-        }
-    # Building a model draws random weights; reading one should leave the caller's random numbers alone.
-    with torch.random.fork_rng(devices=[]):
-        model = GPT(GPTConfig(**json.loads(metadata["model_config"])))
-    _fill(model, tensors, Path(path))
-    return model.eval(), json.loads(metadata["step"])
+    gathered = _gathered(_own_tensors(model), team)
+    if team.rank > 0:
+        return None
+    whole = empty_gpt(model.config)
+    whole.load_state_dict(gathered, assign=True, strict=False)
+    if model.config.tie_embeddings:
+        whole.unembedding.weight = whole.token_embedding.weight
+    return whole.eval()
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:

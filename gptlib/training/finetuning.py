@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptlib.files import check_format, read_tensors, write_tensors
 from gptlib.model.gpt import GPT
-from gptlib.tensors import read_tensors, write_tensors
+from gptlib.shipped import is_model_name
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training.config import TrainConfig
 from gptlib.training.conversations import ROLE_TOKENS, ROLES, Conversations, grow
@@ -95,16 +96,18 @@ def save_adapter(
     model: GPT,
     tokenizer: Tokenizer,
     base: GPT,
+    base_name: str | os.PathLike[str],
     about: Mapping[str, object] | None = None,
 ) -> Path:
     """Write what a model learned beyond `base`: its updates, and the rows of the embedding that moved.
 
-    In half precision, with the tokens that `tokenizer` has beyond the base's own. `about` is kept beside it.
+    In half precision, with the tokens that `tokenizer` has beyond the base's own. base_name is what
+    `gptlib.load` opens the base by, so that it can open the adapter too. `about` is kept beside it.
     Raises ValueError when the model has no LoRA layers.
     """
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
     if not layers:
-        raise ValueError("model has no LoRA layers, so it is no adapter: save_model keeps a whole model")
+        raise ValueError("model has no LoRA layers, so it is no adapter; gptlib.save keeps a whole model")
     embedding, before = model.token_embedding.weight.detach(), base.token_embedding.weight
     moved = torch.ones(len(embedding), dtype=torch.bool)
     moved[: len(before)] = (embedding[: len(before)] != before).any(dim=1)
@@ -116,10 +119,16 @@ def save_adapter(
     metadata = {
         "format": ADAPTER_FORMAT,
         "base": fingerprint(base),
+        "base_name": _lasting(base_name),
         "tokens": json.dumps([base64.b64encode(piece).decode() for piece in pieces[: -len(ROLES)]]),
         "about": json.dumps(dict(about or {})),
     }
     return write_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def _lasting(name: str | os.PathLike[str]) -> str:
+    """The same name from every folder: a path whole, from the root on."""
+    return str(name) if isinstance(name, str) and is_model_name(name) else os.path.abspath(name)
 
 
 def load_adapter(
@@ -130,10 +139,12 @@ def load_adapter(
     The base itself is left as it is. Raises FileNotFoundError when there is no such file; ValueError when it
     is cut off, is no adapter, or was learned on another model than `base`.
     """
-    tensors, metadata = read_tensors(Path(path), ADAPTER_FORMAT)
+    tensors, metadata = read_tensors(path)
+    check_format(path, metadata, ADAPTER_FORMAT)
     if metadata["base"] != fingerprint(base):
         raise ValueError(
-            f"{str(path)!r} was learned on another model; an adapter fits the weights it was learned on"
+            f"{str(path)!r} was learned on {metadata.get('base_name', 'a model')!r} with other weights than "
+            "this model has; bring those back, or learn an adapter of this model"
         )
     pieces = [base64.b64decode(piece) for piece in json.loads(metadata["tokens"])]
     larger = tokenizer.with_tokens(pieces, ROLE_TOKENS)

@@ -9,8 +9,13 @@ from collections.abc import Iterable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gptlib.model.gpt import GPT
+
+# The hook of each embedding of which `learn_rows` lets only some rows learn.
+_HOOKS: WeakIdKeyDictionary[Tensor, RemovableHandle] = WeakIdKeyDictionary()
 
 
 class LoRALinear(nn.Linear):
@@ -79,6 +84,7 @@ def lora_layers(model: nn.Module) -> list[LoRALinear]:
 def learn_rows(model: GPT, rows: Iterable[int]) -> None:
     """Let these rows of the token embedding learn, and no others: tokens that the model hardly knows.
 
+    Called again, it lets the rows learn that are named then, and no others.
     Weight decay would move the others nevertheless: train with weight_decay=0.
     Raises ValueError for a row that is not there.
     """
@@ -86,10 +92,12 @@ def learn_rows(model: GPT, rows: Iterable[int]) -> None:
     chosen = sorted(set(rows))
     if chosen and not 0 <= chosen[0] <= chosen[-1] < len(weight):
         raise ValueError(f"rows are {chosen[0]} to {chosen[-1]}; the embedding has 0 to {len(weight) - 1}")
-    mask = torch.zeros(len(weight), 1, dtype=weight.dtype, device=weight.device)
+    mask = torch.zeros(len(weight), 1)
     mask[chosen] = 1
     weight.requires_grad_(True)
-    weight.register_hook(lambda gradient: gradient * mask)
+    if weight in _HOOKS:
+        _HOOKS[weight].remove()
+    _HOOKS[weight] = weight.register_hook(lambda gradient: gradient * mask.to(gradient))
 
 
 def without_lora(model: GPT) -> GPT:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.viz import AttentionExplorer
 from gptlib.viz.drawing import readable
 
 TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo. The kite was caught, and"
-CODE = f"""from gptlib import load_pretrained
+CODE = f"""from gptlib import load
 from gptlib.viz import AttentionExplorer
 
-model, tokenizer = load_pretrained("storyteller")
+model, tokenizer = load("storyteller")
 explorer = AttentionExplorer(model, tokenizer, {TEXT!r})
 explorer"""
 
@@ -22,7 +22,7 @@ explorer"""
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """An explorer that compares two texts under two changes, as a file; and the explorer."""
-    model, tokenizer = load_pretrained("storyteller")
+    model, tokenizer = load("storyteller")
     explorer = AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT.replace("Nora", "Mia"), layer=1, head=2)
     explorer.changes = [
         {"do": "zero", "layer": 3, "head": 1},

@@ -1,9 +1,9 @@
 """The byte-pair explorer in a browser: as a file without a kernel, and in JupyterLab."""
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.viz.explorers.bpe import BPEExplorer
 
-TOKENIZER = load_pretrained("storyteller")[1]
+TOKENIZER = load("storyteller")[1]
 TEXT = "<img src=x onerror=\"document.title='ran'\">\n\tMia's café 🪁, old older oldest <|endoftext|>"
 
 
@@ -59,8 +59,8 @@ def test_a_file_steps_through_without_a_kernel(show):
 
 def test_jupyterlab(run):
     page = run(
-        "from gptlib import load_pretrained\nfrom gptlib.viz import BPEExplorer\n"
-        "explorer = BPEExplorer(load_pretrained('storyteller')[1], 'low lower')\nexplorer"
+        "from gptlib import load\nfrom gptlib.viz import BPEExplorer\n"
+        "explorer = BPEExplorer(load('storyteller')[1], 'low lower')\nexplorer"
     )
     box = page.get_by_label("Your text")
     box.fill("a café")

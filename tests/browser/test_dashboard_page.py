@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from driver import KERNEL_STATUS
 
-from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained
+from gptlib import GPT, GPTConfig, TrainConfig, load
 from gptlib.shipped import load_snapshots, training_log
 from gptlib.text.corpora import TokenFile
 from gptlib.viz.explorers.dashboard import TrainingDashboard
@@ -15,7 +15,7 @@ TEXT = f"{MARKUP} Mia was a kind girl. Mia lost her kite."
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     log = training_log("storyteller")
     dashboard = TrainingDashboard.from_snapshots(
         load_snapshots("storyteller"), tokenizer, TEXT, log=log, prompt=MARKUP, floor=0.4175

@@ -8,7 +8,7 @@ from driver import assert_readable
 from PIL import Image
 from test_pictures import EXPLORERS
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.viz import AttentionExplorer, PositionExplorer
 
 # What else there is to read on a page, once it was asked for.
@@ -32,7 +32,7 @@ UNFOLDED = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """The address of each explorer's file, which is written when it is first asked for."""
-    folder, storyteller = tmp_path_factory.mktemp("files"), load_pretrained("storyteller")
+    folder, storyteller = tmp_path_factory.mktemp("files"), load("storyteller")
 
     def file(name):
         path = folder / f"{name}.html"

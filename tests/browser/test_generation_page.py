@@ -7,7 +7,7 @@ import pytest
 import torch
 from driver import browser_page
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.generation.sampling import next_token_distribution
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
@@ -41,7 +41,7 @@ MOVES = """() => {
 
 @pytest.fixture(scope="module")
 def storyteller():
-    return load_pretrained("storyteller")
+    return load("storyteller")
 
 
 @pytest.fixture
@@ -196,8 +196,8 @@ def test_tokens_are_text(show):
 
 def test_jupyterlab(run, storyteller):
     page = run(
-        "from gptlib import load_pretrained\nfrom gptlib.viz import GenerationExplorer\n"
-        f"explorer = GenerationExplorer(*load_pretrained('storyteller'), {PROMPT!r})\nexplorer"
+        "from gptlib import load\nfrom gptlib.viz import GenerationExplorer\n"
+        f"explorer = GenerationExplorer(*load('storyteller'), {PROMPT!r})\nexplorer"
     )
     expected = GenerationExplorer(*storyteller, PROMPT)
     read = page.locator(".read button")

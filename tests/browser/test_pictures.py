@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gptlib import Storyworld, load_pretrained
+from gptlib import Storyworld, load
 from gptlib.shipped import load_snapshots, training_log
 from gptlib.text.storyworld import entropy_floor
 from gptlib.viz import (
@@ -65,7 +65,7 @@ EXPLORERS = {
 
 @pytest.fixture(scope="module")
 def storyteller():
-    return load_pretrained("storyteller")
+    return load("storyteller")
 
 
 @pytest.mark.parametrize("name", EXPLORERS)

@@ -14,11 +14,11 @@ EXPLORERS = {
     "budget": "BudgetExplorer()",
     "dashboard": "dashboard",
 }
-BEFORE = """from gptlib import load_pretrained
+BEFORE = """from gptlib import load
 from gptlib.viz import AttentionExplorer, AttentionSteps, BPEExplorer, BudgetExplorer, GenerationExplorer
 from gptlib.viz import PatchingExplorer, PositionExplorer
 from ipywidgets import Label
-storyteller, shown, told = load_pretrained("storyteller"), [], Label("nobody")
+storyteller, shown, told = load("storyteller"), [], Label("nobody")
 
 def tell(change):
     told.value = " ".join(type(one).__name__ for one in shown if one.answered)"""

@@ -3,7 +3,7 @@
 import pytest
 from test_pictures import EXPLORERS
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.viz.explorers.explorer import FOLDER, page_style
 
 # Of every element its place, and the rest of what is seen of it.
@@ -17,7 +17,7 @@ LOOKS = """() => [...document.querySelectorAll(".gptlib, .gptlib *")].map((eleme
 
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_it_looks_the_same_beside_all_others(show, name):
-    page = show(EXPLORERS[name](*load_pretrained("storyteller")))
+    page = show(EXPLORERS[name](*load("storyteller")))
     for width in (360, 1100):
         page.set_viewport_size({"width": width, "height": 800})
         page.reload()

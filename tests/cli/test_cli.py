@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import gptlib
-from gptlib import shipped
+from gptlib import load, shipped
 from gptlib.cli import doctor
 from gptlib.cli import train as cli_train
 from gptlib.cli.main import VERBS, main
@@ -23,7 +23,7 @@ from gptlib.model.config import GPTConfig
 from gptlib.model.presets import PRESETS
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import loop
-from gptlib.training.checkpoints import load_model, save_checkpoint
+from gptlib.training.checkpoints import save_checkpoint
 from gptlib.training.config import TrainConfig
 
 SMALL = ["--n-layers", "1", "--n-heads", "2", "--d-model", "16", "--context-length", "32", "--device", "cpu"]
@@ -64,15 +64,15 @@ def test_train_leaves_all_that_is_needed(finished, capsys):
         12,
     ]
     assert log["loss"][-1] < log["loss"][0] and len(log["learning_rate"]) == len(log["gradient_norm"]) == 12
-    config = GPTConfig(**json.loads((finished / "config.json").read_text()))
+    model, tokenizer = load(finished / "model")
+    config = model.config
     assert (config.vocab_size, config.n_layers, config.context_length) == (300, 1, 32)
-    model, step = load_model(finished / "model.safetensors")
-    assert step == 12 and model.config == config
-    assert Tokenizer.load(finished / "tokenizer.json").vocab_size == 300
+    assert tokenizer == Tokenizer.load(finished / "tokenizer.json") == load(finished)[1]
+    torch.testing.assert_close(load(finished)[0].state_dict(), model.state_dict(), atol=0, rtol=0)
 
     kept = sorted((finished / "snapshots").iterdir())
     assert [path.name for path in kept] == [f"step_{step:06d}.safetensors" for step in (0, 1, 3, 12)]
-    last = load_model(kept[-1])[0]
+    last = load(kept[-1])[0]
     torch.testing.assert_close(last.state_dict(), model.state_dict(), atol=1e-3, rtol=1e-3)
     assert not list(finished.glob("*.partial"))
 
@@ -96,7 +96,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(finished, tmp_path,
     with open(folder / "training_log.jsonl", "a") as log:
         log.write('{"step": 10, "lo')
     assert main(["train", "--resume", "--folder", str(folder)]) == 0
-    ours, theirs = ((path / "model.safetensors").read_bytes() for path in (folder, finished))
+    ours, theirs = ((path / "model" / "model.safetensors").read_bytes() for path in (folder, finished))
     assert ours == theirs
     ours, theirs = (json.loads((path / "training_log.json").read_text()) for path in (folder, finished))
     # The tenth step was saved but not yet noted.
@@ -105,10 +105,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(finished, tmp_path,
 
 
 def test_resuming_after_the_last_step_writes_the_model(finished, capsys):
-    before = (finished / "model.safetensors").read_bytes()
-    (finished / "model.safetensors").unlink()
+    path = finished / "model" / "model.safetensors"
+    before = path.read_bytes()
+    shutil.rmtree(finished / "model")
     assert main(["train", "--resume", "--folder", str(finished)]) == 0
-    assert (finished / "model.safetensors").read_bytes() == before
+    assert path.read_bytes() == before
 
 
 def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
@@ -202,7 +203,7 @@ def test_generate_streams_or_lists(finished, capsys):
     assert main(given) == 0
     one = capsys.readouterr().out
     assert one.startswith("Once")
-    assert main([*given, "--no-cache"]) == 0
+    assert main([*given, "--no-cached"]) == 0
     assert capsys.readouterr().out == one
     settings = ["--temperature", "0.7", "--top-k", "9", "--top-p", "0.9", "--repetition-penalty", "1.2"]
     settings += ["--no-repeat-ngram", "3", "--stop", "xyz", "--stop", "abc", "--device", "cpu"]
@@ -230,9 +231,9 @@ def test_mistakes_in_generating_are_one_line(finished, arguments, said, capsys, 
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
-    assert "neither model.safetensors nor" in error_of(capsys, "generate", "--model", str(tmp_path))
-    (tmp_path / "model.safetensors").write_bytes(b"nonsense")
-    assert "model.safetensors" in error_of(capsys, "generate", "--model", str(tmp_path))
+    assert "neither config.json, nor" in error_of(capsys, "generate", "--model", str(tmp_path))
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"nonsense")
+    assert "checkpoint.safetensors' is cut off" in error_of(capsys, "generate", "--model", str(tmp_path))
 
 
 # --------------------------------------------------------------------------------------- flags are the fields
@@ -319,7 +320,7 @@ def test_a_modern_gpt_is_trained_and_written(tmp_path, capsys):
     more = ["--qk-norm", "--window", "8", "--n-experts", "2", "--n-active", "1", "--optimizer", "muon"]
     folder = tmp_path / "modern"
     assert main(["train", *STORIES, *layout, *more, "--steps", "2", "--folder", str(folder)]) == 0
-    config = load_model(folder / "model.safetensors")[0].config
+    config = load(folder)[0].config
     assert (config.norm, config.mlp, config.position, config.n_kv_heads) == ("rmsnorm", "swiglu", "rotary", 1)
     assert config.qk_norm and not config.bias and (config.window, config.n_experts) == (8, 2)
     assert main(["generate", "--model", str(folder), "--max-new-tokens", "3"]) == 0

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from gptlib import load
 from gptlib.cli.main import main
-from gptlib.shipped import load_pretrained
 from gptlib.training import finetuning
 from gptlib.training.finetuning import load_adapter
 
@@ -38,7 +38,7 @@ def mine(tmp_path_factory):
 
 
 def test_finetune_leaves_an_adapter_that_loads(mine):
-    base, tokenizer = load_pretrained()
+    base, tokenizer = load("storyteller")
     model, grown, about = load_adapter(mine[1], base, tokenizer)
     assert model.config.vocab_size == grown.vocab_size == tokenizer.vocab_size + 5 + 2
     assert about["rank"] == 2 and about["examples"] == 18 and about["step"] in (2, 4)
@@ -98,7 +98,7 @@ def test_a_run_that_is_stopped_leaves_its_best(tmp_path, mine, monkeypatch):
 
     monkeypatch.setattr(finetuning, "fine_tune", stopped)
     assert main(["finetune", "--data", str(mine[0]), "--out", str(out), *SHORT]) == 130
-    assert load_adapter(out, *load_pretrained())[2]["step"] == 2
+    assert load_adapter(out, *load("storyteller"))[2]["step"] == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import torch
 
-from gptlib.formats.hugging_face import is_transposed
+from gptlib.formats.layouts import is_transposed
 
 NAMES = {
     "attention_norm": "ln_1",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gptlib import load
 from gptlib.course.studies.applications import (
     APPLICATIONS,
     adapter_path,
@@ -10,7 +11,6 @@ from gptlib.course.studies.applications import (
     recorded_results,
     results_table,
 )
-from gptlib.shipped import load_pretrained
 from gptlib.training.conversations import grow
 from gptlib.training.finetuning import fingerprint, load_adapter
 from gptlib.training.lora import lora_layers
@@ -34,7 +34,7 @@ def test_each_is_above_its_baseline_and_above_the_model_before(result):
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_adapter_is_of_storyteller_and_of_its_application(name):
-    base, tokenizer = load_pretrained("storyteller")
+    base, tokenizer = load("storyteller")
     _, _, about = load_adapter(adapter_path(name), base, tokenizer)
     assert about["application"] == name
     model, grown = load_application(name)
@@ -44,10 +44,10 @@ def test_an_adapter_is_of_storyteller_and_of_its_application(name):
 
 @pytest.mark.parametrize("name", ["sentiment", "questions", "table"])
 def test_the_table_is_true(name):
-    base, tokenizer = load_pretrained("storyteller")
+    base, tokenizer = load("storyteller")
     model, grown = load_application(name)
     before = grow(base, tokenizer, grown)
-    assert fingerprint(base) == fingerprint(load_pretrained("storyteller")[0])
+    assert fingerprint(base) == fingerprint(load("storyteller")[0])
     (result,) = measure(name, before, model, grown, n=25, n_training=200, seed=1)
     recorded = RECORDED[name, result.metric]
     error = (result.after[1] ** 2 + recorded.after[1] ** 2) ** 0.5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.course.studies.applications import (
     APPLICATIONS,
     FRAMES,
@@ -27,7 +27,7 @@ from gptlib.course.studies.applications import (
 from gptlib.text.storyworld import Storyworld
 from gptlib.training.conversations import conversation, encode_conversation, with_roles
 
-TOKENIZER = with_roles(load_pretrained()[1])
+TOKENIZER = with_roles(load("storyteller")[1])
 CHRF = [
     ("Mia has a red kite.", "Mia had a red kite.", 0.6953),
     ("星期五，农夫给了露比一颗种子。", "星期五，园丁给了露比两颗种子。", 0.3591),

@@ -6,9 +6,9 @@ import huggingface_hub
 import pytest
 import torch
 
+from gptlib import load, save
 from gptlib.formats import hub
 from gptlib.formats.hub import PUBLISHED, Published, fetch
-from gptlib.formats.hugging_face import load_gpt2, save_hugging_face
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.text.tokenizer import Tokenizer
@@ -44,7 +44,7 @@ def server(tmp_path, monkeypatch):
     """A small model that plays the published gpt2."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(262, 16, 1, 2, 8))
-    folder = save_hugging_face(model, TOKENIZER, tmp_path / "server")
+    folder = save(tmp_path / "server", model, TOKENIZER)
     for name in ("vocab.json", "merges.txt"):
         (folder / name).write_text("{}")
     (tmp_path / "cache").mkdir()
@@ -64,14 +64,14 @@ def test_a_first_call_says_what_it_fetches_before_it_does_and_a_second_fetches_n
         said.append(capsys.readouterr().out),
         download(*args, **given),
     )[1]
-    model, tokenizer = load_gpt2("gpt2")
+    model, tokenizer = load("gpt2")
     assert model.config.d_model == 8 and tokenizer == TOKENIZER
     size = sum((server.folder / name).stat().st_size for name in hub.FILES) / 1e6
     assert "Fetching config.json, tokenizer.json, model.safetensors of openai-community/gpt2" in said[0]
     assert "commit c0ffeec" in said[0] and f"{size:,.1f} MB" in said[0]
     assert {asked[1:] for asked in server.asked} == {("openai-community/gpt2", "c0ffee" * 6 + "1234")}
     server.asked.clear()
-    load_gpt2("openai-community/gpt2")
+    load("openai-community/gpt2")
     assert not server.asked and not capsys.readouterr().out
 
 
@@ -81,10 +81,10 @@ def test_weights_that_are_not_the_published_ones_are_refused(server, lie):
     with pytest.raises(
         ValueError, match=r"model.safetensors' is cut off or altered: expected sha256.*delete"
     ):
-        load_gpt2("gpt2")
+        load("gpt2")
     (server.folder / "model.safetensors").write_bytes(b"another")
     with pytest.raises(ValueError, match="cut off or altered"):  # what is in the cache is checked too
-        load_gpt2("gpt2")
+        load("gpt2")
 
 
 def test_a_download_that_breaks_off_is_one_clear_line(server, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_download_that_breaks_off_is_one_clear_line(server, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", broken)
     with pytest.raises(ConnectionError, match="RuntimeError: peer closed connection\\)") as caught:
-        load_gpt2("gpt2")
+        load("gpt2")
     assert "\n" not in str(caught.value)
 
 

@@ -240,6 +240,15 @@ def test_without_lora_is_a_plain_gpt_that_computes_the_same():
     assert all(parameter.requires_grad for parameter in plain.parameters())
 
 
+def test_learn_rows_called_again_lets_learn_what_it_was_told_last():
+    model = small_model()
+    learn_rows(model, [1, 2])
+    learn_rows(model, [3, 5])
+    model(tokens()).square().sum().backward()
+    learned = model.token_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten()
+    assert learned.tolist() == [3, 5]
+
+
 def test_lora_refuses_what_makes_no_sense():
     with pytest.raises(ValueError, match="rank is 0"):
         add_lora(small_model(), rank=0)
@@ -344,7 +353,7 @@ def test_an_adapter_comes_back(tmp_path):
         nn.init.normal_(layer.lora_b, std=0.1)
     with torch.no_grad():
         model.token_embedding.weight[[3, -1]] += 1
-    path = save_adapter(tmp_path / "mine.safetensors", model, new, base, {"step": 7})
+    path = save_adapter(tmp_path / "mine.safetensors", model, new, base, "storyteller", {"step": 7})
     before = fingerprint(base)
     loaded, tokenizer, about = load_adapter(path, base, OLD)
     assert tokenizer == new and about == {"step": 7} and fingerprint(base) == before
@@ -355,18 +364,18 @@ def test_an_adapter_comes_back(tmp_path):
 
 def test_an_adapter_of_another_model_is_refused(tmp_path):
     base = small_model()
-    path = save_adapter(tmp_path / "mine.safetensors", adapted(), ROLES, base)
+    path = save_adapter(tmp_path / "mine.safetensors", adapted(), ROLES, base, "storyteller")
     with torch.no_grad():
         base.blocks[0].mlp.up.bias[0] += 1e-3
-    with pytest.raises(ValueError, match="learned on another model"):
+    with pytest.raises(ValueError, match="learned on 'storyteller' with other weights"):
         load_adapter(path, base, OLD)
 
 
 def test_what_is_no_adapter_is_refused(tmp_path):
     base = small_model()
     with pytest.raises(ValueError, match="no LoRA layers"):
-        save_adapter(tmp_path / "mine.safetensors", base, OLD, base)
-    path = save_adapter(tmp_path / "mine.safetensors", adapted(), ROLES, base)
+        save_adapter(tmp_path / "mine.safetensors", base, OLD, base, "storyteller")
+    path = save_adapter(tmp_path / "mine.safetensors", adapted(), ROLES, base, "storyteller")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="cut off"):
         load_adapter(path, base, OLD)

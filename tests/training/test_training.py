@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gptlib import load
+from gptlib.formats.folders import write_snapshot
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.text.corpora import TokenFile
 from gptlib.training import loop
-from gptlib.training.checkpoints import load_checkpoint, load_model, save_checkpoint, save_model
+from gptlib.training.checkpoints import load_checkpoint, read_model, save_checkpoint, whole_model
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.evaluation import IGNORED, evaluate
@@ -298,7 +300,7 @@ def test_a_cut_off_or_foreign_file_is_refused_by_name(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"checkpoint\.safetensors' is cut off"):
             load_checkpoint(path)
-    save_model(path, model)
+    write_snapshot(path, model)
     with pytest.raises(ValueError, match="format"):
         load_checkpoint(path)
 
@@ -464,39 +466,38 @@ def test_evaluate_refuses_data_without_a_document():
 # -------------------------------------------------------------------------------- models in files
 
 
-def test_a_saved_model_is_the_same_model(tmp_path):
-    model = a_model().eval()
-    save_model(tmp_path / "model.safetensors", model, step=7)
-    torch.manual_seed(4)
-    expected = torch.rand(2)
-    torch.manual_seed(4)
-    loaded, step = load_model(tmp_path / "model.safetensors")
-    assert torch.equal(torch.rand(2), expected)
-    assert step == 7 and loaded.config == CONFIG and not loaded.training
-    assert loaded.unembedding.weight is loaded.token_embedding.weight
-    assert_same_weights(weights_of(loaded), weights_of(model))
-
-
-def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path):
+def test_a_snapshot_is_half_as_large_and_loads_as_float32(tmp_path):
     model = a_model()
-    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
-    save_model(whole, model)
-    save_model(half, model, half=True)
-    assert half.stat().st_size < 0.6 * whole.stat().st_size
-    loaded = load_model(half)[0]
+    path = write_snapshot(tmp_path / "snapshot.safetensors", model)
+    assert path.stat().st_size < 2.6 * model.n_parameters
+    loaded, _ = load(path)
+    assert loaded.config == CONFIG and not loaded.training
     for name, weight in weights_of(loaded).items():
         assert weight.dtype == torch.float32
         torch.testing.assert_close(weight, weights_of(model)[name], atol=1e-4, rtol=1e-3)
 
 
-def test_the_model_in_a_checkpoint_can_be_loaded(tmp_path):
+def test_the_model_in_a_checkpoint_is_the_same_model(tmp_path):
     model = a_model()
     list(train(model, some_tokens(), None, TrainConfig(steps=2, batch_size=2, folder=tmp_path)))
-    loaded, step = load_model(tmp_path / "checkpoint.safetensors")
-    assert step == 2
+    torch.manual_seed(4)
+    expected = torch.rand(2)
+    torch.manual_seed(4)
+    loaded = read_model(tmp_path / "checkpoint.safetensors")
+    assert torch.equal(torch.rand(2), expected)
+    assert loaded.config == CONFIG and not loaded.training
+    assert loaded.unembedding.weight is loaded.token_embedding.weight
     assert_same_weights(weights_of(loaded), weights_of(model))
     with pytest.raises(FileNotFoundError, match="none"):
-        load_model(tmp_path / "none.safetensors")
+        read_model(tmp_path / "none.safetensors")
+
+
+def test_a_model_alone_is_whole():
+    model = a_model(position="sinusoidal")
+    whole = whole_model(model)
+    assert_same_weights(weights_of(whole), weights_of(model))
+    tokens = torch.arange(8)[None]
+    assert torch.equal(whole(tokens), model.eval()(tokens))
 
 
 # --------------------------------------------------------------------------------------- devices

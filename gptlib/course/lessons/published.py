@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
-from gptlib.formats.hugging_face import is_transposed, published_name
+from gptlib.formats.layouts import is_transposed, published_name
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 
+from gptlib.loading import load
 from gptlib.model.gpt import GPT
-from gptlib.shipped import data_folder, load_pretrained, read_checked
+from gptlib.shipped import data_folder, read_checked
 from gptlib.text.corpora import python_source
 from gptlib.text.ngram import NGram
 from gptlib.text.storyworld import Sentence, Story, Storyworld, derive, split_of
@@ -36,7 +37,6 @@ from gptlib.training.conversations import (
     encode_conversation,
 )
 from gptlib.training.evaluation import evaluate
-from gptlib.training.finetuning import load_adapter
 
 ADAPTERS = "adapters"  # their folder in data/
 Score = Callable[[str, str, str], float]  # (answer, right answer, what the user said last) -> 0 to 1
@@ -465,10 +465,7 @@ def load_application(name: str) -> tuple[GPT, Tokenizer]:
     Raises ValueError for an unknown name or a file that is not as its checksum says; FileNotFoundError for a
     missing one.
     """
-    path = adapter_path(name)
-    read_checked(f"{ADAPTERS}/{path.name}")
-    model, tokenizer, _ = load_adapter(path, *load_pretrained("storyteller"))
-    return model, tokenizer
+    return load(adapter_path(name))
 
 
 def recorded_results() -> list[Result]:

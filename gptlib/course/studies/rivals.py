@@ -14,14 +14,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import safetensors.torch
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptlib.files import write_atomically
+from gptlib.files import read_tensors, write_tensors
 from gptlib.model.attention import MultiHeadAttention, attention_weights
 from gptlib.model.blocks import MLP_CLASSES
 from gptlib.model.checks import check_width
@@ -375,6 +373,7 @@ class EncoderDecoder(nn.Module):
 # ------------------------------------------------------------------------------- the translator in data/
 
 TRANSLATOR = "rivals/translator.safetensors"
+TRANSLATOR_FORMAT = "gptlib translator 1"
 
 
 def save_translator(model: EncoderDecoder, english: Tokenizer, chinese: CharacterTokenizer) -> None:
@@ -382,8 +381,8 @@ def save_translator(model: EncoderDecoder, english: Tokenizer, chinese: Characte
     folder = data_folder() / "rivals"
     shapes = {"encoder": asdict(model.encoder.config), "decoder": asdict(model.config)}
     weights = {name: weight.detach().half() for name, weight in model.state_dict().items()}
-    content = safetensors.torch.save(weights, {"shapes": json.dumps(shapes)})
-    write_atomically(data_folder() / TRANSLATOR, lambda file: file.write(content))
+    about = {"format": TRANSLATOR_FORMAT, "shapes": json.dumps(shapes)}
+    write_tensors(data_folder() / TRANSLATOR, weights, about)
     english.save(folder / "english.json")
     chinese.save(folder / "chinese.json")
 
@@ -395,9 +394,8 @@ def load_translator() -> tuple[EncoderDecoder, Tokenizer, CharacterTokenizer]:
     """
     for name in (TRANSLATOR, "rivals/english.json", "rivals/chinese.json"):
         read_checked(name)
-    with safe_open(data_folder() / TRANSLATOR, framework="pt") as file:
-        shapes = json.loads(file.metadata()["shapes"])
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    weights, about = read_tensors(data_folder() / TRANSLATOR)
+    shapes = json.loads(about["shapes"])
     # These first weights are thrown away; the caller's random numbers go on as if none had been drawn.
     with torch.random.fork_rng(devices=[]):
         model = EncoderDecoder(GPTConfig(**shapes["encoder"]), GPTConfig(**shapes["decoder"]))

@@ -26,6 +26,7 @@ from traitlets import Enum, Int, TraitError, observe, validate
 
 from gptlib.generation.writing import generate
 from gptlib.interpret.tracing import trace
+from gptlib.model.checks import check_vocabulary
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile
@@ -540,11 +541,8 @@ def _tensors_of(model: nn.Module) -> list[tuple[int, torch.device, torch.dtype]]
 def _check(model: Any, tokenizer: Tokenizer | CharacterTokenizer | None) -> None:
     if not isinstance(model, GPT):
         raise TypeError(f"model is a {type(model).__name__}; it needs to be a gptlib.GPT")
-    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}; "
-            "they need to be equal"
-        )
+    if tokenizer is not None:
+        check_vocabulary(tokenizer, model.config)
 
 
 def _tokens(text: str, tokenizer: Tokenizer | CharacterTokenizer | None) -> list[int]:

@@ -8,12 +8,12 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib import load_pretrained
+from gptlib import load
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz.explorers.bpe import BPEExplorer
 
-STORYTELLER = load_pretrained("storyteller")[1]
+STORYTELLER = load("storyteller")[1]
 GREEDY = Tokenizer.train("aaaaaaa abab 你好你 🪁🪁 naïve naïve", vocab_size=256 + 24)
 EXPLORERS = {"storyteller": BPEExplorer(STORYTELLER), "greedy": BPEExplorer(GREEDY)}
 TEXTS = st.text() | st.text("ab n你好🪁ï\n", max_size=40)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from traitlets import TraitError
 
-from gptlib import GPT, GPTConfig, TrainConfig, load_pretrained, trace, train
+from gptlib import GPT, GPTConfig, TrainConfig, load, trace, train
 from gptlib.shipped import load_snapshots, training_log
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile
@@ -336,7 +336,7 @@ def test_figures_before_and_after():
 
 @pytest.fixture(scope="module")
 def storyteller():
-    _, tokenizer = load_pretrained("storyteller")
+    _, tokenizer = load("storyteller")
     text = "Mia was a kind girl. One day Mia lost her red kite. She looked for it by the river."
     return load_snapshots("storyteller"), tokenizer, text, training_log("storyteller")
 

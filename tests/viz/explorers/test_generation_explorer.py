@@ -5,7 +5,7 @@ import pytest
 import torch
 from traitlets import TraitError
 
-from gptlib import generate, load_pretrained
+from gptlib import generate, load
 from gptlib.generation.sampling import next_token_distribution
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
@@ -17,7 +17,7 @@ PROMPT = "Once upon a time there was a shy girl named Mia."
 
 @pytest.fixture(scope="module")
 def storyteller():
-    return load_pretrained("storyteller")
+    return load("storyteller")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from traitlets import TraitError
 
-from gptlib import GPT, GPTConfig, attend, load_pretrained, trace
+from gptlib import GPT, GPTConfig, attend, load, trace
 from gptlib.model.masks import causal_mask
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.viz.explorers.steps import MOST_TOKENS, AttentionSteps
@@ -135,7 +135,7 @@ def test_from_model_gives_the_models_own_weights(position):
 
 
 def test_from_model_refuses():
-    model, tokenizer = load_pretrained("storyteller")
+    model, tokenizer = load("storyteller")
     with pytest.raises(ValueError, match="layer is 4; the model's are 0 to 3"):
         AttentionSteps.from_model(model, tokenizer, "Mia", 4, 0)
     with pytest.raises(ValueError, match="head is -1"):

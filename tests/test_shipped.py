@@ -8,18 +8,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from gptlib import shipped
+from gptlib import load, save, shipped
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
-from gptlib.shipped import (
-    data_folder,
-    load_pretrained,
-    load_snapshots,
-    save_pretrained,
-    training_log,
-    verify_data,
-    write_checksums,
-)
+from gptlib.shipped import data_folder, load_snapshots, ship, training_log, verify_data, write_checksums
 from gptlib.text.tokenizer import Tokenizer
 
 FILES = (
@@ -54,7 +46,7 @@ def data(tmp_path, monkeypatch, model, tokenizer, config):
     torch.manual_seed(2)
     log = {"step": [0, 10, 20], "loss": [5.5, np.float64(4.25), 3.0], "validation_loss": [None, np.nan, 3.5]}
     snapshots = [(step, GPT(config)) for step in (20, 0, 10)]
-    save_pretrained("tiny", model, tokenizer, training_log=log, snapshots=iter(snapshots))
+    ship("tiny", model, tokenizer, log, snapshots=iter(snapshots))
     return tmp_path
 
 
@@ -65,7 +57,7 @@ def replace_checksum(data, path):
 
 
 def test_what_is_saved_is_loaded(data, model, tokenizer):
-    loaded, loaded_tokenizer = load_pretrained("tiny")
+    loaded, loaded_tokenizer = load("tiny")
     assert loaded.config == model.config and not loaded.training
     assert loaded.unembedding.weight is loaded.token_embedding.weight
     for (name, weight), (_, original) in zip(
@@ -78,29 +70,36 @@ def test_what_is_saved_is_loaded(data, model, tokenizer):
     assert verify_data() == []
 
 
-def test_full_precision_is_kept_to_the_bit(data, model, tokenizer):
-    save_pretrained("exact", model, tokenizer, half=False)
-    loaded, _ = load_pretrained("exact")
-    tokens = torch.tensor([[1, 2, 3]])
-    assert torch.equal(loaded(tokens), model.eval()(tokens))
-    assert load_pretrained("tiny")[0].config == model.config  # the other one is still there
-
-
 @pytest.mark.parametrize("position", ["none", "sinusoidal", "rotary", "alibi"])
 def test_every_kind_of_model_survives(data, tokenizer, config, position):
     config = replace(config, position=position, n_kv_heads=1, bias=False, tie_embeddings=False)
     model = GPT(config).eval()
-    save_pretrained("other", model, tokenizer, half=False)
+    ship("other", model, tokenizer, {}, [(0, model)])
     tokens = torch.tensor([[1, 2, 3]])
-    assert torch.equal(load_pretrained("other")[0](tokens), model(tokens))
+    half = model.half().float()
+    assert torch.equal(load("other")[0](tokens), load_snapshots("other")[0][1](tokens))
+    if position != "sinusoidal":  # whose table the model has in full
+        assert torch.equal(load("other")[0](tokens), half(tokens))
+    assert load("tiny")[0].config.position == "learned"  # the other one is still there
 
 
-def test_loading_leaves_the_random_numbers_alone(data):
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    load_pretrained("tiny")
-    assert torch.equal(torch.rand(3), expected)
+def test_a_models_folder_that_is_older_than_save_is_read(data, model, tokenizer, config):
+    """Such as storyteller's: the fields of the GPTConfig, our names, and our own tokenizer file."""
+    for path in (data / "tiny").glob("*on*"):
+        path.unlink(missing_ok=True) if path.is_file() and "log" not in path.name else None
+    (data / "tiny" / "config.json").write_text(json.dumps(asdict(config)))
+    weights = {name: weight.detach().half() for name, weight in model.named_parameters()}
+    safetensors.torch.save_file(weights, data / "tiny" / "model.safetensors")
+    tokenizer.save(data / "tiny" / "tokenizer.json")
+    write_checksums()
+    loaded, same = load("tiny")
+    assert same == tokenizer and loaded.config == config
+    assert torch.equal(loaded.final_norm.weight, model.final_norm.weight.half().float())
+
+
+def test_what_save_puts_into_data_is_loaded_by_its_path(data, model, tokenizer):
+    """It has no checksums, since nobody shipped it."""
+    assert load(save(data / "mine", model, tokenizer))[1] == tokenizer
 
 
 def test_snapshots_come_in_order(data):
@@ -111,9 +110,9 @@ def test_snapshots_come_in_order(data):
 
 
 def test_new_snapshots_replace_the_old_ones(data, model, tokenizer):
-    save_pretrained("tiny", model, tokenizer)
+    ship("tiny", model, tokenizer, {})
     assert [step for step, _ in load_snapshots("tiny")] == [0, 10, 20]  # none given: kept
-    save_pretrained("tiny", model, tokenizer, snapshots=[(5, model)])
+    ship("tiny", model, tokenizer, {}, snapshots=[(5, model)])
     assert [step for step, _ in load_snapshots("tiny")] == [5]
     assert verify_data() == []
 
@@ -154,10 +153,10 @@ def test_a_harmed_file_is_refused_by_name_and_checksum(data, file, harm):
     else:
         altered = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         path.write_bytes({"cut off": content[:-1], "altered": altered, "empty": b""}[harm])
-    load = {"training_log.json": training_log, "snapshots/step_000010.safetensors": load_snapshots}
+    others = {"training_log.json": training_log, "snapshots/step_000010.safetensors": load_snapshots}
     error = FileNotFoundError if harm == "missing" else ValueError
     with pytest.raises(error) as caught:
-        load.get(file, load_pretrained)("tiny")
+        others.get(file, load)("tiny")
     assert f"data/tiny/{file}" in str(caught.value) and expected in str(caught.value)
     (problem,) = verify_data()
     assert f"data/tiny/{file}" in problem and expected in problem and "git checkout" in problem
@@ -183,7 +182,7 @@ def test_harmed_checksums_are_refused(data, content, words):
     if content is not None:
         (data / "SHA256SUMS").write_bytes(content)
     with pytest.raises((FileNotFoundError, ValueError), match=words):
-        load_pretrained("tiny")
+        load("tiny")
     (problem,) = verify_data()
     assert "SHA256SUMS" in problem and "git checkout" in problem
 
@@ -192,47 +191,57 @@ def test_a_file_without_a_checksum_is_refused(data):
     lines = (data / "SHA256SUMS").read_text().splitlines(keepends=True)
     (data / "SHA256SUMS").write_text("".join(line for line in lines if "tokenizer" not in line))
     with pytest.raises(ValueError, match="data/tiny/tokenizer.json is not listed"):
-        load_pretrained("tiny")
+        load("tiny")
 
 
 def test_files_that_do_not_fit_each_other_are_refused(data, model, config):
     path = data / "tiny" / "config.json"
-    path.write_text(json.dumps(asdict(config) | {"d_model": 16}))
+    path.write_text(json.dumps(asdict(config) | {"position": "alibi"}))
     replace_checksum(data, "tiny/config.json")
-    with pytest.raises(ValueError, match="tiny/model.safetensors does not fit.*blocks.0.attention"):
-        load_pretrained("tiny")
+    with pytest.raises(ValueError, match="tiny' is not the model that its config describes: missing"):
+        load("tiny")
+    words = "step_000000.safetensors is not the model that.*unexpected.*checkout"
+    with pytest.raises(ValueError, match=words):
+        load_snapshots("tiny")
     path.write_text(json.dumps(asdict(config) | {"color": "red"}))
     replace_checksum(data, "tiny/config.json")
-    with pytest.raises(ValueError, match="config.json has color"):
-        load_pretrained("tiny")
+    with pytest.raises(ValueError, match="config.json.* has color, unknown to GPTConfig"):
+        load("tiny")
     path.write_text(json.dumps(asdict(config)))
     (data / "tiny" / "model.safetensors").write_bytes(safetensors.torch.save({"extra": torch.ones(2)}))
     replace_checksum(data, "tiny/model.safetensors")
-    with pytest.raises(ValueError, match="does not fit.*extra.*token_embedding"):
-        load_pretrained("tiny")
+    with pytest.raises(ValueError, match="missing token_embedding.*unexpected extra"):
+        load("tiny")
     (data / "tiny" / "model.safetensors").write_bytes(b"no weights at all")
     replace_checksum(data, "tiny/model.safetensors")
-    with pytest.raises(ValueError, match="is not a safetensors file"):
-        load_pretrained("tiny")
+    with pytest.raises(ValueError, match="no safetensors file"):
+        load("tiny")
 
 
-@pytest.mark.parametrize("load", [load_pretrained, load_snapshots, training_log])
-def test_an_unknown_name_is_refused_with_those_there_are(data, load):
+@pytest.mark.parametrize("read", [load_snapshots, training_log])
+def test_an_unknown_name_is_refused_with_those_there_are(data, read):
     with pytest.raises(ValueError, match="name is 'gpt5'; data/ has tiny"):
+        read("gpt5")
+    with pytest.raises(FileNotFoundError, match="'gpt5'.* with the course comes tiny"):
         load("gpt5")
 
 
 def test_saving_refuses_what_could_not_be_loaded(data, model, tokenizer):
     other = Tokenizer.train("Once upon a time there was a cat. " * 20, vocab_size=265)
-    with pytest.raises(ValueError, match="tokenizer has vocab_size = 265, the model 270"):
-        save_pretrained("bad", model, other)
-    with pytest.raises(ValueError, match=r"name is '\.\./outside'"):
-        save_pretrained("../outside", model, tokenizer)
+    with pytest.raises(ValueError, match="tokenizer has vocab_size 265; it needs the model's, 270"):
+        ship("bad", model, other, {})
+    for name, words in (("../outside", "it needs letters"), ("gpt2", "which is a published model's")):
+        with pytest.raises(ValueError, match=f"name is '{name}'.*{words}"):
+            ship(name, model, tokenizer, {})
+    (data / "rivals").mkdir()
+    (data / "rivals" / "gru.json").touch()
+    with pytest.raises(FileExistsError, match="holds gru.json"):
+        ship("rivals", model, tokenizer, {})
     with torch.no_grad():
         model.blocks[1].mlp.up.weight[0, 0] = 1e6
-    with pytest.raises(ValueError, match=r"blocks.1.mlp.up.weight.*65504.*half=False"):
-        save_pretrained("tiny", model, tokenizer)
-    load_pretrained("tiny")  # what was there is still whole
+    with pytest.raises(ValueError, match=r"65504.* in blocks.1.mlp.up.weight"):
+        ship("tiny", model, tokenizer, {})
+    load("tiny")  # what was there is still whole
 
 
 def test_the_real_folder_is_beside_the_package():
