@@ -44,6 +44,7 @@ class MLP(nn.Module):
         hidden = self.gelu(self.up(x))  # (…, d_model) -> (…, d_mlp)
         return self.dropout(self.down(hidden))  # (…, d_mlp) -> (…, d_model)
 
+
 # Chosen by config.mlp when a model is built.
 MLP_CLASSES = {"gelu": MLP, "swiglu": SwiGLU}
 

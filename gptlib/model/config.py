@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gptlib.model.checks import MLPName, NormName, PositionName, check_config
+from gptlib.model.config_checks import MLPName, NormName, PositionName, check_config
 
 INITIAL_STD = 0.02  # the standard deviation of a GPT's initial weights
 

@@ -72,6 +72,7 @@ class RMSNorm(nn.Module):
         check_width(x, len(self.weight))
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
+
 class HeadNorm(nn.Module):
     """RMS norm of each head's queries or keys, so that no score is large because a vector is long.
 

@@ -9,14 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from gptlib.checks import (
-    check_choice,
-    check_flag,
-    check_from_zero,
-    check_positive,
-    check_share,
-    check_whole,
-)
+from gptlib.checks import check_choice, check_flag, check_from_zero, check_positive, check_share, check_whole
 from gptlib.training.optimizers import OPTIMIZERS, OptimizerName
 
 Precision = Literal["float32", "bfloat16"]

@@ -11,8 +11,8 @@ from gptlib.interpret.tracing import trace
 from gptlib.model.attention import MultiHeadAttention, attend, attention_weights
 from gptlib.model.attention_variants import CappedAttention, soft_cap
 from gptlib.model.cache import KeyValueCache, LayerCache, WindowCache
-from gptlib.model.checks import POSITIONS
 from gptlib.model.config import GPTConfig
+from gptlib.model.config_checks import POSITIONS
 from gptlib.model.fast_attention import fast_attention
 from gptlib.model.masks import causal_mask, sliding_window_mask
 

@@ -8,8 +8,8 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from gptlib.model.blocks import MLP, MLP_CLASSES, Block, gelu
-from gptlib.model.checks import MLPS, NORMS
 from gptlib.model.config import GPTConfig
+from gptlib.model.config_checks import MLPS, NORMS
 from gptlib.model.gated_mlp import SwiGLU
 from gptlib.model.norms import NORM_CLASSES, LayerNorm, RMSNorm, layer_norm, rms_norm
 

@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptlib.interpret.tracing import trace
 from gptlib.model.cache import KeyValueCache
-from gptlib.model.checks import POSITIONS
 from gptlib.model.config import GPTConfig
+from gptlib.model.config_checks import POSITIONS
 from gptlib.model.gpt import GPT
 from gptlib.model.presets import PRESETS
 from gptlib.scaling.counting import count_active_parameters, count_flops, count_parameters

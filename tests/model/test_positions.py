@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from gptlib.model.checks import POSITIONS
 from gptlib.model.config import GPTConfig
+from gptlib.model.config_checks import POSITIONS
 from gptlib.model.positions import (
     ATTENTION_POSITIONS,
     EMBEDDING_POSITIONS,
