@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gptlib.cli import main as cli
 from gptlib.cli.main import main
 from gptlib.course.desk import workbooks
 from gptlib.course.desk.workbooks import Changes, merge, parse, serialize, start, update, with_ids
@@ -726,7 +725,8 @@ def test_every_notebook_of_the_course_can_be_started_and_updated(tmp_path):
 
 
 def test_the_verbs(course, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "course_root", lambda: course)
+    for verb in ("start", "update"):
+        monkeypatch.setattr(f"gptlib.cli.{verb}.course_root", lambda: course)
 
     def say(*arguments, status=0):
         assert main(list(arguments)) == status
