@@ -73,7 +73,7 @@ def test_imports_run_one_way_and_in_no_circle(capsys):
 
 
 def test_no_module_is_hidden_by_a_function_of_its_name():
-    """`import gptlib.x.y as y` gives the module: a package holds nothing else under the name of a module in it."""
+    """`import gptlib.x.y as y` gives the module: nothing else in a package has its name."""
     packages = [gptlib, *(importlib.import_module(name) for name in packages_of(gptlib))]
     for package in packages:
         for module in pkgutil.iter_modules(package.__path__):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptlib.course.desk import progress as table
+from gptlib.course.desk.progress import progress as table
 
 
 def progress() -> None:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gptlib.cli import main as cli
 from gptlib.cli.main import main
 from gptlib.course.desk import workbooks
 from gptlib.course.desk.renaming import FORMER_NAMES
@@ -877,8 +876,9 @@ def test_after_the_reader_has_chosen_the_update_goes_on(renamed, choice):
 
 
 def test_the_verbs(course, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "course_root", lambda: course)
-    monkeypatch.setattr(cli, "readers_root", lambda: course)
+    for verb in ("start", "update"):
+        monkeypatch.setattr(f"gptlib.cli.{verb}.course_root", lambda: course)
+        monkeypatch.setattr(f"gptlib.cli.{verb}.readers_root", lambda: course)
 
     def say(*arguments, status=0):
         assert main(list(arguments)) == status
