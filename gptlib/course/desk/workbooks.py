@@ -84,7 +84,7 @@ def start(folder: Path, names: Sequence[str] = ()) -> list[Done]:
         OSError: work/ cannot be written, or the disk is full; the message says which, and what would do.
     """
     chosen = _chosen(folder, names)
-    done = _rename_all(folder)
+    done = _rename_all(folder / "notebooks", folder / "work")
     for notebook in chosen:
         workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
         with _said_plainly(workbook):
@@ -103,7 +103,7 @@ def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
     Raises as `start` does.
     """
     chosen = _chosen(folder, names)
-    done = _rename_all(folder)
+    done = _rename_all(folder / "notebooks", folder / "work")
     for notebook in chosen:
         workbook, base = folder / "work" / notebook.name, folder / "work" / ".course" / notebook.name
         with _said_plainly(workbook):
@@ -117,10 +117,10 @@ def update(folder: Path, names: Sequence[str] = ()) -> list[Done]:
     return done
 
 
-def _rename_all(folder: Path) -> list[Done]:
+def _rename_all(notebooks: Path, work: Path) -> list[Done]:
     """Give the reader's files of notebooks that the course has renamed their new names."""
-    new_names = {topic_of(notebook): notebook.stem for notebook in notebook_paths(folder / "notebooks")}
-    work, done = folder / "work", []
+    new_names = {topic_of(notebook): notebook.stem for notebook in notebook_paths(notebooks)}
+    done = []
     for old, topic in FORMER_NAMES.items():
         new = new_names.get(topic, old)
         before, now = work / f"{old}.ipynb", work / f"{new}.ipynb"
