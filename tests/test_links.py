@@ -12,10 +12,8 @@ from gptlib.course.prose import blocks, notebook_paths, short_title
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*notebook_paths(), ROOT / "README.md", ROOT / "data" / "README.md", *ROOT.glob("docs/**/*.md")]
 MODULES = sorted((ROOT / "gptlib").rglob("*.py"))
-# "notebook 07", "notebooks 03 to 05", "built in 07"; but a Drawing says how many notebooks it shows.
-BARE_NUMBER = re.compile(
-    r"(?i)(?<!Drawing\()\bnotebooks?\s+\d|\b(?:in|of|from|to|and|or|before|after|than)\s+0\d\b(?![\w.:])"
-)
+# "notebook 07", "notebooks 03 to 05", "built in 07", "07 has it"; a Drawing says how many it shows.
+BARE_NUMBER = re.compile(r"(?i)(?<!Drawing\()\bnotebooks?\s+\d|(?<![\w.,:;/\[\"-])0\d\b(?![\w.:\]])")
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^()\s]+)\)")
 
 
@@ -88,7 +86,13 @@ def test_wrong_links_and_bare_numbers_are_found(tmp_path):
     )
     first, second = wrong_links(page)
     assert first.endswith("has to say 'Attention'") and second.endswith("leads nowhere")
-    for text in ("see Notebook 07", "notebooks\n03 to 05", "built in 07", "the mask of 04, and"):
+    for text in (
+        "see Notebook 07",
+        "notebooks\n03 to 05",
+        "built in 07",
+        "the mask of 04, and",
+        "(06) and\n06 to 10",
+    ):
         assert BARE_NUMBER.search(text)
     for text in ("16 notebooks", "[The block](08_block.ipynb)", "in 0.5 seconds", "from 00:10 to 01:00"):
         assert not BARE_NUMBER.search(text)
