@@ -57,8 +57,10 @@ def run_finetune(options: argparse.Namespace) -> int:
     """Train, and leave an adapter."""
     import torch
 
+    from gptlib.training import conversations as chat
     from gptlib.training import finetuning
     from gptlib.training.config import TrainConfig
+    from gptlib.training.lora import add_lora, learn_rows
 
     if options.out.exists():
         raise FileExistsError(f"--out: {str(options.out)!r} is there already; name another file")
@@ -83,14 +85,14 @@ def run_finetune(options: argparse.Namespace) -> int:
     base, own_tokenizer = _load_base(options.model)
     conversations, n_new_tokens = _conversations(options, own_tokenizer, base.config.context_length)
     texts = (turn.content for turns in conversations[0] for turn in turns)
-    tokenizer = finetuning.with_roles(own_tokenizer, texts, n_new_tokens)
+    tokenizer = chat.with_roles(own_tokenizer, texts, n_new_tokens)
     train_data, validation_data = (
-        finetuning.Conversations(part, tokenizer, base.config.context_length) for part in conversations
+        chat.Conversations(part, tokenizer, base.config.context_length) for part in conversations
     )
-    model = finetuning.grow(base, own_tokenizer, tokenizer)
+    model = chat.grow(base, own_tokenizer, tokenizer)
     alpha = 2 * options.rank if options.alpha is None else options.alpha
-    finetuning.add_lora(model, options.rank, alpha, options.seed)
-    finetuning.learn_rows(model, range(own_tokenizer.vocab_size, tokenizer.vocab_size))
+    add_lora(model, options.rank, alpha, options.seed)
+    learn_rows(model, range(own_tokenizer.vocab_size, tokenizer.vocab_size))
     print(f"{len(train_data):,} conversations to learn from, {len(validation_data):,} held back", flush=True)
     about = {"application": options.application, "rank": options.rank, "examples": len(train_data)}
     best = float("inf")
