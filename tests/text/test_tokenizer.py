@@ -317,7 +317,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path):
         (lambda c: c.update(special_tokens=[]), "'special_tokens' is missing"),
         (lambda c: c.update(pattern="("), "not a regular expression"),
         (lambda c: c.pop("pattern"), "'pattern' is missing"),
-        (lambda c: c.update(format="other"), "its format is"),
+        (lambda c: c.update(format="other"), "its format is .*; it needs"),
         (lambda c: c.update(kind="characters"), "of kind 'characters', expected 'byte-level BPE'"),
     ],
 )
@@ -520,7 +520,7 @@ def test_character_tokenizer_files(tmp_path):
     ):
         assert altered != whole
         path.write_text(altered, encoding="utf-8")
-        with pytest.raises(ValueError, match="not a whole tokenizer"):
+        with pytest.raises(ValueError, match="not a whole tokenizer|is cut off"):
             CharacterTokenizer.load(path)
 
 
