@@ -199,7 +199,7 @@ def run_update(options: argparse.Namespace) -> int:
 
 def run_progress(options: argparse.Namespace) -> int:
     """Print the table that `progress()` shows in a notebook."""
-    from gptlib.course.desk import progress
+    from gptlib.course import progress
 
     print(progress())
     return 0

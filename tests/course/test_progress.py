@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gptlib.cli.main import main
-from gptlib.course import check, hint
-from gptlib.course.desk import progress
+from gptlib.course import check, hint, progress
 from gptlib.course.desk.progress import hints_seen, load, path, questions_due, record_choice, record_hint
 from gptlib.course.exercises import lessons
 
