@@ -2,7 +2,7 @@
 
 The lens and attribution read a run as it is. Removal and patching change it, and a *metric* says what came of
 it: a function of the logits that gives one number for each text, such as `logit_difference`.
-All are short functions on `gptlib.tracing`, for a model in eval mode.
+All are short functions on `gptlib.interpret.tracing`, for a model in eval mode.
 """
 
 from __future__ import annotations

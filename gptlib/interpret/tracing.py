@@ -117,7 +117,7 @@ def activation_places(model: nn.Module) -> dict[str, Place]:
     places = _places(model, "")
     if not places:
         raise ValueError(
-            f"model is a {type(model).__name__} without any gptlib.attention.MultiHeadAttention in it; "
+            f"model is a {type(model).__name__} without any gptlib.model.attention.MultiHeadAttention in it; "
             "none of its activations has a name"
         )
     return places

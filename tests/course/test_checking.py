@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from gptlib.course import check, hint
-from gptlib.course.desk import checking, progress
+from gptlib.course import check, hint, progress
+from gptlib.course.desk import checking
 from gptlib.course.desk.progress import load
 
 
@@ -78,12 +78,13 @@ def test_hints_climb_to_a_solution_that_is_kept_in_mind(capsys):
 
 def test_a_teacher_can_take_the_last_rung_away(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checking, "readers_root", lambda: tmp_path)
-    checking.SETTINGS.write_text('{"solutions": false}')
+    settings = tmp_path / "teaching.json"
+    settings.write_text('{"solutions": false}')
     for _ in range(5):
         hint("attention.weighted_average")
     out = capsys.readouterr().out
     assert "return" not in out
     assert "4." not in out
-    checking.SETTINGS.write_text(json.dumps(["solutions"]))
+    settings.write_text(json.dumps(["solutions"]))
     with pytest.raises(ValueError, match=r"teaching\.json is to hold"):
         hint("attention.weighted_average")

@@ -106,7 +106,7 @@ def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: boo
         encode, where = 'tokenizer({})["input_ids"]', "places"
         lines = ["import torch", "from gptlib.viz.explorers.adapters import adapt"]
     used |= {"edit", "trace"} if patches else {"edit"}
-    lines += [f"from gptlib.tracing import {', '.join(sorted(used))}", ""]
+    lines += [f"from gptlib.interpret.tracing import {', '.join(sorted(used))}", ""]
     lines += [] if ours else ["places = adapt(model).places"]
     if patches:
         on_both = entries(lambda call: not call.startswith("replace_at"))

@@ -75,7 +75,7 @@ class AttentionSteps(Explorer):
     a file without a kernel too. Here they are `q`, `k`, `v` (queries, keys, values) and `mask`: lists,
     changed by assigning them anew; `query`, the one shown; `d_k`, how many dimensions of queries and keys
     count, from the first; `temperature`, by which scores are divided before the softmax. `weights` and
-    `output` are what gptlib.attention makes of them.
+    `output` are what `gptlib.attend` makes of them.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1.
     """
 
