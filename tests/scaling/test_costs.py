@@ -1,4 +1,4 @@
-"""The formulas of gptlib.scaling.costs, each held to what gptlib.scaling.meters measures on a running model."""
+"""The formulas of scaling.costs, each held to what scaling.meters measures on a running model."""
 
 from dataclasses import replace
 

@@ -184,7 +184,8 @@ def test_tiny_shakespeare_by_download(tmp_path, monkeypatch):
     assert tiny_shakespeare(folder) == tiny_shakespeare(folder, download=True) == corpus
     with open(folder / "tiny_shakespeare.txt", "ab") as file:
         file.write(b"!")
-    with pytest.raises(ValueError, match="tiny_shakespeare.txt.*SHA-256 is [0-9a-f]{64} .* needs to be [0-9a-f]{64}"):
+    words = "tiny_shakespeare.txt.*SHA-256 is [0-9a-f]{64} .* needs to be [0-9a-f]{64}"
+    with pytest.raises(ValueError, match=words):
         tiny_shakespeare(folder)
 
 

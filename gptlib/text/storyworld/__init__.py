@@ -1,7 +1,14 @@
 """Storyworld: our own story generator, which knows the exact probability of every story that it tells."""
 
 from gptlib.text.storyworld.grammar import Choice
-from gptlib.text.storyworld.reading import Floor, derivations, derive, entropy_floor, surprises, token_surprises
+from gptlib.text.storyworld.reading import (
+    Floor,
+    derivations,
+    derive,
+    entropy_floor,
+    surprises,
+    token_surprises,
+)
 from gptlib.text.storyworld.story import PLOTS, Mention, Sentence, Story, Storyworld, split_of
 
 __all__ = [
