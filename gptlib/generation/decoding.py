@@ -28,11 +28,10 @@ from gptlib.model.positions import (
     rotate,
 )
 from gptlib.model.structure import find_change
-from gptlib.model.unembedding import Unembedding
 
 # What is rebuilt here, step by step. A model with anything else in it is left to its own forward.
 KNOWN = {
-    *(GPT, Block, MultiHeadAttention, MLP, SwiGLU, LayerNorm, RMSNorm, HeadNorm, Unembedding),
+    *(GPT, Block, MultiHeadAttention, MLP, SwiGLU, LayerNorm, RMSNorm, HeadNorm),
     *(NoPosition, LearnedPositions, SinusoidalPositions, PlainScores, RotaryPositions),
     *(nn.ModuleList, nn.Embedding, nn.Linear, nn.GELU, nn.Dropout, nn.Identity),
 }

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gptlib.model.attention_variants import attention_class
 from gptlib.model.cache import LayerCache, WindowCache
 from gptlib.model.checks import check_width
 from gptlib.model.config import GPTConfig
 from gptlib.model.experts import Experts
 from gptlib.model.gated_mlp import SwiGLU
 from gptlib.model.norms import NORM_CLASSES
+from gptlib.model.variants import attention_class
 
 
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

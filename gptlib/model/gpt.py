@@ -13,7 +13,7 @@ from gptlib.model.checks import check_tokens
 from gptlib.model.config import INITIAL_STD, GPTConfig
 from gptlib.model.norms import NORM_CLASSES
 from gptlib.model.positions import EMBEDDING_POSITIONS
-from gptlib.model.unembedding import unembedding_class
+from gptlib.model.variants import CappedUnembedding
 
 
 class GPT(nn.Module):
@@ -32,7 +32,10 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = NORM_CLASSES[config.norm](config)
-        self.unembedding = unembedding_class(config)(config)
+        if config.logit_cap is None:
+            self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        else:
+            self.unembedding = CappedUnembedding(config)
         if config.tie_embeddings:
             self.unembedding.weight = self.token_embedding.weight
         draw_weights(self, config.n_layers)

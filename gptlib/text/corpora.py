@@ -402,7 +402,7 @@ class TokenFile:
         check_whole("context_length", context_length)
         if context_length >= len(self):
             raise ValueError(
-                f"context_length is {context_length}; it needs to be below {len(self)}, the number of tokens: "
+                f"context_length is {context_length}; it needs to be below the {len(self)} tokens: "
                 "each window needs one more token for its targets"
             )
 

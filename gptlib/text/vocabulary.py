@@ -165,7 +165,7 @@ def read_tokenizer(path: str | os.PathLike[str], kind: str | None, fields: dict[
     contents = read_json(path)
     if contents.get("format") != FORMAT:
         raise ValueError(
-            f"{str(path)!r} is not a tokenizer file: its format is {contents.get('format')!r}; it needs to be "
+            f"{str(path)!r} is not a tokenizer file: its format is {contents.get('format')!r}; it needs "
             f"{FORMAT!r}"
         )
     if kind is not None and contents.get("kind") != kind:

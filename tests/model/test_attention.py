@@ -9,12 +9,12 @@ from torch import nn
 
 from gptlib.interpret.tracing import trace
 from gptlib.model.attention import MultiHeadAttention, attend, attention_weights
-from gptlib.model.attention_variants import CappedAttention, soft_cap
 from gptlib.model.cache import KeyValueCache, LayerCache, WindowCache
 from gptlib.model.config import GPTConfig
 from gptlib.model.config_checks import POSITIONS
 from gptlib.model.fast_attention import fast_attention
 from gptlib.model.masks import causal_mask, sliding_window_mask
+from gptlib.model.variants import CappedAttention, soft_cap
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=2, n_heads=4, d_model=32)
 
@@ -321,3 +321,11 @@ def test_a_full_or_foreign_cache_is_refused():
     with pytest.raises(ValueError, match=r"keys has shape \(2, 4, 3, 8\)"):
         layer(torch.ones(2, 3, 32), windowed)
     assert windowed.length == 0
+
+
+def test_scores_are_capped_before_alibi_and_the_mask():
+    layer = CappedAttention(replace(CONFIG, score_cap=0.5, position="alibi"))
+    queries, keys = draw(1, 4, 6, 4), draw(1, 4, 6, 4, seed=1)
+    mask, bias = layer.mask(queries, keys), layer.position.bias(6, 6)
+    expected = (0.5 * torch.tanh(queries @ keys.mT / 2 / 0.5) + bias).masked_fill(~mask, float("-inf"))
+    torch.testing.assert_close(layer.score(queries, keys, mask, bias), expected)

@@ -311,7 +311,7 @@ def test_tokens_in_memory():
 def test_batches_are_shifted_by_one(n_tokens, context_length, batch_size):
     file = TokenFile.from_tokens(np.arange(n_tokens))
     if context_length >= n_tokens:
-        with pytest.raises(ValueError, match="context_length is .* the number of tokens"):
+        with pytest.raises(ValueError, match="context_length is .* below the .* tokens"):
             file.batch(batch_size, context_length, generator())
         return
     inputs, targets = file.batch(batch_size, context_length, generator())

@@ -1,10 +1,10 @@
-"""Attention that sees only a window, and scores that are capped: what some models after GPT-2 do."""
+"""Attention that sees only a window, scores and logits that are capped: what some models after GPT-2 do."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptlib.model.attention import MultiHeadAttention, attention_scores
 from gptlib.model.config import GPTConfig
@@ -74,3 +74,14 @@ def attention_class(config: GPTConfig) -> type[MultiHeadAttention]:
     if config.score_cap is None:
         return MultiHeadAttention if config.window is None else WindowAttention
     return CappedAttention if config.window is None else CappedWindowAttention
+
+
+class CappedUnembedding(nn.Linear):
+    """Logits that pass through `soft_cap`. Gemma Team 2024, "Gemma 2", section 2."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config.d_model, config.vocab_size, bias=False)
+        self.cap = config.logit_cap
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        return soft_cap(super().forward(x), self.cap)
