@@ -37,18 +37,17 @@ class Misconception:
 class Exercise:
     """A function (or class) that the reader writes and `check` compares with the reference.
 
-    Attributes:
-        name: Where it belongs and the name of what is written, such as "attention.causal_mask".
-        reference: The solution: the library's own function wherever there is one.
-        inputs: From a seeded generator, the inputs to compare on: tuples of arguments, the smallest first.
-        buys: One sentence on what a right answer buys.
-        hints: What it is about, the shapes, and the line in words. The solution is the fourth rung.
-        misconceptions: What is often got wrong, each with its own wrong answer.
-        minutes: How long it takes, about.
-        difficulty: 1, complete a line; 2, write a function; 3, build a part.
-        use: How an answer is put to use on one of the inputs. A class is made and called here.
-        gradients: Whether the gradients with respect to the inputs are compared too.
-        source: What the last hint shows, where the source of `reference` is not the plainest solution.
+    name: Where it belongs and the name of what is written, such as "attention.causal_mask".
+    reference: The solution: the library's own function wherever there is one.
+    inputs: From a seeded generator, the inputs to compare on: tuples of arguments, the smallest first.
+    buys: One sentence on what a right answer buys.
+    hints: What it is about, the shapes, and the line in words. The solution is the fourth rung.
+    misconceptions: What is often got wrong, each with its own wrong answer.
+    minutes: How long it takes, about.
+    difficulty: 1, complete a line; 2, write a function; 3, build a part.
+    use: How an answer is put to use on one of the inputs. A class is made and called here.
+    gradients: Whether the gradients with respect to the inputs are compared too.
+    source: What the last hint shows, where the source of `reference` is not the plainest solution.
     """
 
     name: str

@@ -38,13 +38,12 @@ NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
 class Outcome:
     """What an answer gave on one input.
 
-    Attributes:
-        value: What it returned; tensors are detached.
-        problem: The error that it raised instead, or that it took too long.
-        changed: The places of the inputs that it changed.
-        gradients: Of the output with respect to each input that has one; None for an input that it does not
-            depend on. None as a whole where gradients are not asked for.
-        late: Whether it was stopped because its time was up.
+    value: What it returned; tensors are detached.
+    problem: The error that it raised instead, or that it took too long.
+    changed: The places of the inputs that it changed.
+    gradients: Of the output with respect to each input that has one; None for an input that it does not
+        depend on. None as a whole where gradients are not asked for.
+    late: Whether it was stopped because its time was up.
     """
 
     value: Any = None
@@ -58,13 +57,12 @@ class Outcome:
 class Verdict:
     """What is said of an answer.
 
-    Attributes:
-        exercise: The exercise's name.
-        status: "not attempted", "right" or "not yet".
-        message: The same in full sentences.
-        misconception: The name of the misconception that the answer shows, if it shows one.
-        share: The share of the inputs on which the answer was right.
-        goes_on_with: What the cells below can use: the answer if it is right, else the reference.
+    exercise: The exercise's name.
+    status: "not attempted", "right" or "not yet".
+    message: The same in full sentences.
+    misconception: The name of the misconception that the answer shows, if it shows one.
+    share: The share of the inputs on which the answer was right.
+    goes_on_with: What the cells below can use: the answer if it is right, else the reference.
     """
 
     exercise: str

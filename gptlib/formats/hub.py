@@ -50,10 +50,9 @@ def fetch(name: str) -> Path:
     download that broke off goes on where it stopped. What is about to be fetched, and how large it is, is
     printed first. A second call needs no network.
 
-    Raises:
-        MissingExtra: huggingface_hub is not installed.
-        ConnectionError: a file is not here and cannot be fetched; the message names two ways on.
-        ValueError: the weights are not those that were published; the message says which file to delete.
+    Raises MissingExtra when huggingface_hub is not installed; ConnectionError when a file is not here and
+    cannot be fetched; the message names two ways on; ValueError when the weights are not those that were
+    published; the message says which file to delete.
     """
     need("hub")
     # They take a moment to import, and few calls need them.

@@ -27,7 +27,7 @@ def test_each_choice_says_why_and_is_kept():
 
 
 def test_a_choice_that_is_not_there():
-    with pytest.raises(IndexError, match="place must be 0 to 3, got 4"):
+    with pytest.raises(IndexError, match="place is 4; it needs to be from 0 to 3"):
         QuestionBox(question("attention.rows_sum")).choose(4)
 
 

@@ -180,10 +180,9 @@ def _add_minutes(kept: dict[str, Any], topic: str) -> None:
 class Progress:
     """What is done and what is due, as a table. Made by `progress()`.
 
-    Attributes:
-        rows: For each notebook its name, exercises right, exercises, questions right, questions, minutes.
-        due: The names of questions that went wrong, and of exercises that were right after the solution was
-            shown: worth doing again.
+    rows: For each notebook its name, exercises right, exercises, questions right, questions, minutes.
+    due: The names of questions that went wrong, and of exercises that were right after the solution was
+        shown: worth doing again.
     """
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ class QuestionBox(widgets.VBox):
         """
         choices = self.question.choices
         if not 0 <= place < len(choices):
-            raise IndexError(f"place must be 0 to {len(choices) - 1}, got {place}")
+            raise IndexError(f"place is {place}; it needs to be from 0 to {len(choices) - 1}")
         right = place == self.question.right_place
         self.chosen = place
         for button in self.buttons:

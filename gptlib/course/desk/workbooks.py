@@ -80,9 +80,8 @@ def start(notebooks: Path, work: Path, names: Sequence[str] = ()) -> list[Done]:
     A name is a topic, "attention", a file's name, "04_attention", or a number, "4" or "04". A workbook that
     is there is kept, under its new name if the course has renamed its notebook.
 
-    Raises:
-        ValueError: a name names no notebook, or a notebook of the course is damaged.
-        OSError: work/ cannot be written, or the disk is full; the message says which, and what would do.
+    Raises ValueError when a name names no notebook, or a notebook of the course is damaged; OSError when
+    work/ cannot be written, or the disk is full; the message says which, and what would do.
     """
     chosen = _chosen(notebooks, names)
     done = _rename_all(notebooks, work)

@@ -55,14 +55,13 @@ class Piece:
 class Answer:
     """What was found for an exercise.
 
-    Attributes:
-        name: The name that the answer has in its cell; None if there is nothing to run.
-        source: The text of the cell.
-        attempted: Whether anything was written into the stub.
-        before: What to run first.
-        cell: The answer itself.
-        problem: Why it cannot be run.
-        remarks: What a teacher may want to know of how it was found.
+    name: The name that the answer has in its cell; None if there is nothing to run.
+    source: The text of the cell.
+    attempted: Whether anything was written into the stub.
+    before: What to run first.
+    cell: The answer itself.
+    problem: Why it cannot be run.
+    remarks: What a teacher may want to know of how it was found.
     """
 
     exercise: str

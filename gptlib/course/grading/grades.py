@@ -31,11 +31,10 @@ class Graded:
 class Row:
     """A student, with what was graded and with what could not be.
 
-    Attributes:
-        files: What was graded, by the notebook's topic.
-        answers: By exercise.
-        remarks: On the files.
-        alike: Who handed in the same; for the teacher alone.
+    files: What was graded, by the notebook's topic.
+    answers: By exercise.
+    remarks: On the files.
+    alike: Who handed in the same; for the teacher alone.
     """
 
     name: str

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from gptlib.checks import check_whole
 from gptlib.course.exercises import Exercise, Lesson, lessons
 from gptlib.course.grading.answers import Answer, Cell, course_cells, find_answers
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
@@ -55,8 +56,7 @@ def grade(
     """
     from gptlib.course.grading.reports import write_reports
 
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    check_whole("jobs", jobs)
     scale = read_rubric(rubric) if rubric else plain_rubric()
     limits = limits or Limits()
     students = find_submissions(submissions, leave_out=out)

@@ -19,10 +19,9 @@ FIELDS = ("points", "misconceptions", "share")
 class Scale:
     """The points of an exercise.
 
-    Attributes:
-        points: For a right answer.
-        misconceptions: For an answer that shows one, by name; 0 for one that is not named.
-        share: For an answer that is right on all inputs but is not right; on fewer, that share of it.
+    points: For a right answer.
+    misconceptions: For an answer that shows one, by name; 0 for one that is not named.
+    share: For an answer that is right on all inputs but is not right; on fewer, that share of it.
     """
 
     points: float
@@ -58,7 +57,7 @@ def read_rubric(path: Path) -> Rubric:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the rubric {path.name!r} is no JSON: {error}") from error
     if not isinstance(given, dict):
-        raise ValueError(f'the rubric {path.name!r} must be an object of exercises, {{"topic.name": …}}')
+        raise ValueError(f'the rubric {path.name!r} is no object of exercises; it needs {{"topic.name": …}}')
     rubric = plain_rubric()
     for name, scale in given.items():
         try:
@@ -72,13 +71,13 @@ def read_rubric(path: Path) -> Rubric:
 def _scale(task: Exercise, given: Any) -> Scale:
     name = task.name
     if not isinstance(given, dict):
-        raise ValueError(f'rubric: {name} must be an object such as {{"points": 2}}, got {given!r}')
+        raise ValueError(f'rubric: {name} is {given!r}; it needs an object such as {{"points": 2}}')
     _known(f"{name} has no", given, FIELDS)
     points = _number(f"{name}: points", given.get("points", task.difficulty), None)
     partial = given.get("misconceptions", {})
     if not isinstance(partial, dict):
         raise ValueError(
-            f"rubric: {name}: misconceptions must be an object of names and points, got {partial!r}"
+            f"rubric: {name}: misconceptions is {partial!r}; it needs an object of names and points"
         )
     _known(f"{name} has no misconception", partial, [wrong.name for wrong in task.misconceptions])
     return Scale(
@@ -96,10 +95,10 @@ def _known(what: str, given: dict[str, Any], names: Iterable[str]) -> None:
 
 def _number(what: str, value: Any, most: float | None) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"rubric: {what} must be a number that is not negative, got {value!r}")
+        raise ValueError(f"rubric: {what} is {value!r}; it needs a finite number of at least 0")
     if most is not None and value > most:
         raise ValueError(
-            f"rubric: {what} must be at most the {most:g} points of a right answer, got {value:g}"
+            f"rubric: {what} is {value:g}; it needs at most the {most:g} points of a right answer"
         )
     return float(value)
 

@@ -44,10 +44,9 @@ OUTCOME, PROBLEM, REFUSALS, DONE = b"o", b"p", b"r", b"d"
 class Limits:
     """How long an answer may take, and how much memory.
 
-    Attributes:
-        seconds: For an answer on one input, as in `check`.
-        together: For its definitions and all inputs together.
-        megabytes: On top of what Python, torch and gptlib hold.
+    seconds: For an answer on one input, as in `check`.
+    together: For its definitions and all inputs together.
+    megabytes: On top of what Python, torch and gptlib hold.
     """
 
     seconds: float = 5.0
@@ -59,10 +58,9 @@ class Limits:
 class Ran:
     """What came of an answer.
 
-    Attributes:
-        outcomes: On the first inputs, in order; fewer than there are inputs if it did not come to an end.
-        problem: Why it could not be run at all.
-        refused: What it wanted and did not get.
+    outcomes: On the first inputs, in order; fewer than there are inputs if it did not come to an end.
+    problem: Why it could not be run at all.
+    refused: What it wanted and did not get.
     """
 
     outcomes: tuple[Outcome, ...] = ()

@@ -33,12 +33,11 @@ MOODLE = re.compile(r"_assignsubmission_[a-z]+_?$")
 class File:
     """A file that was handed in.
 
-    Attributes:
-        path: Its folders and its name, below the folder or zip of the class.
-        digest: Of its bytes.
-        topic: Which notebook of the course it is, if that can be told.
-        cells: Its code cells.
-        problem: Why it cannot be graded.
+    path: Its folders and its name, below the folder or zip of the class.
+    digest: Of its bytes.
+    topic: Which notebook of the course it is, if that can be told.
+    cells: Its code cells.
+    problem: Why it cannot be graded.
     """
 
     path: tuple[str, ...]
@@ -79,7 +78,9 @@ def find_submissions(where: Path, leave_out: Path | None = None) -> list[Student
     elif where.suffix == ".ipynb":
         found = iter([_read_file(where, (where.name,))])
     else:
-        raise ValueError(f"{str(where)!r} must be a folder, a zip or a notebook (.ipynb)")
+        raise ValueError(
+            f"{str(where)!r} is none of what is graded; it needs to be a folder, a zip or a notebook (.ipynb)"
+        )
     files = sorted(found, key=lambda file: [part.casefold() for part in file.path])
     if not files:
         raise ValueError(f"{str(where)!r} is empty; give the folder or zip that holds what was handed in")

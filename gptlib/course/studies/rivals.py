@@ -23,7 +23,7 @@ from gptlib.files import read_tensors, write_tensors
 from gptlib.model.attention import MultiHeadAttention, attention_weights
 from gptlib.model.blocks import MLP_CLASSES
 from gptlib.model.checks import check_width
-from gptlib.model.config import GPTConfig
+from gptlib.model.config import INITIAL_STD, GPTConfig
 from gptlib.model.fast_attention import fast_attention
 from gptlib.model.gpt import draw_weights
 from gptlib.model.norms import NORM_CLASSES
@@ -85,7 +85,7 @@ class RecurrentModel(nn.Module):
         self.embedding_norm = nn.LayerNorm(config.d_model)
         self.cells = CELLS[config.cell](config.d_model, config.d_model, config.n_layers, batch_first=True)
         self.final_norm = nn.LayerNorm(config.d_model)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.token_embedding.weight, std=INITIAL_STD)
 
     def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
         """Logits of the token after each position, from a state of zeros. Raises as `read` does."""
