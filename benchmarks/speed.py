@@ -228,7 +228,7 @@ def generation() -> Iterator[Row]:
             prompt = torch.randint(VOCAB_SIZE, (batch, 16))
 
             def write(model: GPT = model, prompt: Tensor = prompt) -> None:
-                generate_tokens(model, prompt, new, temperature=0.8, top_k=50, seed=0)
+                generate_tokens(model, prompt, max_new_tokens=new, temperature=0.8, top_k=50, seed=0)
 
             def write_theirs(other: GPT2LMHeadModel = other, prompt: Tensor = prompt) -> None:
                 chosen = {"do_sample": True, "temperature": 0.8, "top_k": 50}
@@ -445,7 +445,7 @@ def explorer() -> Iterator[Row]:
 
 def imports() -> Iterator[Row]:
     def load(what: str) -> Callable[[], float]:
-        code = f"import time; import {what}; print(time.process_time())"
+        code = f"import time; from {what} import *; print(time.process_time())"  # gptlib alone imports nothing
         return lambda: float(run_python(code))
 
     times: dict[str, list[float]] = {"gptlib": [], "torch": []}
@@ -454,7 +454,7 @@ def imports() -> Iterator[Row]:
             seconds.append(load(what)())
     mine, other = (sorted(seconds)[3] for seconds in times.values())
     yield Row(
-        "import gptlib, by import torch", f"{mine:.2f} s", f"{other:.2f} s", mine / other, 1.3, at_most=True
+        "from gptlib import *, by from torch import *", f"{mine:.2f} s", f"{other:.2f} s", mine / other, 1.3, at_most=True
     )
 
 
