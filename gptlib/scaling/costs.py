@@ -1,8 +1,8 @@
 """What training a GPT and writing with it cost, before either is done.
 
-Formulas alone: operations, bytes in memory, bytes moved, and what they mean on hardware. `gptlib.meters`
+Formulas alone: operations, bytes in memory, bytes moved, and what they mean on hardware. `scaling.meters`
 measures the same on a running model. Parameters, and the operations of a forward pass, are counted in
-`gptlib.gpt`.
+`scaling.counting`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class BudgetExplorer(Explorer):
     """Memory, operations and days of training a GPT in GPT-2's layout, under sliders for every number.
 
     Memory is counted in float32 for one card that holds the whole model and the whole batch, time for n_cards
-    that reach 40% of their peak (`gptlib.costs`).
+    that reach 40% of their peak (`gptlib.scaling.costs`).
 
     n_layers, d_model, context_length: the model; d_model is a multiple of 64, the width of a head.
     batch_size: sequences of context_length in a batch, and texts that are written at once.

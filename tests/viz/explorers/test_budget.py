@@ -1,4 +1,4 @@
-"""BudgetExplorer: its numbers are those of gptlib.costs, and what cannot be is refused."""
+"""BudgetExplorer: its numbers are those of gptlib.scaling.costs, and what cannot be is refused."""
 
 import json
 
