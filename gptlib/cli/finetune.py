@@ -16,7 +16,6 @@ from cyclopts import Group, Parameter
 
 from gptlib.checks import check_whole
 from gptlib.cli.options import DataFile, Device, Fields, Model, Threads, load_base, use_threads
-from gptlib.course.studies.applications import examples, named
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import finetuning
 from gptlib.training.config import TrainConfig
@@ -143,6 +142,9 @@ def _conversations(
         except ValueError as error:
             raise ValueError(f"{str(task.data)!r}, a conversation a line: {error}") from None
         return split(conversations, 0.1, seed), task.new_tokens
+    # Its tasks come with the course's extra, and --data needs none.
+    from gptlib.course.studies.applications import examples, named
+
     application = named(task.application)
     parts = tuple(
         examples(application, n, part, seed, with_roles(tokenizer), context_length)

@@ -10,8 +10,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata, resources
+from importlib import resources
 
+from gptlib import __version__
 from gptlib.cli.doctor import INSTALL
 from gptlib.extras import MissingExtra
 
@@ -70,7 +71,7 @@ def make_app() -> App:
         name="gptlib",
         help="A GPT you can see, from the shell.",
         help_format="plaintext",
-        version=lambda: metadata.version("gptlib"),
+        version=__version__,
         config=refuse_rounding,
         default_parameter=Parameter(allow_repeating=True, negative_iterable=(), negative_none=()),
         result_action="return_value",
