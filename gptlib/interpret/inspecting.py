@@ -198,7 +198,7 @@ def patching_map(
     from 0, as in the corrupted run, to 1, as in the clean run; it can lie outside. part: "residual_pre", the
     whole stream, or what `each_patch` says. Raises as that does, and when the metric tells the two not apart.
     Meng et al. 2022, "Locating and Editing Factual Associations in GPT", section 2.1; Zhang and Nanda 2023,
-    "Towards Best Practices of Activation Patching in Language Models", section 2.
+    "Toward Best Practices of Activation Patching in Language Models", section 2.
     """
     top, bottom = metric(model(clean)).mean(), metric(model(corrupted)).mean()
     if (top - bottom).abs() < 1e-6:

@@ -34,7 +34,7 @@ def loss_curves(
     curves: Mapping[str, Array],
     floor: Number | None = None,
     marks: Mapping[str, Number] | None = None,
-    title: str = "The loss falls towards the entropy floor",
+    title: str = "The loss falls toward the entropy floor",
     x_label: str = "training step",
     y_label: str = "loss (nats per token)",
     log_x: bool = False,
@@ -97,7 +97,7 @@ def line_chart(
     log_y: bool = False,
     marks: Mapping[str, Number] | None = None,
 ) -> Drawing:
-    """Several named lines, each labelled at its end; points are marked when they are few.
+    """Several named lines, each labeled at its end; points are marked when they are few.
 
     lines: name -> (x, y), both (n,).
     log_x, log_y: a logarithmic axis; every value must then be more than 0.

@@ -1,4 +1,4 @@
-"""The map of GPT: from text to the next token, each part labelled by the notebook that teaches it."""
+"""The map of GPT: from text to the next token, each part labeled by the notebook that teaches it."""
 
 from __future__ import annotations
 
