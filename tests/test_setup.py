@@ -143,7 +143,7 @@ def test_a_changed_file_installs_again(checkout, target, changed):
 
 def test_lab_makes_the_readers_copies_and_opens_the_first(checkout):
     commands = make(checkout, "-n", "lab").stdout
-    assert 0 < commands.index("-m gptlib start") < commands.index("-m jupyterlab work/00_welcome.ipynb")
+    assert 0 < commands.index("gptlib start") < commands.index("-m jupyterlab work/00_welcome.ipynb")
 
 
 def test_an_old_python_gets_one_clear_line(checkout):

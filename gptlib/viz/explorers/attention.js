@@ -181,8 +181,8 @@ function render({ model, el }) {
       const part = (count) => `${(100 * count) / side.size}%`;
       set(side.cursor, { style: { top: part(at), height: part(1), width: part(at + 1) } });
       side.tokens.forEach((token, key) => {
-        const [background, color] = key < codes.length ? [color, inkOn].map((of) => of(table, codes[key] / 255)) : ["", ""];
-        set(token, { style: { background, color } }).classList.toggle("focus", key === at);
+        const [background, ink] = key < codes.length ? [color, inkOn].map((of) => of(table, codes[key] / 255)) : ["", ""];
+        set(token, { style: { background, color: ink } }).classList.toggle("focus", key === at);
         if (side === a) set(token, { tabIndex: key === at ? 0 : -1, "aria-pressed": key === at });
       });
     }
