@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -401,7 +400,7 @@ def test_the_module_runs():
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == metadata.version("gptlib")
+    assert capsys.readouterr().out.strip() == gptlib.__version__
 
 
 def test_each_verb_has_a_sentence_of_help(capsys, monkeypatch):
