@@ -387,7 +387,7 @@ def test_snapshots_that_cannot_be(storyteller):
         make(snapshots, tokenizer, "")
     with pytest.raises(ValueError, match="tokenizer has"):
         make(snapshots, TOKENIZER, text)
-    with pytest.raises(ValueError, match="step 7's has another config"):
+    with pytest.raises(ValueError, match="snapshots has another config at step 7"):
         make([snapshots[0], (7, GPT(GPTConfig(2048, 16, 1, 1, 8)))], tokenizer, text)
 
 
