@@ -4,7 +4,7 @@ RecurrentModel    a state that is carried from token to token: RNN, LSTM or GRU
 MaskedEncoder     attention to both sides, and the objective that goes with it: fill in what was hidden (BERT)
 EncoderDecoder    an encoder that reads one text, a decoder that writes another and looks at it (Vaswani)
 
-The n-gram is in `gptlib.ngram`; the decoder alone is `gptlib.GPT`. `width_for` makes them equally large.
+The n-gram is in `gptlib.text.ngram`; the decoder alone is `gptlib.GPT`. `width_for` makes them equally large.
 """
 
 from __future__ import annotations
