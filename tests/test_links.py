@@ -1,6 +1,7 @@
 """Prose names a notebook by a link with its title and never by its number, and every link leads somewhere."""
 
 import json
+import pkgutil
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,6 +15,8 @@ PAGES = [*notebook_paths(), ROOT / "README.md", ROOT / "data" / "README.md", *RO
 MODULES = sorted((ROOT / "gptlib").rglob("*.py"))
 # "notebook 07", "notebooks 03 to 05", "built in 07", "07 has it"; a Drawing says how many it shows.
 BARE_NUMBER = re.compile(r"(?i)(?<!Drawing\()\bnotebooks?\s+\d|(?<![\w.,:;/\[\"-])0\d\b(?![\w.:\]])")
+NAME = re.compile(r"`[^`\n]*?\b(gptlib(?:\.[A-Za-z_]\w*)+)(?!\.)")
+FILE = re.compile(r"`((?:benchmarks|data|docs|gptlib|tests)/[\w/-]+\.\w+)`")
 LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(([^()\s]+)\)")
 
 
@@ -65,6 +68,16 @@ def wrong_links(page):
             yield f"[{text}]({target}) has to say {short_title(file)!r}"
 
 
+def gone(text):
+    """Each module, name or file that a text names in backticks and that is not there."""
+    for name in NAME.findall(text):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            yield name
+    yield from (file for file in FILE.findall(text) if not (ROOT / file).exists())
+
+
 @pytest.mark.parametrize("file", [*PAGES, *MODULES], ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_notebook_is_named_by_its_number(file):
     text = all_text(file)
@@ -74,6 +87,17 @@ def test_no_notebook_is_named_by_its_number(file):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere_and_say_the_title(page):
     assert list(wrong_links(page)) == []
+
+
+@pytest.mark.parametrize("file", [*PAGES, *MODULES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_named_in_backticks_is_there(file):
+    assert list(gone(markdown(file) if file in PAGES else file.read_text(encoding="utf-8"))) == []
+
+
+def test_what_is_gone_is_found():
+    text = "`gptlib.attend`, `gptlib.pretrained`, `from gptlib.rivals import x`, `gptlib/gpt.py`, "
+    text += "`gptlib/model/gpt.py`"
+    assert list(gone(text)) == ["gptlib.pretrained", "gptlib.rivals", "gptlib/gpt.py"]
 
 
 def test_wrong_links_and_bare_numbers_are_found(tmp_path):
