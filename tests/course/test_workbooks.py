@@ -664,6 +664,29 @@ def test_a_disk_that_refuses_at_any_point_leaves_whole_files(course, monkeypatch
     assert lines(parse(workbook(course).read_bytes())) == ["A", "note: theirs", "mine", "C", "D"]
 
 
+def is_killed_at(last, owner, name, act):
+    """Do `act` in another process that is killed at its last-th call of owner.name, as by a power cut.
+
+    False if it came to its end before that.
+    """
+    child = os.fork()
+    if child == 0:
+        call, calls = getattr(owner, name), []
+
+        def dying(source, target):
+            calls.append(target)
+            if len(calls) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(source, target)
+
+        setattr(owner, name, dying)
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process to kill")
 @pytest.mark.parametrize("last", range(1, 5))
 def test_a_kill_during_an_update_leaves_whole_files(course, last):
@@ -671,22 +694,7 @@ def test_a_kill_during_an_update_leaves_whole_files(course, last):
     mine = serialize(changed(COURSE, b="mine"))
     workbook(course).write_bytes(mine)
     publish(course, changed(COURSE, b="theirs"))
-    child = os.fork()
-    if child == 0:
-        replace, calls = os.replace, []
-
-        def dying(source, target):
-            calls.append(target)
-            if len(calls) == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return replace(source, target)
-
-        os.replace = dying
-        try:
-            update(course, ["attention"])
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert is_killed_at(last, os, "replace", lambda: update(course, ["attention"]))
     wanted = ["A", "note: theirs", "mine", "C", "D"]
     assert lines(parse(workbook(course).read_bytes())) == (wanted if last > 2 else ["A", "mine", "C", "D"])
     assert last == 1 or backups(course)[0].read_bytes() == mine
@@ -811,22 +819,7 @@ def test_a_kill_between_two_renamings_loses_nothing(renamed, last):
         for place in files_of(old):
             (renamed / "work" / place).unlink()
     before = sorted(everything(renamed / "work").values())
-    child = os.fork()
-    if child == 0:
-        move, calls = Path.rename, []
-
-        def dying(path, target):
-            calls.append(target)
-            if len(calls) == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return move(path, target)
-
-        Path.rename = dying
-        try:
-            start(renamed, ["welcome"])
-        finally:
-            os._exit(0)
-    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed = is_killed_at(last, Path, "rename", lambda: start(renamed, ["welcome"]))
     assert killed == (last <= 12)
     if killed:
         assert sorted(everything(renamed / "work").values()) == before
