@@ -6,7 +6,6 @@ validation loss is lower than ever, so a run that is stopped leaves its best.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from gptlib.checks import check_whole
-from gptlib.cli.options import DataFile, Device, Fields, Model, Threads, load_base, use_threads
+from gptlib.cli.options import DataFile, Device, Fields, Model, Threads, in_a_terminal, load_base, use_threads
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import finetuning
 from gptlib.training.config import TrainConfig
@@ -88,7 +87,7 @@ class Training(TrainConfig):
     weight_decay: float | int = 0.0  # it would pull at rows of the embedding that are to stay as they are
     eval_batches: int | None = None
     device: Device = None
-    progress: Annotated[bool, Parameter(show_default=False)] = field(default_factory=sys.stderr.isatty)
+    progress: Annotated[bool, Parameter(show_default=False)] = field(default_factory=in_a_terminal)
     """Whether to show a bar (default: in a terminal)."""
     context_length: NotAsked = None
     folder: NotAsked = None

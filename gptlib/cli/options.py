@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,11 @@ def use_threads(threads: int | None) -> None:
     if threads is not None:
         check_whole("--threads", threads)
         torch.set_num_threads(threads)
+
+
+def in_a_terminal() -> bool:
+    """Whether a person watches stderr. It is asked at each run: the stream may have been exchanged since."""
+    return sys.stderr.isatty()
 
 
 def load_base(name: str, device: str | torch.device | None) -> tuple[GPT, Tokenizer]:

@@ -24,7 +24,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter, config
 from tqdm import tqdm
 
 from gptlib.checks import check_choice, check_whole
-from gptlib.cli.options import Fields, Threads, use_threads
+from gptlib.cli.options import Fields, Threads, in_a_terminal, use_threads
 from gptlib.cli.parsing import refuse_rounding
 from gptlib.files import read_json, write_atomically, write_json
 from gptlib.formats.folders import write_snapshot
@@ -89,7 +89,7 @@ class Training(TrainConfig):
     # The flag without "training" is the model's.
     context_length: Annotated[int | None, Parameter(name="--training-context-length")] = None
     checkpoint_every: int | None = 200
-    progress: Annotated[bool, Parameter(show_default=False)] = field(default_factory=sys.stderr.isatty)
+    progress: Annotated[bool, Parameter(show_default=False)] = field(default_factory=in_a_terminal)
     """Whether to show a bar (default: in a terminal)."""
     device: str | None = None
     """Where to train, such as cuda, mps or cpu (default: the fastest one here)."""

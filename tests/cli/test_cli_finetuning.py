@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gptlib import load
+from gptlib.cli import finetune, train
 from gptlib.cli.main import main
 from gptlib.training import finetuning
 from gptlib.training.finetuning import load_adapter
@@ -120,3 +123,10 @@ def test_a_mistake_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert said in error_of(capsys, *arguments, "--threads", "1")
     assert not list(tmp_path.iterdir())
+
+
+def test_whether_a_terminal_watches_is_asked_at_each_run(monkeypatch):
+    for watched in (True, False):
+        monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda watched=watched: watched))
+        assert finetune.Training().progress is watched
+        assert train.Training(folder=Path("x")).progress is watched
