@@ -18,7 +18,7 @@ def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Raise TypeError unless value is a whole number, ValueError unless torch can take it and those after it."""
+    """Raise TypeError unless value is a whole number, ValueError unless torch can take it and the next ones."""
     check_whole(name, value, at_least=0)
     if value >= 2**63:
         raise ValueError(f"{name} is {value}; it needs to be below 2**63")
@@ -63,7 +63,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def make_plain(settings: object) -> None:
-    """Turn the numbers of NumPy and torch among a dataclass's fields into Python's own, which JSON can hold."""
+    """Turn NumPy's and torch's numbers among a dataclass's fields into Python's own, which JSON can hold."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if getattr(value, "shape", None) == ():

@@ -1,7 +1,7 @@
 """A stand-in for an accelerator, on a machine that has none.
 
-Its tensors say that they are on the device "meta", hold their numbers on the processor, and refuse to be mixed
-with the processor's own, as a GPU's do. It counts how often the processor waits for a value (`.item()`).
+Its tensors say that they are on the device "meta", hold their numbers on the processor, and refuse to be
+mixed with the processor's own, as a GPU's do. It counts how often the processor waits for a value.
 """
 
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ class There(torch.Tensor):
 
 
 class Accelerator(TorchDispatchMode):
-    """Inside the `with`, whatever is made on or moved to DEVICE is `There`. waits: how often a value was asked for."""
+    """Inside the `with`, whatever is made on or moved to DEVICE is `There`; waits counts each `.item()`."""
 
     def __init__(self):
         super().__init__()

@@ -157,7 +157,7 @@ def next_token_distribution(
 
 
 def can_choose(logits: Float[Tensor, "*batch vocab"]) -> bool:
-    """Whether a softmax of each row gives probabilities: not with nan or inf among the logits, or -inf alone."""
+    """Whether a softmax of each row gives probabilities: not with nan or inf in it, or -inf alone."""
     return bool(logits.amax(dim=-1).isfinite().all())  # where one number is nan, so is the highest
 
 

@@ -92,7 +92,7 @@ class KeyValueCache:
     """The keys and values of every layer, so that a new token costs one row of attention, not all rows.
 
     cache = KeyValueCache(model.config, batch_size=1); model(prompt, cache); model(next_token, cache); …
-    It has room for `capacity` tokens (None: for as many as the context). Raises ValueError for a size below 1.
+    It has room for `capacity` tokens (None: for the whole context). Raises ValueError for a size below 1.
     """
 
     def __init__(
