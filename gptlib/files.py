@@ -23,8 +23,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     file or the new one. After a kill the temporary file, `.name.….partial`, may remain; it is safe to delete.
 
     Raises TypeError when `write` is not callable; FileNotFoundError when the folder of `path` does not
-    exist; IsADirectoryError when `path` is a folder; and whatever `write` raises: `path` is
-    then untouched and the temporary file is gone.
+    exist; IsADirectoryError when `path` is a folder; PermissionError when what is there may not be replaced,
+    which on Windows includes a file that is open; and whatever `write` raises: `path` is then untouched and
+    the temporary file is gone.
     """
     if not callable(write):
         raise TypeError(
@@ -47,7 +48,14 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(partial, target.stat().st_mode & 0o777)
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except PermissionError as error:
+            raise PermissionError(
+                f"{str(target)!r} cannot be replaced ({error.strerror}); Windows allows it only when nothing has "
+                "the file open: a TokenFile of it, for one, needs to be deleted first (del), or another name "
+                "would do"
+            ) from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -12,6 +12,8 @@ import safetensors
 import torch
 
 from gptlib.files import read_json, read_tensors, write_atomically, write_json, write_tensors
+from gptlib.text.corpora import TokenFile, write_tokens
+from gptlib.text.tokenizer import Tokenizer
 
 
 def names(folder):
@@ -126,6 +128,18 @@ def test_refusals(tmp_path):
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "a.bin", b"contents")
     assert names(tmp_path) == []
+
+
+def test_a_file_that_is_mapped_is_replaced_or_the_error_says_what_holds_it(tmp_path, as_on_windows):
+    tokenizer = Tokenizer.train("the cat sat on the mat", 260)
+    path = tmp_path / "tokens.npy"
+    tokens = write_tokens(["the cat"], tokenizer, path)
+    with pytest.raises(PermissionError, match="tokens.npy' cannot be replaced .*TokenFile of it.*deleted first"):
+        write_tokens(["the mat", "a cat"], tokenizer, path)
+    assert len(tokens) == len(TokenFile(path)) and names(tmp_path) == ["tokens.npy"]
+    before = len(tokens)
+    del tokens
+    assert len(write_tokens(["the mat", "a cat"], tokenizer, path)) > before
 
 
 def test_json_comes_back_and_what_is_none_is_refused_by_name(tmp_path):

@@ -140,14 +140,17 @@ class Layout:
                 published[piece.name] = there.contiguous()
         return published
 
-    def restore(self, published: Weights, config: GPTConfig) -> dict[str, Tensor]:
-        """The way back: the weights of a model of the `stored` config, by our names."""
+    def restore(self, published: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+        """The way back: the weights of a model of the `stored` config, by our names.
+
+        They are taken out of `published`, so that a large model is never there twice.
+        """
         restored = {}
         for ours, _ in empty_gpt(config).named_parameters():
             back = [
-                published[piece.name]
+                published.pop(piece.name)
                 if piece.order is None
-                else piece.order.back(published[piece.name], config)
+                else piece.order.back(published.pop(piece.name), config)
                 for piece in self.pieces(ours, config)
             ]
             restored[ours] = (torch.cat(back) if len(back) > 1 else back[0]).contiguous()
