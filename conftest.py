@@ -51,7 +51,7 @@ def without_shape_checks():
 
 @pytest.fixture
 def as_on_windows(monkeypatch):
-    """Files that are mapped into memory can be neither replaced nor removed; gives a list of those in a folder."""
+    """Files that are mapped into memory can be neither replaced nor removed; lists those in a folder."""
     if not Path("/proc/self/maps").exists():
         pytest.skip("needs Linux's list of what is mapped")
 

@@ -52,9 +52,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             os.replace(partial, target)
         except PermissionError as error:
             raise PermissionError(
-                f"{str(target)!r} cannot be replaced ({error.strerror}); Windows allows it only when nothing has "
-                "the file open: a TokenFile of it, for one, needs to be deleted first (del), or another name "
-                "would do"
+                f"{str(target)!r} cannot be replaced ({error.strerror}); Windows allows it only when nothing "
+                "has the file open: a TokenFile of it, for one, needs to be deleted first (del), or another "
+                "name would do"
             ) from None
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file.
+    r"""The text of a UTF-8 file, as it is on every system: without a byte-order mark, and lines end with \n.
 
     Raises FileNotFoundError when there is no such file, IsADirectoryError for a folder, ValueError for bytes
     that are no UTF-8.
@@ -90,7 +90,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the path of a file")
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
     except UnicodeDecodeError as error:

@@ -189,7 +189,7 @@ def _read_checksums() -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {MEND}")
     listed = {}
-    for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if not match:
             raise ValueError(f"data/{CHECKSUMS}, line {number}: {line!r} is not 'sha256  path'; {MEND}")

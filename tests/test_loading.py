@@ -437,7 +437,7 @@ def test_a_training_run_its_checkpoint_and_its_model(tmp_path):
     assert torch.equal(logits(load(run)[0]), logits(stopped))
 
 
-# ------------------------------------------------------------------------------- files that nothing holds open
+# ------------------------------------------------------------------------------ files that nothing holds open
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -169,7 +169,7 @@ def test_a_missing_python_gets_one_clear_line(checkout):
     assert run.stdout.startswith("There is no no-such-python here") and len(run.stdout.splitlines()) == 1
 
 
-# ---------------------------------------------------------------------------------- a clone as Windows makes it
+# -------------------------------------------------------------------------------- a clone as Windows makes it
 
 
 def run_in(folder: Path, *command: str) -> str:
@@ -212,7 +212,7 @@ def test_a_clone_from_before_line_endings_were_settled_is_mended_by_what_the_err
     run_in(windows_clone, "git", "checkout", "--", "data")
     attributes.unlink()
     monkeypatch.setattr(shipped, "data_folder", lambda: data)
-    with pytest.raises(ValueError, match="data/storyteller/config.json has the line endings of Win") as caught:
+    with pytest.raises(ValueError, match="storyteller/config.json has the line endings of Windows") as caught:
         load("storyteller")
     problems = shipped.verify_data()
     assert len(problems) == len(list(data.rglob("*.json"))) > 10
