@@ -150,13 +150,23 @@ def read_tensors(path: str | os.PathLike[str], prefix: str = "") -> tuple[dict[s
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = _about(file.metadata() or {})
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
             # Copies, so that nothing depends on the file any more.
             tensors = {name: file.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is cut off, or no safetensors file: {error}") from None
     return tensors, about
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What `write_tensors` noted; what others have under that name may be anything."""
+    try:
+        about = json.loads(metadata.get("about", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    ours = isinstance(about, dict) and all(isinstance(value, str) for value in about.values())
+    return about if ours else {}
 
 
 def check_format(path: str | os.PathLike[str], about: Mapping[str, str], wanted: str) -> None:

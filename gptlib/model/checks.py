@@ -42,10 +42,10 @@ def check_tokens(tokens: Tensor, config: GPTConfig, start: int = 0) -> None:
 
 
 def check_vocabulary(tokenizer: object, config: GPTConfig, where: str = "") -> None:
-    """Raise ValueError unless the tokenizer has a token for each row of the model's embedding."""
-    if tokenizer.vocab_size != config.vocab_size:
+    """Raise ValueError unless the model's embedding has a row for each token; some rows may be padding."""
+    if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
-            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, "
+            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs at most the model's, "
             f"{config.vocab_size}: a model reads and writes with the tokenizer that it was trained with"
         )
 
