@@ -49,6 +49,29 @@ def without_shape_checks():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def as_on_windows(monkeypatch):
+    """Files that are mapped into memory can be neither replaced nor removed; lists those in a folder."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs Linux's list of what is mapped")
+
+    def mapped(folder) -> list[str]:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        return [line.split(maxsplit=5)[5] for line in lines if f" {os.path.realpath(folder)}" in line]
+
+    def unless_mapped(change):
+        def changed(*paths, **given):
+            if mapped(paths[-1]):
+                raise PermissionError(13, "Access is denied", str(paths[-1]))
+            return change(*paths, **given)
+
+        return changed
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, unless_mapped(getattr(os, name)))
+    return mapped
+
+
 def pytest_collectstart(collector):
     if isinstance(collector, IPyNbFile):
         # Pictures are left out by nbval itself; HTML is left out where a text says the same.

@@ -18,7 +18,7 @@ def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Raise TypeError unless value is a whole number, ValueError unless torch can take it and the next ones."""
+    """Raise TypeError unless value is a whole number, ValueError unless torch can take it, and the next."""
     check_whole(name, value, at_least=0)
     if value >= 2**63:
         raise ValueError(f"{name} is {value}; it needs to be below 2**63")

@@ -19,9 +19,9 @@ def why_not_finite(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> str:
     if found := _first_part(model, tokens):
         return (
             f"the model's logits are no numbers: its weights are finite, but what {found[0]} gives holds "
-            f"{found[1]}, since numbers grew too large on the way; {REMEDY}, or use float32 instead of 16 bits"
+            f"{found[1]}: numbers grew too large on the way; {REMEDY}, or use float32 instead of 16 bits"
         )
-    return f"the model's logits are no numbers, or -inf for every token, yet none of its parts gives such; {REMEDY}"
+    return f"the model's logits are no numbers, or all -inf, yet none of its parts gives such; {REMEDY}"
 
 
 def _first_part(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> tuple[str, str] | None:

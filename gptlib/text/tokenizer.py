@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from operator import index
+from pathlib import Path
 
 import regex
 import tiktoken
@@ -363,10 +364,9 @@ class Tokenizer(Vocabulary):
         Raises FileNotFoundError when there is no such file; ValueError when a line is not in the format (it
         is named), a token is there twice, or the tokens do not hold all the bytes.
         """
-        contents = read_text(path).encode()
+        n_lines = sum(1 for line in read_text(path).split("\n") if line)
         # tiktoken keeps a copy of what it has read under this path; the checksum tells it whether that holds.
-        ranks = load_tiktoken_bpe(str(path), hashlib.sha256(contents).hexdigest())
-        n_lines = sum(1 for line in contents.splitlines() if line)
+        ranks = load_tiktoken_bpe(str(path), hashlib.sha256(Path(path).read_bytes()).hexdigest())
         if len(ranks) < n_lines or b"" in ranks:
             raise ValueError(f"{str(path)!r} has a line with no token, or one that was there before")
         if not isinstance(special_tokens, dict):

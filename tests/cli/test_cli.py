@@ -1,6 +1,7 @@
 import ast
 import dataclasses
 import inspect
+import io
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from gptlib.training import loop
 from gptlib.training.checkpoints import save_checkpoint
 from gptlib.training.config import TrainConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--n-layers", "1", "--n-heads", "2", "--d-model", "16", "--context-length", "32", "--device", "cpu"]
 SHORT = ["--batch-size", "2", "--eval-every", "4", "--eval-batches", "1", "--checkpoint-every", "5"]
 STORIES = ["--corpus", "storyworld", "--stories", "30", "--vocab-size", "300", *SMALL, *SHORT]
@@ -396,6 +398,33 @@ def test_the_module_runs():
     assert result.returncode == 2
     assert result.stderr.startswith("gptlib: error: ") and "dance" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def in_encoding(encoding, *arguments, **settings):
+    """What a call writes where the output has this encoding."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "gptlib", *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, **settings)
+    assert run.returncode == 0 and not run.stderr, run.stderr
+    return run.stdout.decode(encoding.partition(":")[0])
+
+
+def test_what_the_output_cannot_show_is_escaped_by_every_verb(tmp_path, monkeypatch):
+    """As on Windows, whose encoding for pipes has neither 猫 nor U+FFFD."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    asked = ("generate", "--prompt", "猫 caf\xe9", "--max-new-tokens", "1")
+    assert in_encoding("cp1252", *asked).startswith("\\u732b caf\xe9")
+    assert in_encoding("ascii:replace", *asked).startswith("? caf?")
+    assert r"\u65e5\u672c" in in_encoding("ascii", "nbgrader", str(tmp_path / "日本"), cwd=tmp_path)
+
+
+def test_streams_that_cannot_be_told_so_are_left(monkeypatch, capsys):
+    class Strict(io.StringIO):
+        errors = "strict"
+
+    for stream in (None, io.StringIO(), Strict()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["doctor", "--help"]) == 0
 
 
 def test_version(capsys):
