@@ -14,6 +14,7 @@ import sysconfig
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,9 +23,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gptlib.checks import check_whole
+from gptlib.checks import check_share, check_whole
 from gptlib.files import write_atomically
 from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.text_files import FileDocuments, find_documents, normal_lines
 from gptlib.text.tokenizer import Tokenizer
 
 TINY_SHAKESPEARE_URL = (
@@ -33,8 +35,6 @@ TINY_SHAKESPEARE_URL = (
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINY_SHAKESPEARE_BYTES = 1_115_394
 
-# A longer text is cut into documents of about this many characters, so that it can be split by document.
-_DOCUMENT_CHARACTERS = 2_000
 _SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
@@ -48,6 +48,10 @@ class Corpus:
     def __post_init__(self) -> None:
         if isinstance(self.documents, str):
             raise TypeError("documents is one text; it needs a sequence of texts: [text] would do")
+        if isinstance(self.documents, FileDocuments):
+            return  # texts they are, and looking would read the whole file
+        if not isinstance(self.documents, Sequence):
+            raise TypeError(f"documents is a {type(self.documents).__name__}; it needs a sequence of texts")
         wrong = next((document for document in self.documents if not isinstance(document, str)), None)
         if wrong is not None:
             raise TypeError(f"documents holds a {type(wrong).__name__}; it needs texts")
@@ -67,41 +71,51 @@ class Corpus:
         """Deal the documents out to three corpora: train, validation, test.
 
         No document is in two of them, and each keeps the order of the documents. A share above zero gives at
-        least one document.
+        least one document, and one at least is left to train on: where rounding up two shares would take it,
+        the larger of them gives it back.
 
         validation, test: the share of the documents that each gets; train gets the rest.
         seed: decides which documents go where.
 
         Raises ValueError for shares that are negative or leave nothing to train on, or too few
-        documents.
+        documents; TypeError for a share that is no number, or a seed that is no whole one.
         """
-        if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        check_share("validation", validation)
+        check_share("test", test)
+        check_whole("seed", seed, at_least=None)
+        if validation + test >= 1:
             raise ValueError(
-                f"validation is {validation} and test {test}; they need to be shares from 0 up that leave "
+                f"validation is {validation} and test {test}; together they need to be below 1, to leave "
                 "something to train on"
             )
         n_documents = len(self.documents)
-        n_validation, n_test = (
-            max(1, round(share * n_documents)) if share else 0 for share in (validation, test)
-        )
-        if n_validation + n_test >= n_documents:
+        counts = [max(1, round(share * n_documents)) if share else 0 for share in (validation, test)]
+        while sum(counts) >= n_documents and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
+        if sum(counts) >= n_documents:
             raise ValueError(
-                f"{self.name!r} has {n_documents} documents, too few to split: validation={validation} and "
-                f"test={test} would take {n_validation} and {n_test} and leave none to train on"
+                f"{self.name!r} has {n_documents} documents, too few to split: train and each share above 0 "
+                f"need one, {1 + sum(counts)} in all"
             )
-        source = random.Random(seed)
-        order = sorted(range(n_documents), key=[source.random() for _ in range(n_documents)].__getitem__)
-        borders = (n_validation, n_validation + n_test)
-        parts = {
-            "train": order[borders[1] :],
-            "validation": order[: borders[0]],
-            "test": order[borders[0] : borders[1]],
-        }
+        source = random.Random(index(seed))
+        keys = np.fromiter((source.random() for _ in range(n_documents)), float, n_documents)
+        order = np.argsort(keys, kind="stable")
+        validation_places, test_places, train_places = np.split(order, np.cumsum(counts))
         train, held_out, tested = (
-            Corpus(f"{self.name}, {part}", tuple(self.documents[place] for place in sorted(places)))
-            for part, places in parts.items()
+            Corpus(f"{self.name}, {part}", _chosen(self.documents, np.sort(places)))
+            for part, places in (
+                ("train", train_places),
+                ("validation", validation_places),
+                ("test", test_places),
+            )
         )
         return train, held_out, tested
+
+
+def _chosen(documents: Sequence[str], places: Int[np.ndarray, " chosen"]) -> Sequence[str]:
+    if isinstance(documents, FileDocuments):
+        return documents.chosen(places)
+    return tuple(documents[place] for place in places)
 
 
 # --------------------------------------------------------------------------- where text comes from
@@ -160,7 +174,7 @@ def python_source(max_files: int | None = None) -> Corpus:
         if len(documents) == max_files:
             break
         try:
-            document = _normal_lines(path.read_bytes().decode("utf-8"))
+            document = normal_lines(path.read_bytes().decode("utf-8"))
         except (OSError, UnicodeDecodeError):
             continue
         if document.strip():
@@ -171,10 +185,15 @@ def python_source(max_files: int | None = None) -> Corpus:
 
 
 def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> Corpus:
-    """A text of the reader's own, in UTF-8. It is cut into documents at empty lines, or else at line ends or
-    spaces, so that it can be split into train and validation.
+    """A text of the reader's own, in UTF-8. It stays in its file, which may be larger than memory, and is
+    read document by document.
 
-    path: the file.
+    Where `<|endoftext|>` is written in the file, as in TinyStories, it separates the documents: each is
+    whole, and neither the mark nor white space around it is part of one. A file with no such mark, or with
+    too few to split, is cut into documents of about 2,000 characters (a tenth of a short text) at empty
+    lines, or else at line ends or spaces. For texts separated otherwise, make a Corpus of the list of them.
+
+    path: the file. Once it changes, the documents can no longer be read.
     minimum_characters: a shorter text is refused: there would be nothing to learn.
 
     Raises FileNotFoundError for no such file; IsADirectoryError when `path` is a folder; ValueError when
@@ -184,30 +203,7 @@ def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> C
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"path is {str(path)!r}, a folder; it needs to be a text file")
-    try:
-        contents = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    name = str(path)
-    if contents[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{name!r} is not UTF-8: byte 0 starts a mark of UTF-16; save the file as UTF-8")
-    try:
-        text = contents.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The codec counts from behind the byte order mark.
-        offset = error.start + (3 if contents.startswith(b"\xef\xbb\xbf") else 0)
-        raise ValueError(
-            f"{name!r} is not UTF-8: byte {contents[offset]:#04x} at offset {offset} cannot be read; save "
-            "the file as UTF-8"
-        ) from None
-    if b"\0" in contents:
-        offset = contents.index(b"\0")
-        raise ValueError(f"{name!r} is not text: the byte at offset {offset} is zero; give a text in UTF-8")
-    text = _normal_lines(text).strip("\n")
-    if len(text) < minimum_characters or not text.strip():
-        found = f"has {len(text):,} characters" if text.strip() else "is empty"
-        raise ValueError(f"{name!r} {found}; at least {max(1, minimum_characters):,} characters are needed")
-    return Corpus(path.name, _cut(text))
+    return Corpus(path.name, find_documents(path, minimum_characters))
 
 
 def tiny_shakespeare(folder: str | os.PathLike[str], download: bool = False) -> Corpus:
@@ -247,28 +243,7 @@ def _check_shakespeare(contents: bytes, name: str) -> None:
         )
 
 
-def _normal_lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _cut(text: str) -> tuple[str, ...]:
-    """Documents of about 2,000 characters, or a tenth of a short text, each ending where the text pauses."""
-    size = max(1, min(_DOCUMENT_CHARACTERS, len(text) // 10))
-    documents = []
-    start = 0
-    while len(text) - start > size * 3 // 2:
-        low, high = start + size // 2, start + size * 3 // 2
-        ends = (text.find(pause, low, high) for pause in ("\n\n", "\n", " "))
-        end = next((end for end in ends if end >= 0), start + size)
-        documents.append(text[start:end])
-        start = end
-    documents.append(text[start:])
-    # Spaces that begin a line stay: they may mean something, as in source code.
-    return tuple(document.strip("\n") for document in documents if document.strip())
-
-
-# ------------------------------------------------------------------------------------------------ Tokens in a
-# file
+# --------------------------------------------------------------------------------- tokens in a file
 
 
 class TokenFile:

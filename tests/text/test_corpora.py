@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gptlib.text import corpora
@@ -41,15 +41,37 @@ def test_corpus():
         Corpus("letters", [b"abc"])
 
 
-@given(st.integers(3, 60), st.floats(0, 0.45), st.floats(0, 0.45), st.integers(0, 5))
+SHARE = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(1, 60), SHARE, SHARE, st.integers())
+@example(4, 0.375, 0.375, 0)  # both round up, to all four
+@example(3, 0.9, 0.05, 0)
+@settings(deadline=None)
 def test_split_deals_out_every_document_once(n, validation, test, seed):
     documents = [f"document {number}" for number in range(n)]
-    train, held_out, tested = Corpus("all", documents).split(validation, test, seed)
+    corpus = Corpus("all", documents)
+    if validation + test >= 1:
+        with pytest.raises(ValueError, match="together they need to be below 1"):
+            corpus.split(validation, test, seed)
+        return
+    needed = 1 + (validation > 0) + (test > 0)
+    if n < needed:
+        with pytest.raises(ValueError, match=f"{n} documents, too few to split: .* {needed} in all"):
+            corpus.split(validation, test, seed)
+        return
+    train, held_out, tested = corpus.split(validation, test, seed)
     assert sorted([*train.documents, *held_out.documents, *tested.documents]) == sorted(documents)
     for part in (train, held_out, tested):
         assert list(part.documents) == [document for document in documents if document in part.documents]
-    assert len(held_out.documents) == (max(1, round(validation * n)) if validation else 0)
-    assert len(tested.documents) == (max(1, round(test * n)) if test else 0)
+    wanted = [max(1, round(share * n)) if share else 0 for share in (validation, test)]
+    found = [len(held_out.documents), len(tested.documents)]
+    if sum(wanted) < n:
+        assert found == wanted
+    else:  # rounded up to everything: the larger share has left one to train on
+        assert len(train.documents) == 1
+        assert [count > 0 for count in found] == [share > 0 for share in (validation, test)]
+        assert min(found) == min(wanted) or wanted[0] == wanted[1]
 
 
 def test_split_is_seeded():
@@ -61,12 +83,18 @@ def test_split_is_seeded():
 
 
 def test_split_refuses():
-    with pytest.raises(ValueError, match="they need to be shares"):
+    with pytest.raises(ValueError, match="validation is 0.5 and test 0.5; together they need to be below 1"):
         Corpus("all", ["a"] * 9).split(0.5, 0.5)
-    with pytest.raises(ValueError, match="validation is -0.1 and test 0.1"):
-        Corpus("all", ["a"] * 9).split(-0.1)
+    for wrong in (-0.1, 1, float("nan")):
+        with pytest.raises(ValueError, match=f"validation is {wrong}; it needs a number from 0"):
+            Corpus("all", ["a"] * 9).split(wrong)
     with pytest.raises(ValueError, match="'all' has 2 documents, too few to split"):
         Corpus("all", ["a", "b"]).split()
+    for wrong in (None, "0.1", [0.1]):
+        with pytest.raises(TypeError, match="test is .*; it needs a number from 0"):
+            Corpus("all", ["a"] * 9).split(test=wrong)
+        with pytest.raises(TypeError, match="seed is .*; it needs a whole number"):
+            Corpus("all", ["a"] * 9).split(seed=wrong)
 
 
 def test_storyworld_corpus():
