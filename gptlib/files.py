@@ -73,7 +73,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file.
+    """The text of a UTF-8 file, without the byte-order mark that some editors put before it.
 
     Raises FileNotFoundError when there is no such file, IsADirectoryError for a folder, ValueError for bytes
     that are no UTF-8.
@@ -82,7 +82,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the path of a file")
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
     except UnicodeDecodeError as error:
