@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 import regex
 
 from gptlib.text.blocks import blocks
+from gptlib.text.vocabulary import check_string
 
 # A contraction; or letters, or digits, or other signs, each with the one space before them; or white space.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -25,6 +26,9 @@ def split(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 
     Raises ValueError when the pattern leaves out a part of the text, or cuts pieces that are empty.
     """
+    check_string(text)
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern is {pattern!r}; it needs to be a regular expression, as a string")
     matcher = regex.compile(pattern)
     # With groups, findall would give those instead of the matches.
     pieces = [match.group() for match in matcher.finditer(text)] if matcher.groups else matcher.findall(text)
@@ -43,8 +47,6 @@ def split(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 
 def check_pattern(pattern: str) -> None:
     """Raise TypeError unless pattern is a string, ValueError unless it cuts text and loses nothing of it."""
-    if not isinstance(pattern, str):
-        raise TypeError(f"pattern is {pattern!r}; it needs to be a regular expression, as a string")
     try:
         split(_PROBE, pattern)
     except regex.error as error:

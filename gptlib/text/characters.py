@@ -29,8 +29,8 @@ class CharacterTokenizer(Vocabulary):
 
     def __init__(self, characters: Iterable[str], special_tokens: Sequence[str] = (END_OF_TEXT,)) -> None:
         if isinstance(characters, str):
-            characters = whole_text(characters)
-        self.characters = sorted(set(whole_texts(iter(characters))))
+            characters = list(whole_text(characters))
+        self.characters = sorted(set(whole_texts(characters, "characters")))
         wrong = [character for character in self.characters if len(character) != 1]
         if wrong or not self.characters:
             raise ValueError(

@@ -249,7 +249,8 @@ def _check_shakespeare(contents: bytes, name: str) -> None:
 class TokenFile:
     """One long row of tokens, in a file that is mapped into memory rather than read.
 
-    The first token is the end-of-text token, and each place where it stands again starts a document.
+    The first token is the end-of-text token, and each place where it stands again starts a document. (In a
+    `raw` file it need not come first.)
 
     path: a file that `write_tokens` wrote: NumPy's `.npy` format, one dimension, uint16 or uint32.
 
@@ -264,7 +265,18 @@ class TokenFile:
         try:
             tokens = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{str(path)!r} is not a whole token file: {error}") from None
+            magic = np.lib.format.MAGIC_PREFIX
+            with open(path, "rb") as file:
+                cut_off = magic.startswith(file.read(len(magic)))
+            what = (
+                error
+                if cut_off
+                else (
+                    "it is no .npy file; if it holds tokens alone, as nanoGPT's train.bin does, "
+                    "TokenFile.raw(path) reads it"
+                )
+            )
+            raise ValueError(f"{str(path)!r} is not a whole token file: {what}") from None
         if (
             not isinstance(tokens, np.memmap)
             or tokens.ndim != 1
@@ -277,8 +289,38 @@ class TokenFile:
         expected = tokens.offset + tokens.nbytes
         if path.stat().st_size != expected:
             raise ValueError(f"{str(path)!r} has {path.stat().st_size} bytes; it needs {expected}")
-        self.path: Path | None = path
-        self._set_tokens(tokens)
+        self._set_tokens(tokens, path, int(tokens[0]) if len(tokens) else None)
+
+    @classmethod
+    def raw(
+        cls, path: str | os.PathLike[str], dtype: str | np.dtype = "uint16", end_of_text: int | None = None
+    ) -> TokenFile:
+        """The same face for a file that holds tokens and nothing else, as NumPy's `tofile` writes them and as
+        the train.bin of nanoGPT and of Stanford's CS336 is.
+
+        dtype: what each token is stored as, uint16 or uint32. The file itself does not say.
+        end_of_text: the id of the end-of-text token. In such files it stands after each document, so after
+            the last document of all or before another one: `document_starts` then lacks only the first
+            document. Without it nobody knows where documents start, and what needs to know refuses.
+
+        Raises FileNotFoundError for no such file; ValueError for another dtype, or a file that does not hold
+        two or more of them.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no token file {str(path)!r}")
+        if dtype not in ("uint16", "uint32", np.uint16, np.uint32):
+            raise ValueError(f"dtype is {dtype!r}; it needs to be uint16 or uint32")
+        if end_of_text is not None:
+            check_whole("end_of_text", end_of_text, at_least=0)
+        size, each = path.stat().st_size, np.dtype(dtype).itemsize
+        if size % each or size < 2 * each:
+            raise ValueError(
+                f"{str(path)!r} has {size} bytes; it needs two or more {np.dtype(dtype)} of {each} bytes each"
+            )
+        file = cls.__new__(cls)
+        file._set_tokens(np.memmap(path, np.dtype(dtype).newbyteorder("<"), mode="r"), path, end_of_text)
+        return file
 
     @classmethod
     def from_tokens(cls, tokens: np.ndarray | Sequence[int] | Tensor) -> TokenFile:
@@ -287,7 +329,10 @@ class TokenFile:
         Raises ValueError when there are fewer than two tokens, they are not in one row, or an id does
         not fit 32 bits; TypeError when they are not whole numbers.
         """
-        tokens = np.asarray(tokens)
+        try:
+            tokens = np.asarray(tokens)
+        except ValueError:
+            raise ValueError("tokens has rows of several lengths; it needs to be one row") from None
         if tokens.size and tokens.dtype.kind not in "iu":
             raise TypeError(f"tokens has dtype {tokens.dtype}; it needs whole numbers")
         if tokens.ndim != 1:
@@ -295,14 +340,16 @@ class TokenFile:
         if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= 2**32):
             raise ValueError(f"tokens goes from {tokens.min()} to {tokens.max()}; it needs 0 to 2**32 - 1")
         file = cls.__new__(cls)
-        file.path = None
-        file._set_tokens(tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32))
+        tokens = tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32)
+        file._set_tokens(tokens, None, int(tokens[0]) if len(tokens) else None)
         return file
 
-    def _set_tokens(self, tokens: np.ndarray) -> None:
+    def _set_tokens(self, tokens: np.ndarray, path: Path | None, end_of_text: int | None) -> None:
         if len(tokens) < 2:
             raise ValueError(f"tokens holds {len(tokens)}; it needs at least 2, an input and its target")
         self.tokens = tokens
+        self.path = path
+        self.end_of_text = end_of_text
         self._starts: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -313,12 +360,20 @@ class TokenFile:
         return f"TokenFile({where}{len(self):,} tokens)"
 
     def document_starts(self) -> Int[np.ndarray, " start"]:
-        """The places of the end-of-text tokens; the last of them ends the last document."""
+        """The places of the end-of-text tokens; the last of them ends the last document.
+
+        Raises ValueError when the file is `raw` and its end-of-text token was not named.
+        """
+        if self.end_of_text is None:
+            raise ValueError(
+                "end_of_text is None, so where documents start is not known; name the token, as in "
+                "TokenFile.raw(path, end_of_text=tokenizer.end_of_text)"
+            )
         if self._starts is None:
             # Block by block: a comparison of the whole row would need as much memory as it has tokens.
             block = 1 << 24
             found = [
-                np.flatnonzero(self.tokens[place : place + block] == self.tokens[0]) + place
+                np.flatnonzero(self.tokens[place : place + block] == self.end_of_text) + place
                 for place in range(0, len(self), block)
             ]
             self._starts = np.concatenate(found)
@@ -342,7 +397,8 @@ class TokenFile:
         Returns inputs and targets, int64 of shape (batch, seq); `targets[:, t]` is what follows
         `inputs[:, t]`.
 
-        Raises ValueError for sizes below 1, or a row too short for one window.
+        Raises ValueError for sizes below 1, a row too short for one window, or, `at_document_starts`, no
+        start that leaves room for one.
         """
         check_whole("batch_size", batch_size)
         self._check_window(context_length)
@@ -350,6 +406,10 @@ class TokenFile:
         if at_document_starts:
             starts = self.document_starts()
             n_starts = int(np.searchsorted(starts, n_starts))
+            if n_starts == 0:
+                raise ValueError(
+                    f"context_length is {context_length}; no document starts so far before the end of the row"
+                )
         places = torch.randint(n_starts, (batch_size,), generator=generator).numpy()
         if at_document_starts:
             places = starts[places]
@@ -401,6 +461,8 @@ def write_tokens(
     """
     if isinstance(documents, str):
         raise TypeError("documents is one text; it needs several: [text] would do")
+    if not isinstance(documents, Iterable):
+        raise TypeError(f"documents is {documents!r}; it needs several texts")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     end_of_text = tokenizer.end_of_text
 

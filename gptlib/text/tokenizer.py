@@ -68,7 +68,7 @@ class Tokenizer(Vocabulary):
     def __init__(
         self, ranks: dict[bytes, int], special_tokens: dict[str, int], pattern: str = GPT2_PATTERN
     ) -> None:
-        ranks = plain_ids("ranks", ranks)
+        ranks = plain_ids("ranks", ranks, bytes)
         missing = [byte for byte in BYTES if byte not in ranks]
         if missing:
             raise ValueError(
@@ -166,6 +166,9 @@ class Tokenizer(Vocabulary):
 
     def with_tokens(self, pieces: Sequence[bytes], special_tokens: Sequence[str] = ()) -> Tokenizer:
         """The same with these tokens after its own, in this order, and after them these special tokens."""
+        special_tokens = checked_special_tokens(special_tokens)
+        if not isinstance(pieces, Sequence) or not all(isinstance(piece, bytes) for piece in pieces):
+            raise TypeError(f"pieces is {pieces!r}; it needs a sequence of the bytes of each new token")
         ids = range(self.vocab_size, self.vocab_size + len(pieces) + len(special_tokens))
         return Tokenizer(
             self.ranks | dict(zip(pieces, ids, strict=False)),

@@ -31,7 +31,8 @@ class Vocabulary:
 
     def __init__(self, token_bytes: dict[int, bytes], special_tokens: dict[str, int]) -> None:
         special_tokens = {
-            whole_text(name): token for name, token in plain_ids("special_tokens", special_tokens).items()
+            whole_text(name): token
+            for name, token in plain_ids("special_tokens", special_tokens, str).items()
         }
         if "" in special_tokens:
             raise ValueError(f"special_tokens is {special_tokens}; a name needs at least one character")
@@ -219,19 +220,21 @@ def whole_text(text: str, position: int = 0) -> str:
     return text
 
 
-def whole_texts(texts: Iterable[str] | str) -> Iterator[str]:
+def whole_texts(texts: Iterable[str] | str, name: str = "texts") -> Iterator[str]:
     """Each of the texts, which may be a single one, as `whole_text` gives it."""
     if not isinstance(texts, Iterable):
-        raise TypeError(f"texts is {texts!r}; it needs to be a text, or several")
+        raise TypeError(f"{name} is {texts!r}; it needs to be a text, or several")
     return map(whole_text, [texts] if isinstance(texts, str) else texts)
 
 
-def plain_ids(name: str, ids: dict) -> dict:
-    """The same ids as plain whole numbers."""
+def plain_ids(name: str, ids: dict, kind: type) -> dict:
+    """The same ids as plain whole numbers. TypeError unless that is what they are, of keys of this kind."""
     try:
-        return {key: index(token) for key, token in ids.items()}
+        if all(isinstance(key, kind) for key in ids):
+            return {key: index(token) for key, token in ids.items()}
     except (AttributeError, TypeError):
-        raise TypeError(f"{name} needs to be a dictionary that gives each token a whole number") from None
+        pass
+    raise TypeError(f"{name} needs to be a dictionary that gives each {kind.__name__} a whole number")
 
 
 def checked_special_tokens(names: Sequence[str]) -> list[str]:
