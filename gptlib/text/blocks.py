@@ -52,5 +52,5 @@ def _last_border(text: str, special: regex.Pattern | None, longest: int) -> int:
         if match.start() >= end:
             break
         if match.end() > end:
-            return match.start() or match.end()
+            return match.end()
     return end

@@ -50,6 +50,7 @@ SHARE = st.floats(0, 1, exclude_max=True)
 @given(st.integers(1, 60), SHARE, SHARE, st.integers())
 @example(4, 0.375, 0.375, 0)  # both round up, to all four
 @example(3, 0.9, 0.05, 0)
+@example(3, 0.05, 0.9, 0)
 @settings(deadline=None)
 def test_split_deals_out_every_document_once(n, validation, test, seed):
     documents = [f"document {number}" for number in range(n)]
@@ -256,6 +257,12 @@ def test_end_of_text_stands_before_each_document_and_after_the_last(tmp_path):
     assert len(file) == 9 and file.document_starts().tolist() == [0, 4, 5, 8]
     assert np.load(path).tolist() == file.tokens.tolist()  # NumPy's own format
     assert TokenFile(str(path)).tokens.tolist() == file.tokens.tolist()
+
+
+def test_document_starts_of_a_long_row():
+    tokens = np.ones(2**24 + 9, np.uint16)
+    tokens[[0, 5, 2**24 - 1, 2**24, 2**24 + 8]] = 7
+    assert TokenFile.from_tokens(tokens).document_starts().tolist() == [0, 5, 2**24 - 1, 2**24, 2**24 + 8]
 
 
 def test_large_vocabularies_need_32_bits(tmp_path):

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptlib.text import blocks
 from gptlib.text.bpe import GPT2_PATTERN, byte_to_unicode, split
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer, load_tokenizer
@@ -164,8 +165,9 @@ GPT4_PATTERN = (
 )
 
 
-@pytest.mark.parametrize("pattern", [GPT4_PATTERN, r"(\s+)|(\S)\S*", r"(?s:.)"])
-def test_training_by_another_pattern(tmp_path, pattern):
+@pytest.mark.parametrize("pattern", [GPT4_PATTERN, r"(\s+)|(\S)\S*", r"\S+\s*|\s+", r"(?s:.)"])
+def test_training_by_another_pattern(tmp_path, monkeypatch, pattern):
+    monkeypatch.setattr(blocks, "BLOCK", 10)
     tokenizer = Tokenizer.train(TEXT, 275, pattern=pattern)
     pieces = [match.group().encode() for match in regex.finditer(pattern, TEXT)]
     assert tokenizer.merges == as_bytes(naive_merges(pieces, 18))
