@@ -22,7 +22,8 @@ from gptlib.cli.train import snapshot_steps
 from gptlib.generation.sampling import Sampling
 from gptlib.model.config import GPTConfig
 from gptlib.model.presets import PRESETS
-from gptlib.text.tokenizer import Tokenizer
+from gptlib.text.corpora import TokenFile
+from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.training import loop
 from gptlib.training.checkpoints import save_checkpoint
 from gptlib.training.config import TrainConfig
@@ -133,13 +134,16 @@ def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
 
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):
     path = tmp_path / "own.txt"
-    paragraph = (
-        "The {} wind came over the hill, and nobody in the village knew what it would bring with it.\n\n"
-    )
+    paragraph = "The {} wind came over the hill,\n\nand nobody knew what it would bring.\n<|endoftext|>\n"
     path.write_text("".join(paragraph.format(word) for word in ("north", "south", "east", "west") * 30))
     arguments = ["train", "--corpus", str(path), "--vocab-size", "280", *SMALL, *SHORT, "--steps", "3"]
     assert main([*arguments, "--folder", str(tmp_path / "run")]) == 0
     assert "validation" in capsys.readouterr().out
+    tokens = TokenFile(tmp_path / "run" / "train.npy")
+    assert len(tokens.document_starts()) == 96 + 1  # the other 24 documents are for validation and test
+    text = load_tokenizer(tmp_path / "run" / "tokenizer.json").decode(tokens.tokens)
+    assert text.startswith("<|endoftext|>The north wind came over the hill,\n\nand nobody")
+    assert text.endswith("would bring.<|endoftext|>") and text.count("<|") == 97
     kept = str(tmp_path / "run" / "tokenizer.json")
     assert main([*arguments, "--tokenizer", kept, "--folder", str(tmp_path / "other")]) == 0
     assert (tmp_path / "other" / "tokenizer.json").read_bytes() == Path(kept).read_bytes()
