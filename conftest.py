@@ -26,8 +26,13 @@ os.environ.update(KERNEL_ENVIRONMENT)
 SCRATCH = tempfile.TemporaryDirectory(prefix="gptlib-tests-")
 NETWORK_LOG = Path(SCRATCH.name) / "network.log"
 os.environ["GPTLIB_NETWORK_LOG"] = str(NETWORK_LOG)
+import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import network_guard  # noqa: E402, F401
+
+# A busy machine is no counterexample. All else stays as it is, such as what Hypothesis does under CI.
+hypothesis.settings.register_profile("gptlib", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("gptlib")
 
 # Before anything imports gptlib: a shape that an annotation does not allow is then an error in every test.
 # Storyworld's grammar holds no tensors and makes millions of tiny calls, which checks would slow tenfold.
