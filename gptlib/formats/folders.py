@@ -114,6 +114,8 @@ def build(
 
     Raises ValueError unless they are those of the config, each of its name and shape.
     """
+    if not layout.fits(config):
+        raise ValueError(f"{where} says it has {layout.model_type}'s layout, which its config does not fit")
     stored, tensors = layout.stored(config), _cleaned(tensors, layout)
     if stored.tie_embeddings:
         tensors = _tied(tensors, layout, stored, where)

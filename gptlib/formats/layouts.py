@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +86,26 @@ LLAMA_EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
 }
 
 
+# What Llama's kin mean by a config.json that does not say so, where Llama means something else.
+KIN_DEFAULTS: dict[str, dict[str, Any]] = {
+    "mistral": {"num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen3": {
+        "num_key_value_heads": 32,
+        "head_dim": 128,
+        "use_sliding_window": False,
+        "max_window_layers": 28,
+    },
+    "mixtral": {
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e6,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "router_aux_loss_coef": 0.001,
+    },
+}
+
+
 class Order(NamedTuple):
     """How the numbers of one of our tensors are put in a layout's order, and back in ours."""
 
@@ -126,6 +146,10 @@ class Layout:
     ignored: str = r"\b\B"
     biased: bool = False
 
+    def fits(self, config: GPTConfig) -> bool:
+        """Whether a model of this config can be written so."""
+        return all(getattr(config, part) == value for part, value in self.needs(config).items())
+
     def stored(self, config: GPTConfig) -> GPTConfig:
         """The config of the model as it lies in the file."""
         return replace(config, bias=True) if self.biased else config
@@ -161,7 +185,7 @@ class Layout:
 def layout_for(config: GPTConfig) -> Layout:
     """The first of transformers' layouts that a model of this config has; ours where it has none of them."""
     for layout in LAYOUTS.values():
-        if all(getattr(config, part) == value for part, value in layout.needs(config).items()):
+        if layout.fits(config):
             return layout
     raise AssertionError("our own layout needs nothing")
 
@@ -497,6 +521,7 @@ def _describe_llama(config: GPTConfig) -> dict[str, Any]:
 
 def _read_llama(given: Settings, where: str) -> GPTConfig:
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    given = KIN_DEFAULTS.get(given["model_type"], {}) | dict(given)
     _check_settings(given, (*sizes, "max_position_embeddings"), LLAMA_EXPRESSIBLE, where)
     rope = _rope(given, {"rope_theta": given.get("rope_theta", 10000.0)})
     _check_rope(rope, where)
@@ -512,11 +537,10 @@ def _read_llama(given: Settings, where: str) -> GPTConfig:
         )
     experts = {}
     if given["model_type"] == "mixtral":
-        _check_settings(given, ("num_local_experts", "num_experts_per_tok"), {}, where)
         experts = {
             "n_experts": given["num_local_experts"],
             "n_active": given["num_experts_per_tok"],
-            "balance": given.get("router_aux_loss_coef", 0.001),
+            "balance": given["router_aux_loss_coef"],
         }
     n_heads, d_model = given["num_attention_heads"], given["hidden_size"]
     d_head = given.get("head_dim") or d_model // n_heads
@@ -599,13 +623,16 @@ MIXTRAL = _kin(
 # -------------------------------------------------------------------------------------------------- our own
 
 
-def config_from_fields(given: Settings, where: str) -> GPTConfig:
+def config_from_fields(given: Any, where: str) -> GPTConfig:
     """The GPTConfig of these fields. Raises ValueError for unknown fields and those that cannot work."""
     if not isinstance(given, dict):
         raise ValueError(f"{where} has {given!r} for a config; it needs the fields of GPTConfig")
     unknown = set(given) - {field.name for field in fields(GPTConfig)}
     if unknown:
         raise ValueError(f"{where} has {', '.join(sorted(unknown))}, unknown to GPTConfig")
+    needed = [field.name for field in fields(GPTConfig) if field.default is MISSING]
+    if absent := [name for name in needed if name not in given]:
+        raise ValueError(f"{where} does not say {', '.join(absent)}")
     try:
         return GPTConfig(**given)
     except (TypeError, ValueError) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
@@ -21,9 +23,19 @@ class _Part(NamedTuple):
     constants: dict[str, Tensor]
 
 
+class _Undrawn(TorchFunctionMode):
+    """Passes over the drawing of weights, which changes nothing without numbers, and takes the most time."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **kwargs)
+
+
 def empty_gpt(config: GPTConfig) -> GPT:
     """A GPT whose parameters have shapes, but no numbers yet: none are drawn, only to be thrown away."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = GPT(config)
     for name, module in list(model.named_modules()):
         # What a module computes once, such as the waves of sinusoidal positions, is no parameter.

@@ -431,7 +431,7 @@ def test_an_unembedding_that_contradicts_the_config_is_refused(folder):
         {"reorder_and_upcast_attn": True},
         {"add_cross_attention": True},
         {"quantization_config": {"bits": 4}},
-        {"attn_pdrop": 0.3},
+        {"attn_pdrop": "none"},
     ],
 )
 def test_what_our_gpt_cannot_express_is_refused_by_name(folder, setting):
@@ -501,9 +501,9 @@ def test_heads_that_cannot_be_told(tmp_path):
 
 
 def test_a_tokenizer_of_another_size_is_refused(folder):
-    other = Tokenizer.train(["the cat sat on the mat"], 260)
+    other = TOKENIZER.with_tokens([], ["<|user|>"])
     (folder / "tokenizer.json").write_text(json.dumps(to_fast_tokenizer(other)))
-    with pytest.raises(ValueError, match="tokenizer has vocab_size 260; it needs the model's, 290"):
+    with pytest.raises(ValueError, match="tokenizer has vocab_size 291; it needs at most the model's, 290"):
         load(folder)
     (folder / "tokenizer.json").unlink()
     assert load(folder)[1] is None
