@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gptlib.checks import check_flag, check_share, check_whole
 from gptlib.model.config import GPTConfig
-from gptlib.model.structure import empty_gpt
+from gptlib.model.structure import weight_shapes
 
 Weights = Mapping[str, Tensor]
 Settings = Mapping[str, Any]
@@ -157,8 +157,8 @@ class Layout:
     def publish(self, weights: Weights, config: GPTConfig) -> dict[str, Tensor]:
         """Our weights, by our names, as this layout names and orders them; zeros for biases that lack."""
         published = {}
-        for ours, shape in empty_gpt(self.stored(config)).named_parameters():
-            weight = weights[ours] if ours in weights else torch.zeros(shape.shape, dtype=_dtype(weights))
+        for ours, shape in weight_shapes(self.stored(config)).items():
+            weight = weights[ours] if ours in weights else torch.zeros(shape, dtype=_dtype(weights))
             pieces = self.pieces(ours, config)
             for piece, rows in zip(pieces, weight.split(_rows(pieces, weight)), strict=True):
                 there = rows if piece.order is None else piece.order.there(rows, config)
@@ -171,7 +171,7 @@ class Layout:
         They are taken out of `published`, so that a large model is never there twice.
         """
         restored = {}
-        for ours, _ in empty_gpt(config).named_parameters():
+        for ours in weight_shapes(config):
             back = [
                 published.pop(piece.name)
                 if piece.order is None

@@ -44,6 +44,12 @@ def empty_gpt(config: GPTConfig) -> GPT:
     return model
 
 
+@lru_cache(maxsize=8)
+def weight_shapes(config: GPTConfig) -> dict[str, torch.Size]:
+    """The shape of each parameter, by name; a tied one is there once."""
+    return {name: weight.shape for name, weight in empty_gpt(config).named_parameters()}
+
+
 def find_change(model: nn.Module) -> str | None:
     """The first thing in a model that is not as its config says, in words; None for a GPT as it was built.
 
