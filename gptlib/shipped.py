@@ -56,6 +56,11 @@ def is_model_name(name: str) -> bool:
     return _is_name(name) and (data_folder() / CHECKSUMS).is_file() and name in model_names()
 
 
+def as_path(path: Path) -> str:
+    """A path in words that `gptlib.load` takes for one: ./gpt2 where gpt2 is the name of a model."""
+    return f"./{path}" if is_model_name(str(path)) else str(path)
+
+
 def model_names() -> list[str]:
     """The models that are in data/. Raises FileNotFoundError or ValueError when its checksums are harmed."""
     return sorted(path.split("/")[0] for path in _read_checksums() if path.endswith(f"/{CONFIG}"))

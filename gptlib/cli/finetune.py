@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter
 
 from gptlib.checks import check_whole
 from gptlib.cli.options import DataFile, Device, Fields, Model, Threads, in_a_terminal, load_base, use_threads
+from gptlib.shipped import as_path
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training import finetuning
 from gptlib.training.config import TrainConfig
@@ -127,7 +128,7 @@ def finetune(
             finetuning.save_adapter(task.out, model, tokenizer, base, task.model, kept)
         losses = f"loss {step.loss:.4f}  validation {step.validation_loss:.4f}"
         print(f"step {step.step:,}/{training.steps:,}  {losses}" + ("  kept" if lower else ""), flush=True)
-    print(f"done; to see what it writes: gptlib generate --model {task.out}")
+    print(f"done; to see what it writes: gptlib generate --model {as_path(task.out)}")
 
 
 def _conversations(

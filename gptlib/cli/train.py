@@ -32,7 +32,7 @@ from gptlib.loading import load, save
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.model.presets import PRESETS
-from gptlib.shipped import ship
+from gptlib.shipped import as_path, ship
 from gptlib.text import corpora
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile, write_tokens
@@ -259,7 +259,7 @@ def _train(run: Run, resume: bool, device: torch.device, team: Alone) -> None:
         # Stopped after the last step, before the model was written.
         model = load(folder / CHECKPOINT_NAME)[0]
     whole = whole_model(model, team)
-    name = str(folder)
+    name = as_path(folder)
     if whole is not None:
         columns = _columns(_kept_rows(folder / ROWS_NAME, training.steps))
         write_json(folder / LOG_NAME, columns)

@@ -115,6 +115,15 @@ def test_resuming_after_the_last_step_writes_the_model(finished, capsys):
     assert path.read_bytes() == before
 
 
+def test_a_folder_by_the_name_of_a_model_is_named_as_a_path(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, "gpt2")
+    shutil.rmtree("gpt2/model")
+    assert main(["train", "--resume", "--folder", "./gpt2"]) == 0
+    *_, opened = capsys.readouterr().out.split()
+    assert opened == "./gpt2" and load(opened)[0].config == load(finished)[0].config
+
+
 def test_a_finished_run_can_be_lengthened(tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["train", *STORIES, "--steps", "6", "--snapshots", "4", "--folder", str(folder)]) == 0
