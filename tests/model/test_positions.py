@@ -25,6 +25,12 @@ def test_sinusoidal_is_the_formula_of_the_paper():
             assert table[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
+def test_sinusoidal_positions_have_the_size_of_initial_embeddings():
+    """A wave's mean square is a half, so 0.02 times √d_model/2: as large as a row of the token embedding."""
+    added = SinusoidalPositions(CONFIG)(torch.zeros(1, 16, CONFIG.d_model))[0]
+    torch.testing.assert_close(added, 0.02 * sinusoidal_positions(16, CONFIG.d_model))
+
+
 def test_sinusoidal_shift_is_one_linear_map():
     table = sinusoidal_positions(40, 8).double()
     shift = torch.linalg.lstsq(table[:35], table[5:]).solution
