@@ -48,7 +48,7 @@ def _last_border(text: str, special: regex.Pattern | None, longest: int) -> int:
     # A name may begin near the end that the text to come makes longer, or first makes one.
     border = _BORDER.search(text, 0, len(text) - longest)
     end = border.start() if border else 0
-    for match in special.finditer(text, 0) if special and end else ():
+    for match in special.finditer(text) if special and end else ():
         if match.start() >= end:
             break
         if match.end() > end:
