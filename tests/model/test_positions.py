@@ -9,6 +9,7 @@ from gptlib.model.positions import (
     ATTENTION_POSITIONS,
     EMBEDDING_POSITIONS,
     LearnedPositions,
+    SinusoidalPositions,
     alibi_bias,
     alibi_slopes,
     rotate,
@@ -26,9 +27,9 @@ def test_sinusoidal_is_the_formula_of_the_paper():
 
 
 def test_sinusoidal_positions_have_the_size_of_initial_embeddings():
-    """A wave's mean square is a half, so 0.02 times √d_model/2: as large as a row of the token embedding."""
-    added = SinusoidalPositions(CONFIG)(torch.zeros(1, 16, CONFIG.d_model))[0]
-    torch.testing.assert_close(added, 0.02 * sinusoidal_positions(16, CONFIG.d_model))
+    config = GPTConfig(vocab_size=11, context_length=16, n_layers=1, n_heads=2, d_model=12)
+    added = SinusoidalPositions(config)(torch.zeros(1, 16, 12))[0]
+    torch.testing.assert_close(added, 0.02 * sinusoidal_positions(16, 12))
 
 
 def test_sinusoidal_shift_is_one_linear_map():
