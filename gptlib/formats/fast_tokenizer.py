@@ -79,7 +79,10 @@ def from_fast_tokenizer(contents: dict[str, Any]) -> Tokenizer:
         if not all(token.get("special", True) for token in contents["added_tokens"]):
             raise ValueError("it has tokens that were added, and that plain text may become")
         added = {token["content"]: token["id"] for token in contents["added_tokens"]}
-        return Tokenizer.from_merges(pairs, model["vocab"] | added)
+        tokenizer = Tokenizer.from_merges(pairs, model["vocab"] | added)
+        if unmade := tokenizer.special_tokens.keys() - added.keys():
+            raise ValueError(f"it has tokens that no merge makes, such as {min(unmade)!r}")
+        return tokenizer
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"it is not whole: {type(error).__name__}: {error}") from None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, SupportsIndex
 
 from gptlib.files import write_atomically
+from gptlib.text.blocks import blocks
 from gptlib.text.bpe import from_characters
-from gptlib.text.vocabulary import END_OF_TEXT, Vocabulary, as_ids, check_text
+from gptlib.text.vocabulary import END_OF_TEXT, Vocabulary, as_ids, characters, whole_text
 
 
 class WrappedTokenizer(Vocabulary):
@@ -50,10 +51,6 @@ class WrappedTokenizer(Vocabulary):
         """The id of the token that ends a text. ValueError where none is known."""
         return super().end_of_text if self.end is None else self.end
 
-    def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """The tokens of `text`, with none before or after it; `allow_special` as in `Tokenizer.encode`."""
-        return self._encoded(text, allow_special).ids
-
     def decode(self, tokens: Iterable[SupportsIndex]) -> str:
         """The text of `tokens`; where a text begins with a space that was put there, without it."""
         ids = as_ids(tokens)
@@ -63,14 +60,22 @@ class WrappedTokenizer(Vocabulary):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """For each token of `encode(text)`, the characters it covers: `text[start:end]`."""
-        return self._encoded(text).offsets
+        starts = [*(start for start, _ in characters(text)), len(text)]
+        offsets = self._cut(whole_text(text), allow_special=False).offsets
+        return [(starts[start], starts[end]) for start, end in offsets]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file that it was read from, unchanged."""
         write_atomically(path, lambda file: file.write(self.contents.encode()))
 
-    def _encoded(self, text: str, allow_special: bool = False) -> Any:
-        check_text(text)
+    def _encode_plain(self, text: str, position: int) -> list[int]:
+        return self._cut(text, allow_special=False).ids
+
+    def _encoded(self, pieces: Iterable[str], allow_special: bool) -> Iterator[list[int]]:
+        # Nobody knows where another library may be interrupted: what begins a text may be cut in its own way.
+        yield self._cut(whole_text("".join(blocks(pieces))), allow_special).ids
+
+    def _cut(self, text: str, allow_special: bool) -> Any:
         self._fast.encode_special_tokens = not allow_special
         return self._fast.encode(text, add_special_tokens=False)
 

@@ -108,9 +108,9 @@ class Vocabulary:
         tokens = self.encode(text)
         # For each byte of the text, where the character that it belongs to starts and ends.
         owner = [
-            match.span()
-            for match in _CHARACTER.finditer(text)
-            for _ in range(len(whole_text(match.group()).encode()))
+            (start, end)
+            for start, end in characters(text)
+            for _ in range(len(whole_text(text[start:end]).encode()))
         ]
         ends = list(accumulate(len(self._token_bytes[token]) for token in tokens))
         return [(owner[start][0], owner[end - 1][1]) for start, end in zip([0, *ends], ends, strict=False)]
@@ -196,6 +196,11 @@ def as_ids(tokens: Iterable[SupportsIndex]) -> list[int]:
 def check_string(text: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; it needs to be a string")
+
+
+def characters(text: str) -> list[tuple[int, int]]:
+    """Where each character of a text starts and ends; one that a surrogate pair spells takes two places."""
+    return [match.span() for match in _CHARACTER.finditer(text)]
 
 
 def whole_text(text: str, position: int = 0) -> str:

@@ -70,12 +70,22 @@ def test_text_is_cut_as_by_the_package_and_special_tokens_stay_text(kind, text):
     ours, fast = OURS[kind], KINDS[kind]
     fast.encode_special_tokens = True
     tokens = ours.encode(text)
-    assert tokens == fast.encode(text, add_special_tokens=False).ids
+    assert tokens == fast.encode(text, add_special_tokens=False).ids == list(ours.encode_iterable(list(text)))
     assert not set(tokens) & set(ours.special_tokens.values())
     normal = text if kind == "llama" else unicodedata.normalize("NFC", text)
     pieces = b"".join(map(ours.token_bytes, tokens)).decode()
     assert ours.decode(tokens) == (pieces[1:] if kind == "llama" else pieces) == normal
     assert "".join(text[start:end] for start, end in dict.fromkeys(ours.spans(text))) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_surrogate_pair_is_the_character_that_it_spells(kind):
+    ours, pair = OURS[kind], "a \ud83d\ude42 cat"
+    assert ours.encode(pair) == list(ours.encode_iterable(pair)) == ours.encode("a 🙂 cat")
+    assert "".join(pair[start:end] for start, end in dict.fromkeys(ours.spans(pair))) == pair
+    for encode in (ours.encode, ours.spans):
+        with pytest.raises(ValueError, match=r"half of a surrogate pair, U\+D83D, at position 4"):
+            encode("abc \ud83d")
 
 
 def test_special_tokens_and_the_one_that_ends_a_text():
