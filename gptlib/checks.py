@@ -16,6 +16,13 @@ def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
         raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
 
 
+def check_seed(name: str, value: object) -> None:
+    """Raise TypeError unless value is a whole number, ValueError unless every generator can start from it."""
+    check_whole(name, value, at_least=0)
+    if value >= 2**63:
+        raise ValueError(f"{name} is {value}; it needs to be below 2**63")
+
+
 def check_positive(name: str, value: object) -> None:
     """Raise TypeError unless value is a number, ValueError unless it is above 0 and finite."""
     if not is_number(value):
