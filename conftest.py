@@ -26,8 +26,13 @@ os.environ.update(KERNEL_ENVIRONMENT)
 SCRATCH = tempfile.TemporaryDirectory(prefix="gptlib-tests-")
 NETWORK_LOG = Path(SCRATCH.name) / "network.log"
 os.environ["GPTLIB_NETWORK_LOG"] = str(NETWORK_LOG)
+import hypothesis  # noqa: E402
 import jaxtyping  # noqa: E402
 import network_guard  # noqa: E402, F401
+
+# A busy machine is no counterexample. All else stays as it is, such as what Hypothesis does under CI.
+hypothesis.settings.register_profile("gptlib", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("gptlib")
 
 # Before anything imports gptlib: a shape that an annotation does not allow is then an error in every test.
 # Storyworld's grammar holds no tensors and makes millions of tiny calls, which checks would slow tenfold.
@@ -47,6 +52,29 @@ def without_shape_checks():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch):
+    """Files that are mapped into memory can be neither replaced nor removed; lists those in a folder."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs Linux's list of what is mapped")
+
+    def mapped(folder) -> list[str]:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        return [line.split(maxsplit=5)[5] for line in lines if f" {os.path.realpath(folder)}" in line]
+
+    def unless_mapped(change):
+        def changed(*paths, **given):
+            if mapped(paths[-1]):
+                raise PermissionError(13, "Access is denied", str(paths[-1]))
+            return change(*paths, **given)
+
+        return changed
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, unless_mapped(getattr(os, name)))
+    return mapped
 
 
 def pytest_collectstart(collector):

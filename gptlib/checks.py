@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 
 
 def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
     """Raise TypeError unless value is a whole number, ValueError unless it is at least so much."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         bound = "" if at_least is None else f" of at least {at_least}"
         raise TypeError(f"{name} is {value!r}; it needs a whole number{bound}")
     if at_least is not None and value < at_least:
@@ -17,7 +18,7 @@ def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Raise TypeError unless value is a whole number, ValueError unless every generator can start from it."""
+    """Raise TypeError unless value is a whole number, ValueError unless torch can take it, and the next."""
     check_whole(name, value, at_least=0)
     if value >= 2**63:
         raise ValueError(f"{name} is {value}; it needs to be below 2**63")
@@ -59,6 +60,14 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it needs to be one of {', '.join(choices)}")
+
+
+def make_plain(settings: object) -> None:
+    """Turn NumPy's and torch's numbers among a dataclass's fields into Python's own, which JSON can hold."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if getattr(value, "shape", None) == ():
+            object.__setattr__(settings, field.name, value.item())
 
 
 def is_number(value: object) -> bool:

@@ -23,8 +23,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     file or the new one. After a kill the temporary file, `.name.….partial`, may remain; it is safe to delete.
 
     Raises TypeError when `write` is not callable; FileNotFoundError when the folder of `path` does not
-    exist; IsADirectoryError when `path` is a folder; and whatever `write` raises: `path` is
-    then untouched and the temporary file is gone.
+    exist; IsADirectoryError when `path` is a folder; PermissionError when what is there may not be replaced,
+    which on Windows includes a file that is open; and whatever `write` raises: `path` is then untouched and
+    the temporary file is gone.
     """
     if not callable(write):
         raise TypeError(
@@ -47,7 +48,14 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(partial, target.stat().st_mode & 0o777)
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except PermissionError as error:
+            raise PermissionError(
+                f"{str(target)!r} cannot be replaced ({error.strerror}); Windows allows it only when nothing "
+                "has the file open: a TokenFile of it, for one, needs to be deleted first (del), or another "
+                "name would do"
+            ) from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -73,7 +81,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file.
+    r"""The text of a UTF-8 file, as it is on every system: without a byte-order mark, and lines end with \n.
 
     Raises FileNotFoundError when there is no such file, IsADirectoryError for a folder, ValueError for bytes
     that are no UTF-8.
@@ -82,7 +90,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the path of a file")
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
     except UnicodeDecodeError as error:
@@ -142,13 +150,23 @@ def read_tensors(path: str | os.PathLike[str], prefix: str = "") -> tuple[dict[s
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = _about(file.metadata() or {})
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
             # Copies, so that nothing depends on the file any more.
             tensors = {name: file.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is cut off, or no safetensors file: {error}") from None
     return tensors, about
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What `write_tensors` noted; what others have under that name may be anything."""
+    try:
+        about = json.loads(metadata.get("about", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    ours = isinstance(about, dict) and all(isinstance(value, str) for value in about.values())
+    return about if ours else {}
 
 
 def check_format(path: str | os.PathLike[str], about: Mapping[str, str], wanted: str) -> None:

@@ -25,6 +25,18 @@ def way_back(name: str) -> str:
     return f"{again} brings the original back"
 
 
+def way_back_to_line_endings(name: str) -> str:
+    """What brings a folder of the course's back where only its line endings are others.
+
+    git takes such files for unchanged when it made them itself, so that a plain checkout leaves them alone.
+    """
+    if is_checkout():
+        again = f"`git rm -r -q --cached {name}` and then `git checkout HEAD -- {name}`"
+    else:
+        again = "`pip install --force-reinstall --no-deps` with a fresh clone of the repository"
+    return f"{again} bring the original back"
+
+
 def readers_root() -> Path:
     """The folder whose work/ holds the reader's notebooks.
 

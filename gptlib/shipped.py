@@ -34,7 +34,7 @@ from gptlib.formats.hub import published
 from gptlib.formats.layouts import OWN
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
-from gptlib.places import course_root, way_back
+from gptlib.places import course_root, way_back, way_back_to_line_endings
 from gptlib.text.tokenizer import Tokenizer
 
 CHECKSUMS = "SHA256SUMS"
@@ -189,7 +189,7 @@ def _read_checksums() -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {MEND}")
     listed = {}
-    for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if not match:
             raise ValueError(f"data/{CHECKSUMS}, line {number}: {line!r} is not 'sha256  path'; {MEND}")
@@ -209,6 +209,11 @@ def read_checked(path: str, listed: Mapping[str, str] | None = None) -> bytes:
         raise FileNotFoundError(f"data/{path} is missing (expected sha256 {listed[path]}); {MEND}")
     content = (data_folder() / path).read_bytes()
     if _sha256(content) != listed[path]:
+        if _sha256(content.replace(b"\r\n", b"\n")) == listed[path]:
+            raise ValueError(
+                f"data/{path} has the line endings of Windows, which git may have put there; "
+                f"{way_back_to_line_endings('data')}"
+            )
         raise ValueError(
             f"data/{path} is cut off or altered: expected sha256 {listed[path]}, "
             f"got {_sha256(content)} ({len(content):,} bytes); {MEND}"

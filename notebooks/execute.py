@@ -133,4 +133,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a cell that failed may hold any character
     sys.exit(main())

@@ -1,5 +1,6 @@
 """Files: whoever reads finds the old file or the new one, whatever happens in between."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -11,7 +12,11 @@ import pytest
 import safetensors
 import torch
 
-from gptlib.files import read_json, read_tensors, write_atomically, write_json, write_tensors
+from gptlib.files import read_json, read_tensors, read_text, write_atomically, write_json, write_tensors
+from gptlib.formats.fast_tokenizer import to_fast_tokenizer
+from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.corpora import TokenFile, write_tokens
+from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 
 
 def names(folder):
@@ -126,6 +131,51 @@ def test_refusals(tmp_path):
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "a.bin", b"contents")
     assert names(tmp_path) == []
+
+
+def test_a_file_that_is_mapped_is_replaced_or_the_error_says_what_holds_it(tmp_path, as_on_windows):
+    tokenizer = Tokenizer.train("the cat sat on the mat", 260)
+    path = tmp_path / "tokens.npy"
+    tokens = write_tokens(["the cat"], tokenizer, path)
+    with pytest.raises(PermissionError, match="npy' cannot be replaced .*TokenFile of it.*deleted first"):
+        write_tokens(["the mat", "a cat"], tokenizer, path)
+    assert len(tokens) == len(TokenFile(path)) and names(tmp_path) == ["tokens.npy"]
+    before = len(tokens)
+    del tokens
+    assert len(write_tokens(["the mat", "a cat"], tokenizer, path)) > before
+
+
+def as_notepad_saves_it(path):
+    """The same text with a byte-order mark, and lines that end as on Windows."""
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    return path
+
+
+def test_a_byte_order_mark_and_windows_lines_change_no_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("猫\n\n x\ufeff\n", encoding="utf-8", newline="")
+    assert read_text(path) == read_text(as_notepad_saves_it(path)) == "猫\n\n x\ufeff\n"
+    assert read_json(as_notepad_saves_it(write_json(path, {"猫": [1, "\n"]}))) == {"猫": [1, "\n"]}
+
+
+@pytest.mark.parametrize("kind", ["ours", "published", "characters", "rank"])
+def test_a_tokenizers_files_may_have_been_saved_by_notepad(kind, tmp_path):
+    text = "the cat\r\nsat on\n"
+    tokenizer = CharacterTokenizer.train(text) if kind == "characters" else Tokenizer.train(text * 3, 260)
+    vocab, merges = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    if kind == "published":
+        contents = to_fast_tokenizer(tokenizer)["model"]
+        write_json(vocab, contents["vocab"])
+        merges.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in contents["merges"]))
+        assert Tokenizer.from_gpt2(as_notepad_saves_it(merges), as_notepad_saves_it(vocab)) == tokenizer
+    elif kind == "rank":
+        lines = [f"{base64.b64encode(piece).decode()} {rank}" for piece, rank in tokenizer.ranks.items()]
+        vocab.write_text("\n".join(lines))
+        assert Tokenizer.from_tiktoken(as_notepad_saves_it(vocab)) == tokenizer
+    else:
+        tokenizer.save(vocab)
+        assert load_tokenizer(as_notepad_saves_it(vocab)) == tokenizer
 
 
 def test_json_comes_back_and_what_is_none_is_refused_by_name(tmp_path):

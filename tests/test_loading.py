@@ -415,10 +415,10 @@ def test_biases_that_were_trained_since_are_read(tmp_path):
     assert again.config.bias and again.final_norm.bias.eq(1).all() and not again.blocks[0].mlp.up.bias.any()
 
 
-def run_of(model, folder, steps=3, **settings):
+def run_of(model, folder, steps=3, resume=None, **settings):
     data = TokenFile.from_tokens(torch.arange(400).numpy() % 260)
     config = TrainConfig(steps=steps, batch_size=2, folder=folder, eval_every=None, **settings)
-    return list(train(model, data, None, config))
+    return list(train(model, data, None, config, resume=resume))
 
 
 def test_a_training_run_its_checkpoint_and_its_model(tmp_path):
@@ -435,6 +435,34 @@ def test_a_training_run_its_checkpoint_and_its_model(tmp_path):
     assert torch.equal(logits(load(run)[0]), logits(model.eval()))
     (run / CHECKPOINT_NAME).unlink()
     assert torch.equal(logits(load(run)[0]), logits(stopped))
+
+
+# ------------------------------------------------------------------------------ files that nothing holds open
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_can_replace_its_checkpoint_on_windows(optimizer, tmp_path, as_on_windows):
+    run_of(build(), tmp_path, optimizer=optimizer, checkpoint_every=1)
+    model = build()
+    run_of(model, tmp_path, 5, optimizer=optimizer, checkpoint_every=1, resume=tmp_path)
+    assert torch.equal(logits(load(tmp_path)[0]), logits(model.eval()))
+    assert not as_on_windows(tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "gpt_neox", "llama", "alibi"])
+def test_nothing_that_is_loaded_holds_its_file_open(shape, tmp_path, as_on_windows):
+    model = build(shape)
+    folder = save(tmp_path / "model", model, BPE)
+    new = with_roles(BPE)
+    base, _ = load(folder)
+    learned = adapted(grow(base, BPE, new))
+    adapter = save_adapter(tmp_path / "mine.safetensors", learned, new, base, folder)
+    kept = [load(path) for path in (folder, folder / "model.safetensors", adapter)]
+    (folder / "config.json").rename(tmp_path / "config.json")
+    kept.append(load(folder / "model.safetensors"))
+    assert not as_on_windows(tmp_path)
+    save(folder, kept[0][0], BPE)
+    assert torch.equal(logits(load(folder)[0]), logits(model))
 
 
 def test_a_run_whose_tokenizer_is_another_is_refused(tmp_path):

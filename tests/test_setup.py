@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import chain
@@ -16,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from gptlib import load, shipped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -163,6 +167,62 @@ def test_a_missing_python_gets_one_clear_line(checkout):
     run = make(checkout, "lab", "PYTHON=no-such-python")
     assert run.returncode != 0
     assert run.stdout.startswith("There is no no-such-python here") and len(run.stdout.splitlines()) == 1
+
+
+# -------------------------------------------------------------------------------- a clone as Windows makes it
+
+
+def run_in(folder: Path, *command: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.fixture
+def windows_clone(tmp_path):
+    """A clone of what is committed here, as git on Windows makes it by default."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout of git's")
+    run_in(tmp_path, "git", "-c", "core.autocrlf=true", "clone", "-q", str(ROOT), "clone")
+    run_in(tmp_path / "clone", "git", "config", "core.autocrlf", "true")
+    return tmp_path / "clone"
+
+
+def test_a_clone_as_windows_makes_it_works(windows_clone):
+    assert run_in(windows_clone, "git", "status", "--short") == ""
+    assert b"\r" not in (windows_clone / ".ci" / "run").read_bytes()
+    program = """
+        import gptlib
+        from gptlib.cli.doctor import look_at_data
+        model, tokenizer = gptlib.load("storyteller")
+        print(gptlib.__file__, look_at_data().problems, gptlib.generate(model, tokenizer, "Once", seed=0)[:4])
+    """
+    printed = run_in(windows_clone, sys.executable, "-c", textwrap.dedent(program))
+    assert printed == f"{windows_clone / 'gptlib' / '__init__.py'} [] Once\n"
+
+
+def test_a_clone_from_before_line_endings_were_settled_is_mended_by_what_the_error_says(
+    windows_clone, monkeypatch
+):
+    """git made these files, so that it takes them for unchanged, and a plain checkout leaves them alone."""
+    attributes, data = windows_clone / ".git" / "info" / "attributes", windows_clone / "data"
+    attributes.write_text("*.json text eol=crlf\n")
+    shutil.rmtree(data)
+    run_in(windows_clone, "git", "checkout", "--", "data")
+    attributes.unlink()
+    monkeypatch.setattr(shipped, "data_folder", lambda: data)
+    with pytest.raises(ValueError, match="storyteller/config.json has the line endings of Windows") as caught:
+        load("storyteller")
+    problems = shipped.verify_data()
+    assert len(problems) == len(list(data.rglob("*.json"))) > 10
+    assert str(caught.value) in problems
+    commands = re.findall("`(.+?)`", str(caught.value))
+    assert len(commands) == 2
+    for command in commands:
+        run_in(windows_clone, *shlex.split(command))
+    assert shipped.verify_data() == [] and run_in(windows_clone, "git", "status", "--short") == ""
+    load("storyteller")
 
 
 def test_tests_compute_with_one_thread():

@@ -133,6 +133,12 @@ def test_checksums_are_those_of_sha256sum(data):
     assert {f"tiny/{file}" for file in FILES} <= {line.split("  ")[1] for line in lines}
 
 
+def test_checksums_that_notepad_saved_are_read(data):
+    lines = (data / "SHA256SUMS").read_text()
+    (data / "SHA256SUMS").write_text(lines, encoding="utf-8-sig", newline="\r\n")
+    assert verify_data() == []
+
+
 def test_readmes_and_hidden_files_have_no_checksum(data):
     (data / "README.md").write_text("how it was made")
     (data / "tiny" / ".model.partial").write_text("left by a kill")

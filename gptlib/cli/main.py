@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = f"gptlib {arguments[0]}" if arguments and arguments[0] in VERBS else "gptlib"
+    _escape_what_cannot_be_shown()
     try:
         with _one_voice():
             return make_app()(arguments) or 0
@@ -88,6 +89,15 @@ def _docstring(verb: str) -> str:
     source = resources.files("gptlib.cli").joinpath(f"{verb}.py").read_text(encoding="utf-8")
     paragraphs = ast.get_docstring(ast.parse(source)).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    r"""Print \u732b where the encoding of the output, such as Windows' own for pipes, has no 猫."""
+    for stream in (sys.stdout, sys.stderr):
+        # Another handling was asked for by PYTHONIOENCODING; a stream that is no file of text has none.
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            with contextlib.suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def _one_voice() -> contextlib.AbstractContextManager[None]:

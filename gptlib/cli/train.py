@@ -68,7 +68,7 @@ class Text:
     """What is read."""
 
     corpus: str = "storyworld"
-    """Storyworld, python-docs, python-source, or the path of a text file."""
+    """Storyworld, python-docs, python-source, or a text file's path (<|endoftext|> separates documents)."""
 
     stories: int = 100_000
     """Training stories to draw (storyworld only)."""

@@ -8,6 +8,9 @@ from gptlib.text.bpe import GPT2_PATTERN, byte_to_unicode
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.text.vocabulary import END_OF_TEXT
 
+# What BPE may do besides in that library, and GPT-2's does not.
+ODDITIES = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+
 
 def to_fast_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """What tokenizer.json holds: the same tokens for every text, with <|endoftext|> before it.
@@ -64,14 +67,22 @@ def from_fast_tokenizer(contents: dict[str, Any]) -> Tokenizer:
     """
     try:
         model, cutting = contents["model"], contents["pre_tokenizer"]
-        kind = model.get("type", "BPE"), contents.get("normalizer"), cutting | {"trim_offsets": True}
-        if kind != ("BPE", None, _byte_level(trim_offsets=True)):
+        # Older files do not say what was the only way then.
+        cutting = {"use_regex": True} | cutting | {"trim_offsets": True}
+        kind = model.get("type", "BPE"), contents.get("normalizer"), cutting
+        odd = any(model.get(name) for name in ODDITIES)
+        if kind != ("BPE", None, _byte_level(trim_offsets=True)) or odd:
             raise ValueError("it is not of GPT-2's kind: byte-level BPE, no normalizer, no prefix space")
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         if any(len(pair) != 2 for pair in pairs):
             raise ValueError("a merge joins two tokens, and one here does not")
+        if not all(token.get("special", True) for token in contents["added_tokens"]):
+            raise ValueError("it has tokens that were added, and that plain text may become")
         added = {token["content"]: token["id"] for token in contents["added_tokens"]}
-        return Tokenizer.from_merges(pairs, model["vocab"] | added)
+        tokenizer = Tokenizer.from_merges(pairs, model["vocab"] | added)
+        if unmade := tokenizer.special_tokens.keys() - added.keys():
+            raise ValueError(f"it has tokens that no merge makes, such as {min(unmade)!r}")
+        return tokenizer
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"it is not whole: {type(error).__name__}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 config.json            the shape as the layout says it, and the exact GPTConfig under the key "gptlib"
 model.safetensors      the weights, under the layout's names
-tokenizer.json         the tokenizer, as the `tokenizers` library reads it, or else as ours
+tokenizer.json         the tokenizer, as the package `tokenizers` reads it, or else as ours
 
 Where a layout has a counterpart in transformers the folder is what that library reads. Only safetensors
 files are read and written. Older files (.bin, .pt) are pickles: opening one runs whatever program its author
@@ -11,9 +11,11 @@ put in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptlib.files import read_json, read_tensors, write_json, write_tensors
+from gptlib.files import read_json, read_tensors, read_text, write_json, write_tensors
 from gptlib.formats.fast_tokenizer import from_fast_tokenizer, to_fast_tokenizer
 from gptlib.formats.layouts import (
     GPT2,
@@ -33,6 +35,7 @@ from gptlib.formats.layouts import (
     config_from_shapes,
     layout_for,
 )
+from gptlib.formats.wrapped_tokenizer import WrappedTokenizer
 from gptlib.model.checks import check_vocabulary
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
@@ -42,14 +45,16 @@ from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.text.vocabulary import END_OF_TEXT, FORMAT
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-WRITTEN = (CONFIG, WEIGHTS, TOKENIZER, "generation_config.json", "tokenizer_config.json")
+TOKENIZER_CONFIG = "tokenizer_config.json"
+WRITTEN = (CONFIG, WEIGHTS, TOKENIZER, "generation_config.json", TOKENIZER_CONFIG)
 OWN_KEY = "gptlib"
 MODEL_FORMAT = "gptlib model 1"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16)}
 DTYPES |= {"bfloat16": torch.bfloat16, "float64": torch.float64}
+OUR_ENDS = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
 
-AnyTokenizer = Tokenizer | CharacterTokenizer
+AnyTokenizer = Tokenizer | CharacterTokenizer | WrappedTokenizer
 
 
 # ------------------------------------------------------------------------------------------------------- in
@@ -59,12 +64,13 @@ def read_folder(folder: Path) -> tuple[GPT, AnyTokenizer | None]:
     """The model in a folder, on the CPU in eval mode, and its tokenizer, None where it has no files of one.
 
     It is of the dtype that it had when `write_folder` wrote it; from another library's folder it is float32.
+    The tokenizer is None with a warning, too, where it is of a kind that nothing here can read.
     Raises FileNotFoundError where something is not there, and ValueError for what cannot be read, by name.
     """
     given, where = read_json(folder / CONFIG), repr(str(folder / CONFIG))
     layout, config, dtype = read_config(given, where)
     model = build(layout, config, _read_all(folder), repr(str(folder)), dtype)
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = _read_tokenizer(folder, given.get("eos_token_id"))
     if tokenizer is not None:
         check_vocabulary(tokenizer, model.config, f"{str(folder)!r}: ")
     return model, tokenizer
@@ -79,9 +85,12 @@ def read_file(path: Path) -> GPT:
     if "model_config" not in about:
         tensors = _cleaned(tensors, GPT2)
         return build(GPT2, config_from_shapes(tensors, repr(str(path))), tensors, repr(str(path)))
-    config = config_from_fields(json.loads(about["model_config"]), repr(str(path)))
-    layout, dtype = LAYOUTS[about.get("layout", OWN.model_type)], DTYPES[about.get("dtype", "float32")]
-    return build(layout, config, tensors, repr(str(path)), dtype)
+    try:
+        given = json.loads(about["model_config"])
+        layout, dtype = LAYOUTS[about.get("layout", OWN.model_type)], DTYPES[about.get("dtype", "float32")]
+    except (ValueError, RecursionError, KeyError):
+        raise ValueError(f"{str(path)!r} does not tell the config, layout and dtype of its model") from None
+    return build(layout, config_from_fields(given, repr(str(path))), tensors, repr(str(path)), dtype)
 
 
 def check_no_pickle(path: Path) -> None:
@@ -136,25 +145,34 @@ def read_config(given: dict[str, Any], where: str) -> tuple[Layout, GPTConfig, t
     """The layout that a config.json is of, the config that it describes, and the dtype of the model."""
     if "model_type" not in given and "context_length" in given:
         return OWN, config_from_fields(given, where), torch.float32
-    layout = LAYOUTS.get(given.get("model_type"))
-    if layout is None:
+    model_type, noted = given.get("model_type"), given.get(OWN_KEY)
+    if not isinstance(model_type, str) or model_type not in LAYOUTS:
         raise ValueError(
-            f"{where} has the model_type {given.get('model_type')!r}; it needs to be one of "
-            f"{', '.join(LAYOUTS)}"
+            f"{where} has the model_type {model_type!r}; it needs to be one of {', '.join(LAYOUTS)}"
         )
-    noted = given.get(OWN_KEY)
+    layout = LAYOUTS[model_type]
     if layout is not OWN and noted is None:
-        return layout, layout.read(given, where), torch.float32
-    try:
-        exact, dtype = config_from_fields(noted["config"], where), DTYPES[noted["dtype"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not whole: {OWN_KEY!r} lacks {error}") from None
+        return layout, _described(layout, given, where), torch.float32
+    whole = isinstance(noted, dict) and isinstance(noted.get("config"), dict)
+    if not whole or noted.get("dtype") not in list(DTYPES):
+        raise ValueError(
+            f"{where} is not whole: {OWN_KEY!r} needs a config, and a dtype among {', '.join(DTYPES)}"
+        )
+    exact, dtype = config_from_fields(noted["config"], where), DTYPES[noted["dtype"]]
     # Somebody may have changed what transformers reads; then that holds.
     if layout is not OWN:
         described = layout.read({"model_type": layout.model_type} | layout.describe(exact), where)
-        if (read := layout.read(given, where)) != described:
+        if (read := _described(layout, given, where)) != described:
             return layout, read, dtype
     return layout, exact, dtype
+
+
+def _described(layout: Layout, given: dict[str, Any], where: str) -> GPTConfig:
+    try:
+        return layout.read(given, where)
+    except (TypeError, ValueError) as error:
+        told = str(error)
+        raise ValueError(told if told.startswith(where) else f"{where} cannot be read: {told}") from None
 
 
 def _read_all(folder: Path) -> dict[str, Tensor]:
@@ -163,7 +181,9 @@ def _read_all(folder: Path) -> dict[str, Tensor]:
         return read_tensors(folder / WEIGHTS)[0]
     index = folder / f"{WEIGHTS}.index.json"
     if index.is_file():
-        places = read_json(index).get("weight_map", {})
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+            raise ValueError(f"{str(index)!r} has no weight_map that names a file for each tensor")
         shards = {file: read_tensors(folder / Path(file).name)[0] for file in sorted(set(places.values()))}
         lost = [name for name, file in places.items() if name not in shards[file]]
         if lost:
@@ -200,16 +220,39 @@ def _tied(tensors: dict[str, Tensor], layout: Layout, config: GPTConfig, where: 
     return renamed
 
 
-def _read_tokenizer(folder: Path) -> AnyTokenizer | None:
+def _read_tokenizer(folder: Path, end_of_text: Any) -> AnyTokenizer | None:
     path = folder / TOKENIZER
-    if path.is_file():
+    if not path.is_file():
+        return _read_two_files(folder)
+    try:
         contents = read_json(path)
-        if contents.get("format") == FORMAT:
-            return load_tokenizer(path)
-        try:
-            return from_fast_tokenizer(contents)
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} cannot be read as a tokenizer: {error}") from None
+    except ValueError:
+        if (tokenizer := _read_two_files(folder)) is None:
+            raise
+        return tokenizer
+    if contents.get("format") == FORMAT:
+        return load_tokenizer(path)
+    with contextlib.suppress(ValueError):
+        return from_fast_tokenizer(contents)
+    try:
+        # Of several tokens that end a text, the first.
+        end = end_of_text[0] if isinstance(end_of_text, list) and end_of_text else end_of_text
+        return WrappedTokenizer(read_text(path), end if type(end) is int else None)
+    except ImportError:
+        reason = "it is of another kind than GPT-2's; `pip install tokenizers` brings what reads it"
+    except ValueError as error:
+        reason = str(error)
+    if (tokenizer := _read_two_files(folder)) is None:
+        warnings.warn(f"the model comes without a tokenizer: {str(path)!r}: {reason}", stacklevel=2)
+    return tokenizer
+
+
+def _read_two_files(folder: Path) -> Tokenizer | None:
+    """The tokenizer in GPT-2's own files, where they are there and of GPT-2's kind."""
+    about = folder / TOKENIZER_CONFIG
+    kind = read_json(about).get("tokenizer_class") if about.is_file() else None
+    if kind not in (None, "GPT2Tokenizer", "GPT2TokenizerFast"):  # Qwen's, say, cuts text by another pattern
+        return None
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return Tokenizer.from_gpt2(folder / "merges.txt", folder / "vocab.json")
     return None
@@ -242,7 +285,7 @@ def check_writable(model: nn.Module, tokenizer: AnyTokenizer | None) -> None:
     spoilt = [name for name, weight in parameters.items() if not weight.isfinite().all()]
     if spoilt:
         raise ValueError(f"model holds nan or inf in {', '.join(spoilt)}; it needs finite weights")
-    if not isinstance(tokenizer, (Tokenizer, CharacterTokenizer, type(None))):
+    if not isinstance(tokenizer, AnyTokenizer | None):
         raise TypeError(f"tokenizer is a {type(tokenizer).__name__}; it needs one of gptlib's, or None")
     if tokenizer is not None:
         check_vocabulary(tokenizer, model.config)
@@ -264,8 +307,9 @@ def write_folder(
     """
     check_writable(model, tokenizer)
     config, dtype = model.config, model.token_embedding.weight.dtype
-    fast = None if tokenizer is None else _fast(tokenizer)
-    layout = layout_for(config) if tokenizer is None or fast is not None else OWN
+    fast = _fast(tokenizer)
+    wrapped = isinstance(tokenizer, WrappedTokenizer)
+    layout = layout_for(config) if tokenizer is None or wrapped or fast is not None else OWN
     tensors = _published(layout, model, stored or dtype)
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     if foreign := sorted(name for name in names if name not in WRITTEN + beside and name[0] != "."):
@@ -280,7 +324,13 @@ def write_folder(
     write_tensors(folder / WEIGHTS, tensors, about | {"model_config": json.dumps(asdict(config))})
     described = {"architectures": [layout.architecture], "model_type": layout.model_type}
     described |= layout.describe(config)
-    if layout is OWN:
+    if wrapped:
+        tokenizer.save(folder / TOKENIZER)
+        described |= {"eos_token_id": tokenizer.end}
+        if layout is not OWN:
+            ends = {"eos_token": None if tokenizer.end is None else tokenizer.pieces([tokenizer.end])[0]}
+            write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(config, ends))
+    elif layout is OWN:
         if tokenizer is not None:
             tokenizer.save(folder / TOKENIZER)
     elif tokenizer is not None:
@@ -289,7 +339,7 @@ def write_folder(
         described |= ends
         write_json(folder / "generation_config.json", ends | {"pad_token_id": end})
         write_json(folder / TOKENIZER, fast)
-        write_json(folder / "tokenizer_config.json", _tokenizer_config(config))
+        write_json(folder / TOKENIZER_CONFIG, _tokenizer_config(config, OUR_ENDS))
     noted = {"config": asdict(config), "dtype": _name(dtype)}
     write_json(folder / CONFIG, described | {"dtype": _name(stored or dtype), OWN_KEY: noted})
     return folder
@@ -317,7 +367,7 @@ def _published(layout: Layout, model: GPT, dtype: torch.dtype) -> dict[str, Tens
     return {name if name == head else layout.prefix + name: each for name, each in published.items()}
 
 
-def _fast(tokenizer: AnyTokenizer) -> dict[str, Any] | None:
+def _fast(tokenizer: AnyTokenizer | None) -> dict[str, Any] | None:
     """What tokenizer.json holds for transformers, if it says all that this tokenizer is."""
     if not isinstance(tokenizer, Tokenizer):
         return None
@@ -328,12 +378,10 @@ def _fast(tokenizer: AnyTokenizer) -> dict[str, Any] | None:
         return None
 
 
-def _tokenizer_config(config: GPTConfig) -> dict[str, Any]:
+def _tokenizer_config(config: GPTConfig, ends: dict[str, str | None]) -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
+        **ends,
         "model_max_length": config.context_length,
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,  # what a user types never ends a text, as in Tokenizer.encode

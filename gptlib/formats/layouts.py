@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gptlib.checks import check_flag, check_share, check_whole
 from gptlib.model.config import GPTConfig
 from gptlib.model.structure import empty_gpt
 
@@ -111,7 +112,7 @@ class Layout:
     read          the config that a config.json describes
     pieces        what one of our parameters is cut into
     prefix        what stands before each name but the unembedding's in the files of today, not in older ones
-    ignored       names of tensors that are no weights
+    ignored       names of tensors that are no weights: masks, and the speeds of rotary positions
     biased        whether linear layers and norms always have biases; a model without them is given zeros
     """
 
@@ -140,14 +141,17 @@ class Layout:
                 published[piece.name] = there.contiguous()
         return published
 
-    def restore(self, published: Weights, config: GPTConfig) -> dict[str, Tensor]:
-        """The way back: the weights of a model of the `stored` config, by our names."""
+    def restore(self, published: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
+        """The way back: the weights of a model of the `stored` config, by our names.
+
+        They are taken out of `published`, so that a large model is never there twice.
+        """
         restored = {}
         for ours, _ in empty_gpt(config).named_parameters():
             back = [
-                published[piece.name]
+                published.pop(piece.name)
                 if piece.order is None
-                else piece.order.back(published[piece.name], config)
+                else piece.order.back(published.pop(piece.name), config)
                 for piece in self.pieces(ours, config)
             ]
             restored[ours] = (torch.cat(back) if len(back) > 1 else back[0]).contiguous()
@@ -215,13 +219,16 @@ def _check_settings(
     absent = [name for name in sizes if name not in given]
     if absent:
         raise ValueError(f"{where} does not say {', '.join(absent)}")
+    for name in sizes:
+        check_whole(name, given[name])
 
 
-def _one_dropout(given: Settings, names: tuple[str, ...], default: float, where: str) -> float:
-    dropouts = {name: given.get(name, default) for name in names}
-    if len(set(dropouts.values())) > 1:
-        raise ValueError(f"{where} has several dropouts, and our GPT has one for all: {dropouts}")
-    return dropouts[names[0]]
+def _one_dropout(given: Settings, names: tuple[str, ...], default: float) -> float:
+    """The largest of several dropouts, since our GPT has one for all; they matter in training alone."""
+    dropouts = [given.get(name, default) for name in names]
+    for name, dropout in zip(names, dropouts, strict=True):
+        check_share(name, dropout)
+    return max(dropouts)
 
 
 # ---------------------------------------------------------------------------------------------------- GPT-2
@@ -279,7 +286,7 @@ def _read_gpt2(given: Settings, where: str) -> GPTConfig:
         n_heads=given["n_head"],
         d_model=given["n_embd"],
         d_mlp=given.get("n_inner"),
-        dropout=_one_dropout(given, ("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1, where),
+        dropout=_one_dropout(given, ("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.1),
         tie_embeddings=given.get("tie_word_embeddings", True),
         norm_eps=given.get("layer_norm_epsilon", 1e-5),
     )
@@ -325,7 +332,7 @@ GPT2 = Layout(
     _read_gpt2,
     _gpt2_pieces,
     prefix="transformer.",
-    ignored=r"h\.\d+\.attn\.(bias|masked_bias)",  # masks
+    ignored=r"h\.\d+\.attn\.(bias|masked_bias)",
     biased=True,
 )
 
@@ -397,7 +404,7 @@ def _read_neox(given: Settings, where: str) -> GPTConfig:
         n_heads=given["num_attention_heads"],
         d_model=given["hidden_size"],
         d_mlp=given["intermediate_size"],
-        dropout=_one_dropout(given, ("attention_dropout", "hidden_dropout"), 0.0, where),
+        dropout=_one_dropout(given, ("attention_dropout", "hidden_dropout"), 0.0),
         position="rotary",
         tie_embeddings=given.get("tie_word_embeddings", False),
         norm_eps=given.get("layer_norm_eps", 1e-5),
@@ -407,7 +414,13 @@ def _read_neox(given: Settings, where: str) -> GPTConfig:
 
 def _rope(given: Settings, older: dict[str, Any]) -> dict[str, Any]:
     """What a config.json says of rotary positions: newer files all in one place, older ones in several."""
-    return dict(given.get("rope_parameters") or older) | (given.get("rope_scaling") or {})
+    rope = dict(older)
+    for name in ("rope_parameters", "rope_scaling"):
+        said = given.get(name) or {}
+        if not isinstance(said, dict):
+            raise TypeError(f"{name} is {said!r}; it needs an object such as {older!r}")
+        rope |= said
+    return rope
 
 
 def _check_rope(rope: dict[str, Any], where: str) -> None:
@@ -419,7 +432,14 @@ def _check_rope(rope: dict[str, Any], where: str) -> None:
 
 
 NEOX = Layout(
-    "gpt_neox", "GPTNeoXForCausalLM", _neox_needs, _describe_neox, _read_neox, _neox_pieces, biased=True
+    "gpt_neox",
+    "GPTNeoXForCausalLM",
+    _neox_needs,
+    _describe_neox,
+    _read_neox,
+    _neox_pieces,
+    ignored=r"gpt_neox\.(layers\.\d+\.attention\.(bias|masked_bias)|(.+\.)?rotary_emb\.inv_freq)",
+    biased=True,
 )
 
 
@@ -480,16 +500,19 @@ def _read_llama(given: Settings, where: str) -> GPTConfig:
     _check_settings(given, (*sizes, "max_position_embeddings"), LLAMA_EXPRESSIBLE, where)
     rope = _rope(given, {"rope_theta": given.get("rope_theta", 10000.0)})
     _check_rope(rope, where)
+    check_flag("use_sliding_window", given.get("use_sliding_window", True))
     window = given.get("sliding_window") if given.get("use_sliding_window", True) else None
-    first = given.get("max_window_layers", 0) if window is not None else 0
-    types = given.get("layer_types") or ["full_attention"] * first + ["sliding_attention"]
-    if window is not None and set(types) != {"sliding_attention"}:
+    first = "full_attention" if given.get("max_window_layers", 0) else "sliding_attention"
+    types = given.get("layer_types") or [first]
+    windowed = isinstance(types, list) and all(kind == "sliding_attention" for kind in types)
+    if window is not None and not windowed:
         raise ValueError(
             f"{where} asks for what our GPT cannot express: a sliding_window of {window} in some layers "
             "(ours has one for all, or for none)"
         )
     experts = {}
     if given["model_type"] == "mixtral":
+        _check_settings(given, ("num_local_experts", "num_experts_per_tok"), {}, where)
         experts = {
             "n_experts": given["num_local_experts"],
             "n_active": given["num_experts_per_tok"],
@@ -533,6 +556,7 @@ def _kin(
         lambda config: _describe_llama(config) | adds(config),
         _read_llama,
         _llama_pieces,
+        ignored=r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",
     )
 
 
@@ -577,6 +601,8 @@ MIXTRAL = _kin(
 
 def config_from_fields(given: Settings, where: str) -> GPTConfig:
     """The GPTConfig of these fields. Raises ValueError for unknown fields and those that cannot work."""
+    if not isinstance(given, dict):
+        raise ValueError(f"{where} has {given!r} for a config; it needs the fields of GPTConfig")
     unknown = set(given) - {field.name for field in fields(GPTConfig)}
     if unknown:
         raise ValueError(f"{where} has {', '.join(sorted(unknown))}, unknown to GPTConfig")

@@ -9,8 +9,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gptlib.checks import check_whole
+from gptlib.generation.sampling import Sampling, stop_tokens
 from gptlib.generation.writing import last_logits
-from gptlib.model.checks import check_tokens
+from gptlib.model.cache import KeyValueCache
+from gptlib.model.checks import check_start
 from gptlib.model.gpt import GPT
 
 
@@ -31,11 +33,12 @@ def beam_search(
     beam can beat the finished texts as it stands, or after max_new_tokens. Rows that are shorter than others
     are filled up with the token that they ended with.
 
-    Raises ValueError for a setting that cannot work, by its name, and as the model does for tokens.
+    Raises ValueError for a setting that cannot work, by its name, and as the model does for tokens;
+    FloatingPointError where the model's logits are no numbers, naming where they come from.
     Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2, for the search;
     Wu et al. 2016, "Google's Neural Machine Translation System", section 7, for the length.
     """
-    check_tokens(tokens[..., -model.config.context_length :], model.config)
+    check_start(tokens, model)
     check_whole("n_beams", n_beams, at_least=1)
     check_whole("max_new_tokens", max_new_tokens, at_least=1)
     check_whole("n_sequences", n_sequences, at_least=1)
@@ -44,11 +47,19 @@ def beam_search(
             f"n_sequences is {n_sequences} and tokens has {len(tokens)} rows; it needs one row, "
             f"and n_sequences of at most n_beams = {n_beams}"
         )
-    stop = torch.tensor([stop] if isinstance(stop, int) else list(stop), dtype=torch.long)
+    stop = torch.tensor(stop_tokens(Sampling(stop=stop)), dtype=torch.long)
+    context_length, weight = model.config.context_length, next(model.parameters())
+    # Beams are sorted on the CPU; what the model reads goes to where it is.
     beams, scores = tokens.cpu(), torch.zeros(1)  # (beam, seq) and the log-probability of each beam
+    capacity = min(context_length, tokens.shape[1] + max_new_tokens)
+    cache = KeyValueCache(model.config, 1, weight.device, weight.dtype, capacity)
     finished: list[tuple[float, Tensor]] = []
     for length in range(1, max_new_tokens + 1):
-        logits = last_logits(model, beams[:, -model.config.context_length :], cache=None)
+        if beams.shape[1] > context_length:
+            # A sliding window gives every token another position, so nothing that was kept is still right.
+            logits = last_logits(model, beams[:, -context_length:].to(weight.device), None)
+        else:
+            logits = last_logits(model, beams[:, cache.length :].to(weight.device), cache)
         totals = scores[:, None] + logits.cpu().log_softmax(dim=-1)  # (beam, 1) + (beam, vocab)
         # However many of the best come to an end, n_beams others are among so many.
         most = n_beams * (1 + max(1, len(stop)))
@@ -60,6 +71,7 @@ def beam_search(
         finished += [(float(scores[n]) / length**length_penalty, texts[n]) for n in done.nonzero().flatten()]
         finished = sorted(finished, key=lambda text: -text[0])[:n_beams]
         beams, scores = texts[~ended][:n_beams], scores[~ended][:n_beams]
+        cache.take(rows[~ended][:n_beams].to(weight.device))
         if len(finished) == n_beams and not (scores / length**length_penalty > finished[-1][0]).any():
             break
     best = [text for _, text in finished[:n_sequences]]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gptlib.checks import check_from_zero, check_positive, check_whole
+from gptlib.checks import check_from_zero, check_positive, check_seed, check_whole, make_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Sampling:
     """Keep keys and values of earlier tokens; else all are read anew each time: the same text, slower."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_whole("max_new_tokens", self.max_new_tokens, at_least=0)
         check_whole("min_new_tokens", self.min_new_tokens, at_least=0)
         if self.min_new_tokens > self.max_new_tokens:
@@ -67,10 +69,13 @@ class Sampling:
         check_positive("repetition_penalty", self.repetition_penalty)
         if self.no_repeat_ngram is not None:
             check_whole("no_repeat_ngram", self.no_repeat_ngram)
+        for stop in self.stops:
+            if not isinstance(stop, (str, int)):
+                raise TypeError(f"stop holds {stop!r}; it needs texts, or tokens as whole numbers")
         if "" in self.stops:
             raise ValueError("stop holds an empty text, which is everywhere; it needs at least one character")
         if self.seed is not None:
-            check_whole("seed", self.seed, at_least=0)
+            check_seed("seed", self.seed)
 
     @classmethod
     def of(cls, sampling: Sampling | None, settings: Mapping[str, Any]) -> Sampling:
@@ -93,13 +98,22 @@ class Sampling:
     @property
     def stops(self) -> tuple[str | int, ...]:
         """The texts and tokens of `stop`, also where it is a single one."""
-        return (self.stop,) if isinstance(self.stop, (str, int)) else tuple(self.stop)
+        if not isinstance(self.stop, Iterable) or isinstance(self.stop, str):
+            return (self.stop,)
+        return tuple(int(stop) if isinstance(stop, Integral) else stop for stop in self.stop)
 
     def seeds(self, n: int) -> list[int]:
         """A seed for each of n texts: `seed` and those after it, or any where it is None."""
         if self.seed is None:
             return [torch.Generator().seed() for _ in range(n)]
         return [self.seed + row for row in range(n)]
+
+
+def stop_tokens(sampling: Sampling) -> tuple[int, ...]:
+    """What `stop` holds, for those who write tokens and no text: TypeError where there is a text among it."""
+    if texts := [stop for stop in sampling.stops if isinstance(stop, str)]:
+        raise TypeError(f"stop holds {texts[0]!r}; here it needs tokens, as tokenizer.encode gives them")
+    return sampling.stops
 
 
 def takes_sampling(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,15 +140,25 @@ def next_token_distribution(
     """The probabilities that the next token is drawn from, after all the filters in their order.
 
     `previous` holds the tokens so far, which the repetition penalty and no_repeat_ngram look at.
-    Raises ValueError for a setting that cannot work, by its name, or when no token is left to choose.
+    Raises ValueError for a setting that cannot work, by its name, or when no token is left to choose;
+    FloatingPointError for logits of which no distribution can be made.
     """
     sampling = Sampling.of(sampling, settings)
+    if not can_choose(logits):
+        raise FloatingPointError(
+            f"logits hold {logits.amax().item()} at their highest; they need to be finite"
+        )
     looks_back = sampling.repetition_penalty != 1 or sampling.no_repeat_ngram is not None
     if looks_back and previous is None:
         raise ValueError(
             "previous is None; it needs the tokens so far when repetition_penalty or no_repeat_ngram is set"
         )
     return shaped(allowed(logits, sampling, previous), sampling).softmax(dim=-1)
+
+
+def can_choose(logits: Float[Tensor, "*batch vocab"]) -> bool:
+    """Whether a softmax of each row gives probabilities: not with nan or inf in it, or -inf alone."""
+    return bool(logits.amax(dim=-1).isfinite().all())  # where one number is nan, so is the highest
 
 
 def allowed(
@@ -217,7 +241,12 @@ def apply_temperature(
     """
     Sampling(temperature=temperature)
     if temperature > 0:
-        return logits / temperature
+        divided = logits / temperature
+        if can_choose(divided):
+            return divided
+        # So cold that the quotients overflow. What counts is how far each lies below the highest.
+        below = logits - logits.amax(dim=-1, keepdim=True)
+        return below / max(temperature, torch.finfo(logits.dtype).tiny)
     likeliest = logits.argmax(dim=-1, keepdim=True)  # the first of them, if several are equal
     return torch.full_like(logits, float("-inf")).scatter(-1, likeliest, 0.0)
 

@@ -12,9 +12,18 @@ from torch import Tensor
 
 from gptlib.checks import check_whole
 from gptlib.generation.decoding import FastDecoder, can_decode
-from gptlib.generation.sampling import Sampling, allowed, draw, shaped, takes_sampling
+from gptlib.generation.sampling import (
+    Sampling,
+    allowed,
+    can_choose,
+    draw,
+    shaped,
+    stop_tokens,
+    takes_sampling,
+)
 from gptlib.model.cache import KeyValueCache
-from gptlib.model.checks import check_tokens, check_vocabulary
+from gptlib.model.checks import check_model, check_start, check_vocabulary
+from gptlib.model.finiteness import why_not_finite
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -36,7 +45,8 @@ def generate(
     model's context_length it goes on, reading only the last context_length tokens.
 
     Settings are the fields of `Sampling`. Raises ValueError for one that cannot work, by its name, or a
-    tokenizer that is not the model's; TypeError for one that does not exist.
+    tokenizer that is not the model's; TypeError for one that does not exist; FloatingPointError where the
+    model's logits are no numbers, naming the weight or the part that they come from.
     """
     return "".join(stream(model, tokenizer, prompt, sampling, **settings))
 
@@ -54,7 +64,9 @@ def stream(
     A piece waits while it may still turn out to be part of a stop text, or is part of a character whose
     other bytes are in the next token. Settings and errors as for `generate`; errors come at the call.
     """
-    writing = _Writing(model, tokenizer, prompt, Sampling.of(sampling, settings), n_sequences=1)
+    check_pair(model, tokenizer)
+    sampling = Sampling.of(sampling, settings)
+    writing = _Writing(model, tokenizer, sampling, [prompt], sampling.seeds(1))
     return (piece for _, piece in writing.pieces())
 
 
@@ -62,21 +74,32 @@ def stream(
 def generate_many(
     model: GPT,
     tokenizer: Tokenizer | CharacterTokenizer,
-    prompt: str = "",
+    prompt: str | Sequence[str] = "",
     n_sequences: int = 1,
     sampling: Sampling | None = None,
     **settings: Any,
 ) -> list[str]:
-    """Several continuations of one prompt, written side by side; each ends by itself.
+    """Several continuations of a prompt, or of each of several: first all of the first prompt's.
 
-    The sequence at index i draws its random numbers from `seed + i`, so it is the one that `generate` gives
-    with that seed. Settings and errors as for `generate`.
+    The text at index i draws its random numbers from `seed + i`, so it is the one that `generate` gives for
+    its prompt with that seed. Those whose prompts have equally many tokens are written side by side, and
+    each ends by itself. Settings and errors as for `generate`.
     """
     check_whole("n_sequences", n_sequences)
-    writing = _Writing(model, tokenizer, prompt, Sampling.of(sampling, settings), n_sequences)
-    texts = [""] * n_sequences
-    for row, piece in writing.pieces():
-        texts[row] += piece
+    check_pair(model, tokenizer)
+    sampling = Sampling.of(sampling, settings)
+    if not isinstance(prompt, Sequence):
+        raise TypeError(f"prompt is {prompt!r}; it needs a text, or several")
+    prompts = [each for each in ([prompt] if isinstance(prompt, str) else prompt) for _ in range(n_sequences)]
+    seeds = sampling.seeds(len(prompts))
+    of_one_length: dict[int, list[int]] = {}
+    for row, each in enumerate(prompts):
+        of_one_length.setdefault(len(tokenizer.encode(each)), []).append(row)
+    texts = [""] * len(prompts)
+    for rows in of_one_length.values():
+        chosen = [[whole[row] for row in rows] for whole in (prompts, seeds)]
+        for place, piece in _Writing(model, tokenizer, sampling, *chosen).pieces():
+            texts[rows[place]] += piece
     return texts
 
 
@@ -95,21 +118,24 @@ def generate_tokens(
     Raises as `generate` does, and as the model does for tokens that it cannot read; TypeError for a text in
     `stop`.
     """
-    check_tokens(tokens[..., -model.config.context_length :], model.config)
+    check_start(tokens, model)
     sampling = Sampling.of(sampling, settings)
-    if texts := [stop for stop in sampling.stops if isinstance(stop, str)]:
-        raise TypeError(
-            f"stop holds {texts[0]!r}; generate_tokens needs tokens, as tokenizer.encode gives them"
-        )
+    stops = stop_tokens(sampling)
     ended: dict[int, int] = {}
-    for drawn in _next_tokens(model, tokens, sampling, sampling.stops, sampling.seeds(len(tokens))):
+    for drawn in _next_tokens(model, tokens, sampling, stops, sampling.seeds(len(tokens))):
         for row, token in ended.items():
             drawn[row] = token
-        ended |= {row: token for row, token in enumerate(drawn.tolist()) if token in sampling.stops}
+        ended |= {row: token for row, token in enumerate(drawn.tolist()) if token in stops}
         tokens = torch.cat([tokens, drawn[:, None].to(tokens)], dim=1)  # (batch, seq) and (batch, 1)
         if len(ended) == len(tokens):
             break
     return tokens
+
+
+def check_pair(model: GPT, tokenizer: Tokenizer | CharacterTokenizer) -> None:
+    """Raise TypeError unless these are a GPT and a tokenizer, ValueError unless they go together."""
+    check_model(model)
+    check_vocabulary(tokenizer, model.config)
 
 
 def _next_tokens(
@@ -119,11 +145,12 @@ def _next_tokens(
     ends: Sequence[int],
     seeds: Sequence[int],
     first: int = 0,
+    vocab_size: int | None = None,
 ) -> Iterator[Int[Tensor, " batch"]]:
     """The next tokens of each row, one position at a time; the caller may change them in between.
 
     As many as `sampling` allows; none of `ends` is among the fewest that it asks for. The repetition filters
-    do not look at the tokens before `first`.
+    do not look at the tokens before `first`. Tokens from `vocab_size` up are padding and never chosen.
     """
     context_length = model.config.context_length
     device = next(model.parameters()).device
@@ -136,14 +163,19 @@ def _next_tokens(
             # A sliding window gives every token another position, so nothing that was kept is still right.
             logits = last_logits(model, tokens[:, -context_length:], None)
         elif cache is None:
-            cache = KeyValueCache(model.config, len(tokens), device, next(model.parameters()).dtype)
+            capacity = min(context_length, tokens.shape[1] + sampling.max_new_tokens)
+            dtype = next(model.parameters()).dtype
+            cache = KeyValueCache(model.config, len(tokens), device, dtype, capacity)
             fast = FastDecoder(model, cache) if can_decode(model) else None
             logits = last_logits(model, tokens, cache)
         elif fast is not None and fast.still_holds():
             with torch.no_grad():
                 logits = fast(tokens[:, -1])
+            if not can_choose(logits):
+                raise FloatingPointError(why_not_finite(model, tokens[:, -context_length:]))
         else:
             logits = last_logits(model, tokens[:, -1:], cache)
+        logits = logits[:, :vocab_size]
         barred = ends if length < sampling.min_new_tokens else ()
         logits = allowed(logits, sampling, tokens[:, first:], barred)
         if sampling.temperature == 0:
@@ -157,47 +189,53 @@ def _next_tokens(
 def last_logits(
     model: GPT, tokens: Int[Tensor, "batch seq"], cache: KeyValueCache | None
 ) -> Float[Tensor, "batch vocab"]:
-    """Logits after the last token; dropout is off, whatever mode the model is in."""
+    """Logits after the last token; dropout is off, whatever mode the model is in.
+
+    Raises FloatingPointError, naming the cause, where they are no numbers.
+    """
     was_training = model.training
     if was_training:
         model.eval()
     try:
         # Entered here and left here, since a caller may train the model between two tokens of a stream.
         with torch.no_grad():
-            return model(tokens, cache)[:, -1].float()
+            logits = model(tokens, cache)[:, -1].float()
+            if not can_choose(logits):
+                raise FloatingPointError(why_not_finite(model, tokens))
+            return logits
     finally:
         if was_training:
             model.train()
 
 
 class _Writing:
-    """Several texts that grow from one prompt, each until it ends."""
+    """Several texts that grow from prompts of equally many tokens, each until it ends."""
 
     def __init__(
         self,
         model: GPT,
         tokenizer: Tokenizer | CharacterTokenizer,
-        prompt: str,
         sampling: Sampling,
-        n_sequences: int,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
     ) -> None:
-        check_vocabulary(tokenizer, model.config)
-        self.prompt = prompt
+        self.prompts = prompts
         self.stop_tokens = {
             tokenizer.end_of_text,
             *(token for token in sampling.stops if isinstance(token, int)),
         }
-        start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(prompt)]] * n_sequences)
+        start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in prompts])
         # The token that says where a document starts is no part of the text, and may come again at its end.
-        ends, seeds = sorted(self.stop_tokens), sampling.seeds(n_sequences)
-        self.tokens = _next_tokens(model, start, sampling, ends, seeds, first=1)
+        ends = sorted(self.stop_tokens)
+        self.tokens = _next_tokens(
+            model, start, sampling, ends, seeds, first=1, vocab_size=tokenizer.vocab_size
+        )
         stop_texts = [text for text in sampling.stops if isinstance(text, str)]
-        self.pens = [_Pen(tokenizer.token_bytes, stop_texts) for _ in range(n_sequences)]
+        self.pens = [_Pen(tokenizer.token_bytes, stop_texts) for _ in prompts]
 
     def pieces(self) -> Iterator[tuple[int, str]]:
         """(row, text) as the texts grow."""
-        if self.prompt:
-            yield from ((row, self.prompt) for row in range(len(self.pens)))
+        yield from ((row, prompt) for row, prompt in enumerate(self.prompts) if prompt)
         writing = set(range(len(self.pens)))
         for drawn in self.tokens:
             for row in sorted(writing):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gptlib.checks import check_whole
@@ -14,9 +14,14 @@ class LayerCache:
     """The keys and values of the tokens that one layer has read so far."""
 
     def __init__(
-        self, config: GPTConfig, batch_size: int, device: torch.device | str | None, dtype: torch.dtype
+        self,
+        config: GPTConfig,
+        batch_size: int,
+        device: torch.device | str | None,
+        dtype: torch.dtype,
+        capacity: int,
     ) -> None:
-        shape = (batch_size, config.kv_heads, config.context_length, config.d_head)
+        shape = (batch_size, config.kv_heads, capacity, config.d_head)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.length = 0
@@ -52,7 +57,12 @@ class WindowCache:
     """
 
     def __init__(
-        self, config: GPTConfig, batch_size: int, device: torch.device | str | None, dtype: torch.dtype
+        self,
+        config: GPTConfig,
+        batch_size: int,
+        device: torch.device | str | None,
+        dtype: torch.dtype,
+        capacity: int,
     ) -> None:
         self.keys = torch.zeros((batch_size, config.kv_heads, 0, config.d_head), device=device, dtype=dtype)
         self.values = self.keys
@@ -82,7 +92,7 @@ class KeyValueCache:
     """The keys and values of every layer, so that a new token costs one row of attention, not all rows.
 
     cache = KeyValueCache(model.config, batch_size=1); model(prompt, cache); model(next_token, cache); …
-    Raises ValueError when batch_size is below 1.
+    It has room for `capacity` tokens (None: for the whole context). Raises ValueError for a size below 1.
     """
 
     def __init__(
@@ -91,10 +101,15 @@ class KeyValueCache:
         batch_size: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        capacity: int | None = None,
     ) -> None:
         check_whole("batch_size", batch_size)
+        capacity = config.context_length if capacity is None else capacity
+        check_whole("capacity", capacity)
         layer_cache = LayerCache if config.window is None else WindowCache
-        self.layers = [layer_cache(config, batch_size, device, dtype) for _ in range(config.n_layers)]
+        self.layers = [
+            layer_cache(config, batch_size, device, dtype, capacity) for _ in range(config.n_layers)
+        ]
 
     @property
     def length(self) -> int:
@@ -108,6 +123,11 @@ class KeyValueCache:
         if len({layer.length for layer in self.layers}) > 1:
             raise ValueError("cache was left half filled by a run that failed; start a new KeyValueCache")
         return self.length
+
+    def take(self, rows: Int[Tensor, " batch"]) -> None:
+        """Let row n go on from what row rows[n] has read: there may be more rows afterwards, or fewer."""
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
 
 def _check_cached(cached: Tensor, keys: Tensor, values: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptlib.model.config import GPTConfig
 
@@ -30,23 +30,57 @@ def check_tokens(tokens: Tensor, config: GPTConfig, start: int = 0) -> None:
             f"tokens has {tokens.shape[1]} tokens{after}; context_length is {config.context_length}, "
             f"so at most {config.context_length - start} fit (tokens[:, -n:] are the last n)"
         )
-    if tokens.device.type == "meta":  # shapes only: there are no values to look at
-        return
+    if can_look_at(tokens):
+        _check_ids(tokens, config)
+
+
+def can_look_at(tensor: Tensor) -> bool:
+    """Whether a tensor's values are at hand while a model runs.
+
+    On an accelerator a look would make the processor wait for all that goes on there, and a graph that
+    torch.compile or torch.export makes holds for any values.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_start(tokens: Tensor, model: nn.Module) -> None:
+    """Raise unless a model can write on from these tokens, of which it reads as many as its context holds.
+
+    It looks at the tokens on any device. Raises as `check_tokens` does, and TypeError for no GPT.
+    """
+    check_model(model)
+    few = isinstance(tokens, Tensor) and tokens.dim() == 2
+    check_tokens(tokens[:, -model.config.context_length :] if few else tokens, model.config)
+    _check_ids(tokens, model.config)
+
+
+def check_model(model: object) -> None:
+    """Raise TypeError unless this is a GPT, or a module that has a GPT's config."""
+    if not isinstance(getattr(model, "config", None), GPTConfig):
+        raise TypeError(f"model is {_brief(model)}; it needs a GPT, as load gives it")
+
+
+def check_vocabulary(tokenizer: object, config: GPTConfig, where: str = "") -> None:
+    """Raise unless the model has a row of its embedding for each token; it may have more, as padding.
+
+    ValueError when it has not, TypeError when this is no tokenizer.
+    """
+    if not isinstance(getattr(tokenizer, "vocab_size", None), int):
+        raise TypeError(f"{where}tokenizer is {_brief(tokenizer)}; it needs the model's, as load gives it")
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs at most the model's, "
+            f"{config.vocab_size}: a model reads and writes with the tokenizer that it was trained with"
+        )
+
+
+def _check_ids(tokens: Tensor, config: GPTConfig) -> None:
     lowest, highest = (value.item() for value in tokens.aminmax())
     if lowest < 0 or highest >= config.vocab_size:
         worst = lowest if lowest < 0 else highest
         raise IndexError(
             f"tokens holds {worst}; vocab_size is {config.vocab_size}, so tokens are 0 to "
             f"{config.vocab_size - 1} (was the text encoded with this model's tokenizer?)"
-        )
-
-
-def check_vocabulary(tokenizer: object, config: GPTConfig, where: str = "") -> None:
-    """Raise ValueError unless the tokenizer has a token for each row of the model's embedding."""
-    if tokenizer.vocab_size != config.vocab_size:
-        raise ValueError(
-            f"{where}tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, "
-            f"{config.vocab_size}: a model reads and writes with the tokenizer that it was trained with"
         )
 
 
@@ -85,7 +119,7 @@ def check_scored(queries: Tensor, keys: Tensor, mask: Tensor | None, bias: Tenso
             )
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"mask has dtype {mask.dtype}; it needs torch.bool, True where a query may attend")
-    if mask is not None and mask.device.type != "meta" and not mask.any(dim=-1).all():
+    if mask is not None and can_look_at(mask) and not mask.any(dim=-1).all():
         row = (~mask.any(dim=-1)).nonzero()[0, -1].item()
         raise ValueError(f"mask lets query {row} attend to nothing; each query needs at least one True")
 
@@ -105,6 +139,10 @@ def _check_floating(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} has dtype {tensor.dtype}; {name}.float() would do")
     if tensor.dim() < 2:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it needs at least two dimensions")
+
+
+def _brief(value: object) -> str:
+    return repr(value) if value is None or isinstance(value, (str, int)) else f"a {type(value).__name__}"
 
 
 def _shape(*dimensions: int | str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gptlib.checks import make_plain
 from gptlib.model.config_checks import MLPName, NormName, PositionName, check_config
 
 INITIAL_STD = 0.02  # the standard deviation of a GPT's initial weights
@@ -88,6 +89,7 @@ class GPTConfig:
     """How much uneven use of the experts adds to the loss in training."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_config(self)
 
     @property

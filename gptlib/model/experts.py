@@ -68,7 +68,8 @@ def balance_loss(probabilities: Float[Tensor, "*batch expert"], n_active: int) -
     n_experts = probabilities.shape[-1]
     probabilities = probabilities.flatten(0, -2).float()  # (…, expert) -> (token, expert)
     chosen = probabilities.topk(n_active, dim=-1).indices
-    shares = torch.bincount(chosen.flatten(), minlength=n_experts) / chosen.numel()  # (expert,)
+    numbers = torch.arange(n_experts, device=chosen.device)
+    shares = (chosen.flatten()[:, None] == numbers).float().mean(dim=0)  # (choice, expert) -> (expert,)
     return n_experts * (shares * probabilities.mean(dim=0)).sum()
 
 
@@ -100,7 +101,8 @@ class Experts(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         gates = route(self.router(x), self.config.n_active)  # (…, d_model) -> (…, expert)
-        return fast_mix(x, gates, self.experts)
+        # A compiled graph has one shape, whichever experts the tokens choose.
+        return (mix if torch.compiler.is_compiling() else fast_mix)(x, gates, self.experts)
 
 
 @contextmanager

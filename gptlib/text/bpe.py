@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 import regex
+
+from gptlib.text.blocks import blocks
+from gptlib.text.vocabulary import check_string
 
 # A contraction; or letters, or digits, or other signs, each with the one space before them; or white space.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -14,9 +17,49 @@ GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+
 BYTES = [bytes([value]) for value in range(256)]
 
 
+# One of each kind of character, and some together: what a pattern loses here, it would lose anywhere.
+_PROBE = "".join(map(chr, range(128))) + "it's 12  dogs,\n\n é海🐕 "
+
+
 def split(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
-    """Cut `text` into the pieces that merges never cross; joined, they are `text` again."""
-    return regex.findall(pattern, text)
+    """Cut `text` into the pieces that merges never cross; joined, they are `text` again.
+
+    Raises ValueError when the pattern leaves out a part of the text, or cuts pieces that are empty.
+    """
+    check_string(text)
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern is {pattern!r}; it needs to be a regular expression, as a string")
+    matcher = regex.compile(pattern)
+    # With groups, findall would give those instead of the matches.
+    pieces = [match.group() for match in matcher.finditer(text)] if matcher.groups else matcher.findall(text)
+    if sum(map(len, pieces)) != len(text) or not all(pieces):
+        rest = text
+        for piece in pieces:
+            if not piece or not rest.startswith(piece):
+                break
+            rest = rest[len(piece) :]
+        raise ValueError(
+            f"pattern is {pattern!r}, which cuts no piece from {rest[:12]!r}; every character needs to be in "
+            r"a piece, as with |(?s:.) at its end and no * that allows an empty one"
+        )
+    return pieces
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise TypeError unless pattern is a string, ValueError unless it cuts text and loses nothing of it."""
+    try:
+        split(_PROBE, pattern)
+    except regex.error as error:
+        raise ValueError(f"pattern is {pattern!r}, which is not a regular expression: {error}") from None
+
+
+def count_pieces(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Counter[str]:
+    """How often each piece is in the texts."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for block in blocks([text]) if pattern == GPT2_PATTERN else [text]:
+            counts.update(split(block, pattern))
+    return counts
 
 
 def learn_merges(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-import regex
-
 from gptlib.text.vocabulary import (
     END_OF_TEXT,
     Vocabulary,
-    check_text,
     checked_special_tokens,
-    checked_texts,
     read_tokenizer,
     special_tokens_of,
+    whole_text,
+    whole_texts,
     write_tokenizer,
 )
 
@@ -30,14 +28,14 @@ class CharacterTokenizer(Vocabulary):
     merges: list[tuple[bytes, bytes]] = []
 
     def __init__(self, characters: Iterable[str], special_tokens: Sequence[str] = (END_OF_TEXT,)) -> None:
-        self.characters = sorted(set(characters))
+        if isinstance(characters, str):
+            characters = list(whole_text(characters))
+        self.characters = sorted(set(whole_texts(characters, "characters")))
         wrong = [character for character in self.characters if len(character) != 1]
         if wrong or not self.characters:
             raise ValueError(
                 f"characters holds {wrong[0] if wrong else 'none'!r}; it needs one or more single characters"
             )
-        for character in self.characters:
-            check_text(character)
         names = checked_special_tokens(special_tokens)
         self._ids = {character: token for token, character in enumerate(self.characters)}
         super().__init__(
@@ -53,34 +51,18 @@ class CharacterTokenizer(Vocabulary):
 
         Raises ValueError when there is no character in the texts, or half of a surrogate pair.
         """
-        return cls(set().union(*checked_texts(texts)), special_tokens)
+        return cls(set().union(*whole_texts(texts)), special_tokens)
 
-    def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """The token of each character of `text`; `allow_special` as in `Tokenizer.encode`.
-
-        Raises ValueError when a character that was not in the training texts; the message says which
-        and where.
-        """
-        check_text(text)
-        names = sorted(self.special_tokens, key=len, reverse=True)
-        parts = [text]
-        if allow_special and names:
-            parts = regex.split("(" + "|".join(map(regex.escape, names)) + ")", text)
-        tokens: list[int] = []
+    def _encode_plain(self, text: str, position: int) -> list[int]:
         try:
-            for part in parts:
-                if allow_special and part in self.special_tokens:
-                    tokens.append(self.special_tokens[part])
-                else:
-                    tokens += [self._ids[character] for character in part]
+            return [self._ids[character] for character in text]
         except KeyError as error:
             character = error.args[0]
             raise ValueError(
-                f"text holds {character!r} at position {text.index(character)}, which this tokenizer has "
-                f"never seen; it knows {len(self.characters)} characters: train it on text that has this "
-                "one, or use Tokenizer"
+                f"text holds {character!r} at position {position + text.index(character)}, which this "
+                f"tokenizer has never seen; it knows {len(self.characters)} characters: train it on text "
+                "that has this one, or use Tokenizer"
             ) from None
-        return tokens
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as one JSON file, one `[id, character]` a line, whole or not at all."""

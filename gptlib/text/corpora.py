@@ -1,8 +1,8 @@
 """Where text comes from, how it is split into documents, and how its tokens become batches.
 
 A corpus is a list of documents. Its tokens go to a file as one long row, with the end-of-text token before
-each document and after the last one; training reads random windows of that row. The file is memory-mapped, so
-a corpus may be larger than memory.
+each document and after the last one; training reads random windows of that row. The file is memory-mapped, and
+a text file's documents are read one at a time, so a corpus may be larger than memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sysconfig
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,9 +23,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gptlib.checks import check_whole
+from gptlib.checks import check_share, check_whole
 from gptlib.files import write_atomically
 from gptlib.text.characters import CharacterTokenizer
+from gptlib.text.text_files import FileDocuments, find_documents, normal_lines
 from gptlib.text.tokenizer import Tokenizer
 
 TINY_SHAKESPEARE_URL = (
@@ -33,8 +35,6 @@ TINY_SHAKESPEARE_URL = (
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINY_SHAKESPEARE_BYTES = 1_115_394
 
-# A longer text is cut into documents of about this many characters, so that it can be split by document.
-_DOCUMENT_CHARACTERS = 2_000
 _SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
@@ -48,6 +48,10 @@ class Corpus:
     def __post_init__(self) -> None:
         if isinstance(self.documents, str):
             raise TypeError("documents is one text; it needs a sequence of texts: [text] would do")
+        if isinstance(self.documents, FileDocuments):
+            return  # texts they are, and looking would read the whole file
+        if not isinstance(self.documents, Sequence):
+            raise TypeError(f"documents is a {type(self.documents).__name__}; it needs a sequence of texts")
         wrong = next((document for document in self.documents if not isinstance(document, str)), None)
         if wrong is not None:
             raise TypeError(f"documents holds a {type(wrong).__name__}; it needs texts")
@@ -67,41 +71,51 @@ class Corpus:
         """Deal the documents out to three corpora: train, validation, test.
 
         No document is in two of them, and each keeps the order of the documents. A share above zero gives at
-        least one document.
+        least one document, and one at least is left to train on: where rounding up two shares would take it,
+        the larger of them gives it back.
 
         validation, test: the share of the documents that each gets; train gets the rest.
         seed: decides which documents go where.
 
         Raises ValueError for shares that are negative or leave nothing to train on, or too few
-        documents.
+        documents; TypeError for a share that is no number, or a seed that is no whole one.
         """
-        if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        check_share("validation", validation)
+        check_share("test", test)
+        check_whole("seed", seed, at_least=None)
+        if validation + test >= 1:
             raise ValueError(
-                f"validation is {validation} and test {test}; they need to be shares from 0 up that leave "
+                f"validation is {validation} and test {test}; together they need to be below 1, to leave "
                 "something to train on"
             )
         n_documents = len(self.documents)
-        n_validation, n_test = (
-            max(1, round(share * n_documents)) if share else 0 for share in (validation, test)
-        )
-        if n_validation + n_test >= n_documents:
+        counts = [max(1, round(share * n_documents)) if share else 0 for share in (validation, test)]
+        while sum(counts) >= n_documents and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
+        if sum(counts) >= n_documents:
             raise ValueError(
-                f"{self.name!r} has {n_documents} documents, too few to split: validation={validation} and "
-                f"test={test} would take {n_validation} and {n_test} and leave none to train on"
+                f"{self.name!r} has {n_documents} documents, too few to split: train and each share above 0 "
+                f"need one, {1 + sum(counts)} in all"
             )
-        source = random.Random(seed)
-        order = sorted(range(n_documents), key=[source.random() for _ in range(n_documents)].__getitem__)
-        borders = (n_validation, n_validation + n_test)
-        parts = {
-            "train": order[borders[1] :],
-            "validation": order[: borders[0]],
-            "test": order[borders[0] : borders[1]],
-        }
+        source = random.Random(index(seed))
+        keys = np.fromiter((source.random() for _ in range(n_documents)), float, n_documents)
+        order = np.argsort(keys, kind="stable")
+        validation_places, test_places, train_places = np.split(order, np.cumsum(counts))
         train, held_out, tested = (
-            Corpus(f"{self.name}, {part}", tuple(self.documents[place] for place in sorted(places)))
-            for part, places in parts.items()
+            Corpus(f"{self.name}, {part}", _chosen(self.documents, np.sort(places)))
+            for part, places in (
+                ("train", train_places),
+                ("validation", validation_places),
+                ("test", test_places),
+            )
         )
         return train, held_out, tested
+
+
+def _chosen(documents: Sequence[str], places: Int[np.ndarray, " chosen"]) -> Sequence[str]:
+    if isinstance(documents, FileDocuments):
+        return documents.chosen(places)
+    return tuple(documents[place] for place in places)
 
 
 # --------------------------------------------------------------------------- where text comes from
@@ -160,7 +174,7 @@ def python_source(max_files: int | None = None) -> Corpus:
         if len(documents) == max_files:
             break
         try:
-            document = _normal_lines(path.read_bytes().decode("utf-8"))
+            document = normal_lines(path.read_bytes().decode("utf-8"))
         except (OSError, UnicodeDecodeError):
             continue
         if document.strip():
@@ -171,10 +185,15 @@ def python_source(max_files: int | None = None) -> Corpus:
 
 
 def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> Corpus:
-    """A text of the reader's own, in UTF-8. It is cut into documents at empty lines, or else at line ends or
-    spaces, so that it can be split into train and validation.
+    """A text of the reader's own, in UTF-8. It stays in its file, which may be larger than memory, and is
+    read document by document.
 
-    path: the file.
+    Where `<|endoftext|>` is written in the file, as in TinyStories, it separates the documents: each is
+    whole, and neither the mark nor white space around it is part of one. A file with no such mark, or with
+    too few to split, is cut into documents of about 2,000 characters (a tenth of a short text) at empty
+    lines, or else at line ends or spaces. For texts separated otherwise, make a Corpus of the list of them.
+
+    path: the file. Once it changes, the documents can no longer be read.
     minimum_characters: a shorter text is refused: there would be nothing to learn.
 
     Raises FileNotFoundError for no such file; IsADirectoryError when `path` is a folder; ValueError when
@@ -184,30 +203,7 @@ def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> C
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"path is {str(path)!r}, a folder; it needs to be a text file")
-    try:
-        contents = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    name = str(path)
-    if contents[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{name!r} is not UTF-8: byte 0 starts a mark of UTF-16; save the file as UTF-8")
-    try:
-        text = contents.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The codec counts from behind the byte order mark.
-        offset = error.start + (3 if contents.startswith(b"\xef\xbb\xbf") else 0)
-        raise ValueError(
-            f"{name!r} is not UTF-8: byte {contents[offset]:#04x} at offset {offset} cannot be read; save "
-            "the file as UTF-8"
-        ) from None
-    if b"\0" in contents:
-        offset = contents.index(b"\0")
-        raise ValueError(f"{name!r} is not text: the byte at offset {offset} is zero; give a text in UTF-8")
-    text = _normal_lines(text).strip("\n")
-    if len(text) < minimum_characters or not text.strip():
-        found = f"has {len(text):,} characters" if text.strip() else "is empty"
-        raise ValueError(f"{name!r} {found}; at least {max(1, minimum_characters):,} characters are needed")
-    return Corpus(path.name, _cut(text))
+    return Corpus(path.name, find_documents(path, minimum_characters))
 
 
 def tiny_shakespeare(folder: str | os.PathLike[str], download: bool = False) -> Corpus:
@@ -247,34 +243,14 @@ def _check_shakespeare(contents: bytes, name: str) -> None:
         )
 
 
-def _normal_lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _cut(text: str) -> tuple[str, ...]:
-    """Documents of about 2,000 characters, or a tenth of a short text, each ending where the text pauses."""
-    size = max(1, min(_DOCUMENT_CHARACTERS, len(text) // 10))
-    documents = []
-    start = 0
-    while len(text) - start > size * 3 // 2:
-        low, high = start + size // 2, start + size * 3 // 2
-        ends = (text.find(pause, low, high) for pause in ("\n\n", "\n", " "))
-        end = next((end for end in ends if end >= 0), start + size)
-        documents.append(text[start:end])
-        start = end
-    documents.append(text[start:])
-    # Spaces that begin a line stay: they may mean something, as in source code.
-    return tuple(document.strip("\n") for document in documents if document.strip())
-
-
-# ------------------------------------------------------------------------------------------------ Tokens in a
-# file
+# --------------------------------------------------------------------------------- tokens in a file
 
 
 class TokenFile:
     """One long row of tokens, in a file that is mapped into memory rather than read.
 
-    The first token is the end-of-text token, and each place where it stands again starts a document.
+    The first token is the end-of-text token, and each place where it stands again starts a document. (In a
+    `raw` file it need not come first.)
 
     path: a file that `write_tokens` wrote: NumPy's `.npy` format, one dimension, uint16 or uint32.
 
@@ -289,7 +265,18 @@ class TokenFile:
         try:
             tokens = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{str(path)!r} is not a whole token file: {error}") from None
+            magic = np.lib.format.MAGIC_PREFIX
+            with open(path, "rb") as file:
+                cut_off = magic.startswith(file.read(len(magic)))
+            what = (
+                error
+                if cut_off
+                else (
+                    "it is no .npy file; if it holds tokens alone, as nanoGPT's train.bin does, "
+                    "TokenFile.raw(path) reads it"
+                )
+            )
+            raise ValueError(f"{str(path)!r} is not a whole token file: {what}") from None
         if (
             not isinstance(tokens, np.memmap)
             or tokens.ndim != 1
@@ -302,8 +289,38 @@ class TokenFile:
         expected = tokens.offset + tokens.nbytes
         if path.stat().st_size != expected:
             raise ValueError(f"{str(path)!r} has {path.stat().st_size} bytes; it needs {expected}")
-        self.path: Path | None = path
-        self._set_tokens(tokens)
+        self._set_tokens(tokens, path, int(tokens[0]) if len(tokens) else None)
+
+    @classmethod
+    def raw(
+        cls, path: str | os.PathLike[str], dtype: str | np.dtype = "uint16", end_of_text: int | None = None
+    ) -> TokenFile:
+        """The same face for a file that holds tokens and nothing else, as NumPy's `tofile` writes them and as
+        the train.bin of nanoGPT and of Stanford's CS336 is.
+
+        dtype: what each token is stored as, uint16 or uint32. The file itself does not say.
+        end_of_text: the id of the end-of-text token. In such files it stands after each document, so after
+            the last document of all or before another one: `document_starts` then lacks only the first
+            document. Without it nobody knows where documents start, and what needs to know refuses.
+
+        Raises FileNotFoundError for no such file; ValueError for another dtype, or a file that does not hold
+        two or more of them.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no token file {str(path)!r}")
+        if dtype not in ("uint16", "uint32", np.uint16, np.uint32):
+            raise ValueError(f"dtype is {dtype!r}; it needs to be uint16 or uint32")
+        if end_of_text is not None:
+            check_whole("end_of_text", end_of_text, at_least=0)
+        size, each = path.stat().st_size, np.dtype(dtype).itemsize
+        if size % each or size < 2 * each:
+            raise ValueError(
+                f"{str(path)!r} has {size} bytes; it needs two or more {np.dtype(dtype)} of {each} bytes each"
+            )
+        file = cls.__new__(cls)
+        file._set_tokens(np.memmap(path, np.dtype(dtype).newbyteorder("<"), mode="r"), path, end_of_text)
+        return file
 
     @classmethod
     def from_tokens(cls, tokens: np.ndarray | Sequence[int] | Tensor) -> TokenFile:
@@ -312,7 +329,10 @@ class TokenFile:
         Raises ValueError when there are fewer than two tokens, they are not in one row, or an id does
         not fit 32 bits; TypeError when they are not whole numbers.
         """
-        tokens = np.asarray(tokens)
+        try:
+            tokens = np.asarray(tokens)
+        except ValueError:
+            raise ValueError("tokens has rows of several lengths; it needs to be one row") from None
         if tokens.size and tokens.dtype.kind not in "iu":
             raise TypeError(f"tokens has dtype {tokens.dtype}; it needs whole numbers")
         if tokens.ndim != 1:
@@ -320,14 +340,16 @@ class TokenFile:
         if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= 2**32):
             raise ValueError(f"tokens goes from {tokens.min()} to {tokens.max()}; it needs 0 to 2**32 - 1")
         file = cls.__new__(cls)
-        file.path = None
-        file._set_tokens(tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32))
+        tokens = tokens.astype(np.uint16 if tokens.size and tokens.max() < 2**16 else np.uint32)
+        file._set_tokens(tokens, None, int(tokens[0]) if len(tokens) else None)
         return file
 
-    def _set_tokens(self, tokens: np.ndarray) -> None:
+    def _set_tokens(self, tokens: np.ndarray, path: Path | None, end_of_text: int | None) -> None:
         if len(tokens) < 2:
             raise ValueError(f"tokens holds {len(tokens)}; it needs at least 2, an input and its target")
         self.tokens = tokens
+        self.path = path
+        self.end_of_text = end_of_text
         self._starts: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -338,12 +360,20 @@ class TokenFile:
         return f"TokenFile({where}{len(self):,} tokens)"
 
     def document_starts(self) -> Int[np.ndarray, " start"]:
-        """The places of the end-of-text tokens; the last of them ends the last document."""
+        """The places of the end-of-text tokens; the last of them ends the last document.
+
+        Raises ValueError when the file is `raw` and its end-of-text token was not named.
+        """
+        if self.end_of_text is None:
+            raise ValueError(
+                "end_of_text is None, so where documents start is not known; name the token, as in "
+                "TokenFile.raw(path, end_of_text=tokenizer.end_of_text)"
+            )
         if self._starts is None:
             # Block by block: a comparison of the whole row would need as much memory as it has tokens.
             block = 1 << 24
             found = [
-                np.flatnonzero(self.tokens[place : place + block] == self.tokens[0]) + place
+                np.flatnonzero(self.tokens[place : place + block] == self.end_of_text) + place
                 for place in range(0, len(self), block)
             ]
             self._starts = np.concatenate(found)
@@ -367,7 +397,8 @@ class TokenFile:
         Returns inputs and targets, int64 of shape (batch, seq); `targets[:, t]` is what follows
         `inputs[:, t]`.
 
-        Raises ValueError for sizes below 1, or a row too short for one window.
+        Raises ValueError for sizes below 1, a row too short for one window, or, `at_document_starts`, no
+        start that leaves room for one.
         """
         check_whole("batch_size", batch_size)
         self._check_window(context_length)
@@ -375,6 +406,10 @@ class TokenFile:
         if at_document_starts:
             starts = self.document_starts()
             n_starts = int(np.searchsorted(starts, n_starts))
+            if n_starts == 0:
+                raise ValueError(
+                    f"context_length is {context_length}; no document starts so far before the end of the row"
+                )
         places = torch.randint(n_starts, (batch_size,), generator=generator).numpy()
         if at_document_starts:
             places = starts[places]
@@ -435,6 +470,8 @@ def write_tokens(
     """
     if isinstance(documents, str):
         raise TypeError("documents is one text; it needs several: [text] would do")
+    if not isinstance(documents, Iterable):
+        raise TypeError(f"documents is {documents!r}; it needs several texts")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     end_of_text = tokenizer.end_of_text
 

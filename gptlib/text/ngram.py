@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import index
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from gptlib.checks import check_whole
 
 Tokens = Sequence[int] | np.ndarray | Tensor  # one row of token ids
 
@@ -54,9 +55,8 @@ class NGram:
     """
 
     def __init__(self, order: int, vocab_size: int) -> None:
-        for name, value in (("order", order), ("vocab_size", vocab_size)):
-            if index(value) < 1:
-                raise ValueError(f"{name} is {value}; it needs to be at least 1")
+        check_whole("order", order)
+        check_whole("vocab_size", vocab_size)
         self.order = order
         self.vocab_size = vocab_size
         self._levels: list[_Level] = []
@@ -174,11 +174,13 @@ class NGram:
         context: tokens to go on from; they are not returned.
         stop: a token after which nothing more is drawn; it is returned as the last.
 
-        Raises RuntimeError when the model was not fitted; ValueError when `n_tokens` is negative, or
-        the context holds a token outside the vocabulary.
+        Raises RuntimeError when the model was not fitted; ValueError when `n_tokens` or `seed` is negative,
+        or the context holds a token outside the vocabulary.
         """
-        if index(n_tokens) < 0:
-            raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")
+        check_whole("n_tokens", n_tokens, at_least=0)
+        check_whole("seed", seed, at_least=0)
+        if stop is not None:
+            check_whole("stop", stop, at_least=0)
         self._check_fitted()
         source = np.random.default_rng(seed)
         tokens = self._row(context).tolist()
@@ -200,13 +202,18 @@ class NGram:
         if isinstance(documents, np.ndarray) or hasattr(documents, "__array__"):
             array = np.asarray(documents)
             return [self._row(row) for row in (array if array.ndim == 2 else [array])]
+        if not isinstance(documents, Iterable):
+            raise TypeError(f"tokens is {documents!r}; it needs a row of tokens, or several")
         documents = list(documents)
         if not documents or np.ndim(documents[0]) == 0:
             return [self._row(documents)]
         return [self._row(document) for document in documents]
 
     def _row(self, tokens: Tokens) -> Int[np.ndarray, " token"]:
-        row = np.asarray(tokens)
+        try:
+            row = np.asarray(tokens)
+        except ValueError:
+            raise ValueError("tokens has rows of several lengths; it needs to be one row") from None
         if row.ndim != 1:
             raise ValueError(f"tokens has shape {row.shape}; it needs to be one row")
         if len(row) and row.dtype.kind not in "iu":

@@ -12,34 +12,43 @@ pattern.
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from operator import index
 
 import regex
 import tiktoken
-from tiktoken.load import load_tiktoken_bpe
 
+from gptlib.checks import check_whole
 from gptlib.files import read_text
-from gptlib.text.bpe import BYTES, GPT2_PATTERN, from_characters, learn_merges, to_characters
+from gptlib.text.blocks import BLOCK
+from gptlib.text.bpe import (
+    BYTES,
+    GPT2_PATTERN,
+    check_pattern,
+    count_pieces,
+    from_characters,
+    learn_merges,
+    split,
+    to_characters,
+)
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.vocabulary import (
     END_OF_TEXT,
     Vocabulary,
-    check_text,
     checked_special_tokens,
-    checked_texts,
+    plain_ids,
     read_tokenizer,
     special_tokens_of,
+    whole_texts,
     write_tokenizer,
 )
 
-# tiktoken's matcher panics on one run of nearly a million white spaces; runs this long are handed over apart.
-_LONG_RUN = 100_000
+# tiktoken's matcher panics on a run of nearly a million white spaces; a longer text is cut by ours.
+_LONGEST_FOR_TIKTOKEN = 3 * BLOCK
 
 
 class Tokenizer(Vocabulary):
@@ -59,6 +68,7 @@ class Tokenizer(Vocabulary):
     def __init__(
         self, ranks: dict[bytes, int], special_tokens: dict[str, int], pattern: str = GPT2_PATTERN
     ) -> None:
+        ranks = plain_ids("ranks", ranks, bytes)
         missing = [byte for byte in BYTES if byte not in ranks]
         if missing:
             raise ValueError(
@@ -71,19 +81,25 @@ class Tokenizer(Vocabulary):
                 f"ranks gives the id {repeated} more than once; every token needs an id of its own"
             )
         super().__init__(token_bytes, special_tokens)
-        try:
-            regex.compile(pattern)
-        except regex.error as error:
-            raise ValueError(f"pattern is not a regular expression: {error}; got {pattern!r}") from None
+        check_pattern(pattern)
         self.pattern = pattern
         self.ranks = ranks
-        self._encoding = tiktoken.Encoding(
-            name="gptlib", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_tokens
-        )
+        try:
+            self._encoding = tiktoken.Encoding(
+                name="gptlib", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_tokens
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"pattern is {pattern!r}, which tiktoken cannot read, as it needs to: {error}"
+            ) from None
 
     @classmethod
     def train(
-        cls, texts: Iterable[str] | str, vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)
+        cls,
+        texts: Iterable[str] | str,
+        vocab_size: int,
+        special_tokens: Sequence[str] = (END_OF_TEXT,),
+        pattern: str = GPT2_PATTERN,
     ) -> Tokenizer:
         """Learn the merges from `texts`.
 
@@ -94,21 +110,23 @@ class Tokenizer(Vocabulary):
         texts: one text, or several.
         vocab_size: how many tokens to have: 256 bytes, the merges and the special tokens.
         special_tokens: names of tokens that plain text never becomes; they get the last ids.
+        pattern: the regular expression that cuts text into pieces, which merges never cross. Every character
+            needs to be in a piece.
 
         Raises ValueError when `vocab_size` has no room for the bytes and the special tokens, the
-        texts are too small for that many merges, or a text holds half of a surrogate pair.
+        texts are too small for that many merges, a text holds half of a surrogate pair, or the pattern
+        is no regular expression or loses a part of a text.
         """
         special_tokens = checked_special_tokens(special_tokens)
-        n_merges = index(vocab_size) - 256 - len(special_tokens)
+        check_whole("vocab_size", vocab_size, at_least=None)
+        check_pattern(pattern)
+        n_merges = int(vocab_size) - 256 - len(special_tokens)
         if n_merges < 0:
             raise ValueError(
                 f"vocab_size is {vocab_size}; it needs to be at least {256 + len(special_tokens)}: 256 bytes "
                 f"and {len(special_tokens)} special tokens"
             )
-        matcher = regex.compile(GPT2_PATTERN)
-        counts: Counter[str] = Counter()
-        for text in checked_texts(texts):
-            counts.update(matcher.findall(text))
+        counts = count_pieces(whole_texts(texts), pattern)
         pairs = learn_merges({piece.encode(): count for piece, count in counts.items()}, n_merges)
         if len(pairs) < n_merges:
             raise ValueError(
@@ -120,7 +138,7 @@ class Tokenizer(Vocabulary):
         for left, right in pairs:
             tokens.append(tokens[left] + tokens[right])
         ranks = {piece: token for token, piece in enumerate(tokens)}
-        return cls(ranks, {name: len(tokens) + place for place, name in enumerate(special_tokens)})
+        return cls(ranks, {name: len(tokens) + place for place, name in enumerate(special_tokens)}, pattern)
 
     def grown(
         self, texts: Iterable[str] | str, n_tokens: int, special_tokens: Sequence[str] = ()
@@ -133,16 +151,12 @@ class Tokenizer(Vocabulary):
 
         Raises ValueError when n_tokens is negative, or a special token is there already.
         """
-        if index(n_tokens) < 0:
-            raise ValueError(f"n_tokens is {n_tokens}; it needs to be at least 0")
+        check_whole("n_tokens", n_tokens, at_least=0)
         there = [name for name in checked_special_tokens(special_tokens) if name in self.special_tokens]
         if there:
             raise ValueError(f"special_tokens has {there[0]!r}, which is there already; it needs new ones")
-        matcher = regex.compile(self.pattern)
-        counts: Counter[str] = Counter()
-        for text in checked_texts(texts):
-            counts.update(matcher.findall(text))
-        pieces = {tuple(self._encoding.encode_ordinary(piece)): count for piece, count in counts.items()}
+        counts = count_pieces(whole_texts(texts), self.pattern)
+        pieces = {tuple(self.encode_bytes(piece.encode())): count for piece, count in counts.items()}
         tokens, ranks = dict(self._token_bytes), dict(self.ranks)
         for place, (left, right) in enumerate(learn_merges(pieces, n_tokens, self.vocab_size)):
             tokens[self.vocab_size + place] = tokens[left] + tokens[right]
@@ -152,6 +166,9 @@ class Tokenizer(Vocabulary):
 
     def with_tokens(self, pieces: Sequence[bytes], special_tokens: Sequence[str] = ()) -> Tokenizer:
         """The same with these tokens after its own, in this order, and after them these special tokens."""
+        special_tokens = checked_special_tokens(special_tokens)
+        if not isinstance(pieces, Sequence) or not all(isinstance(piece, bytes) for piece in pieces):
+            raise TypeError(f"pieces is {pieces!r}; it needs a sequence of the bytes of each new token")
         ids = range(self.vocab_size, self.vocab_size + len(pieces) + len(special_tokens))
         return Tokenizer(
             self.ranks | dict(zip(pieces, ids, strict=False)),
@@ -159,34 +176,27 @@ class Tokenizer(Vocabulary):
             self.pattern,
         )
 
-    def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """The tokens of `text`, by tiktoken with our merges.
+    def _blocks(self, pieces: Iterable[str], special: regex.Pattern | None) -> Iterable[str]:
+        blocks = super()._blocks(pieces, special)
+        return blocks if self.pattern == GPT2_PATTERN else ["".join(blocks)]
 
-        text: any text at all, the empty one too.
-        allow_special: whether `<|endoftext|>` written in the text becomes the special token. By
-            default it is text like any other, so what a user types can never end a document.
+    def _encode_plain(self, text: str, position: int) -> list[int]:
+        if len(text) < _LONGEST_FOR_TIKTOKEN:
+            tokens = self._encoding.encode_ordinary(text)
+            # tiktoken says nothing of what a pattern leaves out; `split` does.
+            if self.pattern == GPT2_PATTERN or self._length(tokens) == len(text.encode()):
+                return tokens
+        pieces = split(text, self.pattern)
+        return [token for piece in pieces for token in self._encoding._encode_single_piece(piece)]
 
-        Raises ValueError when the text holds half of a surrogate pair, which no UTF-8 can express;
-        TypeError when `text` is not a string.
-        """
-        check_text(text)
-        if allow_special:
-            return self._encoding.encode(text, allowed_special="all", disallowed_special=())
-        if len(text) < _LONG_RUN or self.pattern != GPT2_PATTERN:
-            return self._encoding.encode_ordinary(text)
-        tokens: list[int] = []
-        start = 0
-        for run in regex.finditer(rf"\s{{{_LONG_RUN},}}", text):
-            # The pattern leaves the last space of a run to the word that follows it.
-            end = run.end() if run.end() == len(text) else run.end() - 1
-            tokens += self._encoding.encode_ordinary(text[start : run.start()])
-            tokens += self._encoding._encode_single_piece(text[run.start() : end])
-            start = end
-        return tokens + self._encoding.encode_ordinary(text[start:])
+    def _length(self, tokens: list[int]) -> int:
+        return sum(map(len, map(self._token_bytes.__getitem__, tokens)))
 
     def encode_bytes(self, piece: bytes) -> list[int]:
         """The tokens of one piece of bytes, which may be only part of a character."""
-        return self._encoding._encode_single_piece(piece)
+        if not isinstance(piece, bytes):
+            raise TypeError(f"piece is a {type(piece).__name__}; it needs to be bytes")
+        return self._encoding._encode_single_piece(piece) if piece else []
 
     @cached_property
     def merges(self) -> list[tuple[bytes, bytes]]:
@@ -285,9 +295,9 @@ class Tokenizer(Vocabulary):
         Raises FileNotFoundError when a file is missing; ValueError when a file is not what it claims,
         or the two do not belong together.
         """
-        lines = read_text(vocab_bpe_path).split("\n")
+        lines = read_text(vocab_bpe_path).splitlines()
         name, ids_name = str(vocab_bpe_path), str(encoder_json_path)
-        if lines[0].startswith("#version"):
+        if lines and lines[0].startswith("#version"):
             lines = lines[1:]
         try:
             ids = json.loads(read_text(encoder_json_path))
@@ -363,12 +373,18 @@ class Tokenizer(Vocabulary):
         Raises FileNotFoundError when there is no such file; ValueError when a line is not in the format (it
         is named), a token is there twice, or the tokens do not hold all the bytes.
         """
-        contents = read_text(path).encode()
-        # tiktoken keeps a copy of what it has read under this path; the checksum tells it whether that holds.
-        ranks = load_tiktoken_bpe(str(path), hashlib.sha256(contents).hexdigest())
-        n_lines = sum(1 for line in contents.splitlines() if line)
-        if len(ranks) < n_lines or b"" in ranks:
-            raise ValueError(f"{str(path)!r} has a line with no token, or one that was there before")
+        ranks: dict[bytes, int] = {}
+        for line in filter(None, read_text(path).splitlines()):
+            try:
+                piece, token = line.split(" ")
+                piece, token = base64.b64decode(piece, validate=True), int(token)
+            except ValueError:
+                raise ValueError(
+                    f"{str(path)!r} has the line {line!r}; each needs a token in base64, a space and an id"
+                ) from None
+            if not piece or piece in ranks:
+                raise ValueError(f"{str(path)!r} has the line {line!r}, whose token is empty or not new")
+            ranks[piece] = token
         if not isinstance(special_tokens, dict):
             first = max(ranks.values(), default=-1) + 1
             special_tokens = {

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import index
 from typing import SupportsIndex
 
+import regex
+
 from gptlib.files import read_json, write_atomically
+from gptlib.text.blocks import BLOCK, blocks
 
 END_OF_TEXT = "<|endoftext|>"
 
 FORMAT = "gptlib tokenizer, version 1"
+
+# A str may spell one character as two halves, as UTF-16 does; UTF-8 cannot express a half.
+_CHARACTER = re.compile(r"[\ud800-\udbff][\udc00-\udfff]|.", re.DOTALL)
+_LONE_HALF = re.compile(r"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 
 class Vocabulary:
@@ -22,16 +30,27 @@ class Vocabulary:
     _kind = ""
 
     def __init__(self, token_bytes: dict[int, bytes], special_tokens: dict[str, int]) -> None:
+        special_tokens = {
+            whole_text(name): token
+            for name, token in plain_ids("special_tokens", special_tokens, str).items()
+        }
+        if "" in special_tokens:
+            raise ValueError(f"special_tokens is {special_tokens}; a name needs at least one character")
         clash = [name for name, token in special_tokens.items() if token in token_bytes]
         if clash or len(set(special_tokens.values())) < len(special_tokens):
             raise ValueError(
                 f"special_tokens is {special_tokens}; each needs an id that no other token has"
                 + (f"; {clash[0]!r} has the id of {token_bytes[special_tokens[clash[0]]]!r}" if clash else "")
             )
-        self.special_tokens = dict(special_tokens)
+        self.special_tokens = special_tokens
         self._token_bytes = token_bytes | {token: name.encode() for name, token in special_tokens.items()}
-        if min(self._token_bytes, default=0) < 0:
-            raise ValueError(f"a token has the id {min(self._token_bytes)}; ids need to be at least 0")
+        wrong = [token for token in self._token_bytes if not 0 <= token < 2**32]
+        if wrong:
+            raise ValueError(f"a token has the id {wrong[0]}; ids need to be at least 0 and below 2**32")
+        # Of two names that begin alike, the longer one is meant wherever it fits.
+        names = sorted(special_tokens, key=len, reverse=True)
+        self._special = regex.compile("|".join(map(regex.escape, names))) if names else None
+        self._longest_name = max(map(len, names), default=0)
 
     @property
     def vocab_size(self) -> int:
@@ -49,10 +68,11 @@ class Vocabulary:
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
         """The bytes that one token stands for. IndexError if no token has this id."""
+        [token] = as_ids([token])
         try:
-            return self._token_bytes[index(token)]
+            return self._token_bytes[token]
         except KeyError:
-            raise self._unknown(index(token)) from None
+            raise self._unknown(token) from None
 
     def _unknown(self, token: int) -> IndexError:
         return IndexError(f"token {token} is not in the vocabulary: ids go from 0 to {self.vocab_size - 1}")
@@ -86,12 +106,63 @@ class Vocabulary:
         share one overlap. Otherwise each span starts where the one before it ended.
         """
         tokens = self.encode(text)
-        # The character that each byte of the text belongs to.
-        owner = [position for position, character in enumerate(text) for _ in range(len(character.encode()))]
+        # For each byte of the text, where the character that it belongs to starts and ends.
+        owner = [
+            (start, end)
+            for start, end in characters(text)
+            for _ in range(len(whole_text(text[start:end]).encode()))
+        ]
         ends = list(accumulate(len(self._token_bytes[token]) for token in tokens))
-        return [(owner[start], owner[end - 1] + 1) for start, end in zip([0, *ends], ends, strict=False)]
+        return [(owner[start][0], owner[end - 1][1]) for start, end in zip([0, *ends], ends, strict=False)]
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """The tokens of `text`.
+
+        text: any text at all, the empty one too. A `CharacterTokenizer` needs to know its characters.
+        allow_special: whether `<|endoftext|>` written in the text becomes the special token. By
+            default it is text like any other, so what a user types can never end a document.
+
+        Raises ValueError when the text holds half of a surrogate pair, which no UTF-8 can express, or
+        a character that a `CharacterTokenizer` has never seen (the message says which and where);
+        TypeError when `text` is not a string.
+        """
+        if isinstance(text, str) and len(text) < BLOCK and not allow_special:
+            return self._encode_plain(whole_text(text), 0)
+        check_string(text)
+        return [token for tokens in self._encoded([text], allow_special) for token in tokens]
+
+    def encode_iterable(self, pieces: Iterable[str], allow_special: bool = False) -> Iterator[int]:
+        """The tokens of a text that comes in pieces, such as the lines of a file, one after the other.
+
+        They are those that `encode` gives for all pieces joined, wherever the text was cut, but only about
+        100,000 characters are held at a time, or as many as lie between two white spaces. (With another split
+        pattern than GPT-2's all are held: nobody knows where such a pattern may be interrupted.)
+
+        Raises as `encode` does, when it comes to the place.
+        """
+        pieces = [pieces] if isinstance(pieces, str) else pieces
+        if not isinstance(pieces, Iterable):
+            raise TypeError(f"pieces is {pieces!r}; it needs several strings, such as the lines of a file")
+        return (token for tokens in self._encoded(pieces, allow_special) for token in tokens)
+
+    def _encoded(self, pieces: Iterable[str], allow_special: bool) -> Iterator[list[int]]:
+        special = self._special if allow_special else None
+        position = 0
+        for block in self._blocks(pieces, special):
+            text = whole_text(block, position)
+            start = 0
+            for match in special.finditer(text) if special else ():
+                yield self._encode_plain(text[start : match.start()], position + start)
+                yield [self.special_tokens[match.group()]]
+                start = match.end()
+            yield self._encode_plain(text[start:], position + start)
+            position += len(block)
+
+    def _blocks(self, pieces: Iterable[str], special: regex.Pattern | None) -> Iterable[str]:
+        return blocks(pieces, special, self._longest_name if special else 0)
+
+    def _encode_plain(self, text: str, position: int) -> list[int]:
+        """The tokens of a part of a text, at this position, in which no special token is meant."""
         raise NotImplementedError
 
     def _contents(self) -> dict:
@@ -122,27 +193,58 @@ def as_ids(tokens: Iterable[SupportsIndex]) -> list[int]:
         ) from None
 
 
-def check_text(text: str) -> None:
+def check_string(text: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; it needs to be a string")
+
+
+def characters(text: str) -> list[tuple[int, int]]:
+    """Where each character of a text starts and ends; one that a surrogate pair spells takes two places."""
+    return [match.span() for match in _CHARACTER.finditer(text)]
+
+
+def whole_text(text: str, position: int = 0) -> str:
+    """The same text, with each surrogate pair as the one character that it spells.
+
+    position: where the text stands in a longer one, for the error.
+
+    Raises TypeError when it is no string, ValueError for half of a pair.
+    """
+    check_string(text)
     try:
         text.encode()
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError:
+        lone = _LONE_HALF.search(text)
+        if lone is None:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
         raise ValueError(
-            f"text holds half of a surrogate pair, U+{ord(text[error.start]):04X}, at position "
-            f"{error.start}: it is no character and UTF-8 cannot express it; read the text with the right "
-            "encoding, or remove it"
+            f"text holds half of a surrogate pair, U+{ord(lone.group()):04X}, at position "
+            f"{position + lone.start()}: it is no character and UTF-8 cannot express it; read the text with "
+            "the right encoding, or remove it"
         ) from None
+    return text
 
 
-def checked_texts(texts: Iterable[str] | str) -> Iterable[str]:
-    for text in [texts] if isinstance(texts, str) else texts:
-        check_text(text)
-        yield text
+def whole_texts(texts: Iterable[str] | str, name: str = "texts") -> Iterator[str]:
+    """Each of the texts, which may be a single one, as `whole_text` gives it."""
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name} is {texts!r}; it needs to be a text, or several")
+    return map(whole_text, [texts] if isinstance(texts, str) else texts)
+
+
+def plain_ids(name: str, ids: dict, kind: type) -> dict:
+    """The same ids as plain whole numbers. TypeError unless that is what they are, of keys of this kind."""
+    try:
+        if all(isinstance(key, kind) for key in ids):
+            return {key: index(token) for key, token in ids.items()}
+    except (AttributeError, TypeError):
+        pass
+    raise TypeError(f"{name} needs to be a dictionary that gives each {kind.__name__} a whole number")
 
 
 def checked_special_tokens(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    sequence = isinstance(names, Sequence) and not isinstance(names, str)
+    if not sequence or not all(isinstance(name, str) and name for name in names):
         raise TypeError(f"special_tokens is {names!r}; it needs a sequence of names, none of them empty")
     if len(set(names)) < len(names):
         raise ValueError(f"special_tokens is {list(names)}; the names need to differ from each other")

@@ -10,6 +10,7 @@ model knows. It learns only these, and the end-of-text token with which the assi
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,7 +52,7 @@ def conversation(*contents: str) -> Conversation:
 
 
 def read_conversations(path: str | os.PathLike[str]) -> list[Conversation]:
-    """Read a JSONL file: on each line {"messages": [{"role": "user", "content": "…"}, …]}.
+    """Read a JSONL file: on each line {"messages": [{"role": "user", "content": "…"}, …]}, or nothing.
 
     Raises FileNotFoundError for no file; ValueError for the first line that is not as it should be, by its
     number and what is wrong with it, and for an empty file.
@@ -59,11 +60,13 @@ def read_conversations(path: str | os.PathLike[str]) -> list[Conversation]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
-    contents = path.read_bytes().rstrip()
-    if not contents:
+    contents = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if not contents.strip():
         raise ValueError(f"{str(path)!r} is empty; it needs a conversation on each line")
     found = []
     for number, line in enumerate(contents.split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
             found.append(_conversation(json.loads(line.decode("utf-8"))))
         except (ValueError, RecursionError) as error:

@@ -1,6 +1,7 @@
 import ast
 import dataclasses
 import inspect
+import io
 import json
 import os
 import re
@@ -21,11 +22,13 @@ from gptlib.cli.train import snapshot_steps
 from gptlib.generation.sampling import Sampling
 from gptlib.model.config import GPTConfig
 from gptlib.model.presets import PRESETS
-from gptlib.text.tokenizer import Tokenizer
+from gptlib.text.corpora import TokenFile
+from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.training import loop
 from gptlib.training.checkpoints import save_checkpoint
 from gptlib.training.config import TrainConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--n-layers", "1", "--n-heads", "2", "--d-model", "16", "--context-length", "32", "--device", "cpu"]
 SHORT = ["--batch-size", "2", "--eval-every", "4", "--eval-batches", "1", "--checkpoint-every", "5"]
 STORIES = ["--corpus", "storyworld", "--stories", "30", "--vocab-size", "300", *SMALL, *SHORT]
@@ -131,13 +134,16 @@ def test_of_too_many_snapshots_those_are_dropped_that_stand_closest():
 
 def test_train_on_a_file_of_the_readers(tmp_path, capsys):
     path = tmp_path / "own.txt"
-    paragraph = (
-        "The {} wind came over the hill, and nobody in the village knew what it would bring with it.\n\n"
-    )
+    paragraph = "The {} wind came over the hill,\n\nand nobody knew what it would bring.\n<|endoftext|>\n"
     path.write_text("".join(paragraph.format(word) for word in ("north", "south", "east", "west") * 30))
     arguments = ["train", "--corpus", str(path), "--vocab-size", "280", *SMALL, *SHORT, "--steps", "3"]
     assert main([*arguments, "--folder", str(tmp_path / "run")]) == 0
     assert "validation" in capsys.readouterr().out
+    tokens = TokenFile(tmp_path / "run" / "train.npy")
+    assert len(tokens.document_starts()) == 96 + 1  # the other 24 documents are for validation and test
+    text = load_tokenizer(tmp_path / "run" / "tokenizer.json").decode(tokens.tokens)
+    assert text.startswith("<|endoftext|>The north wind came over the hill,\n\nand nobody")
+    assert text.endswith("would bring.<|endoftext|>") and text.count("<|") == 97
     kept = str(tmp_path / "run" / "tokenizer.json")
     assert main([*arguments, "--tokenizer", kept, "--folder", str(tmp_path / "other")]) == 0
     assert (tmp_path / "other" / "tokenizer.json").read_bytes() == Path(kept).read_bytes()
@@ -409,6 +415,33 @@ def test_the_module_runs():
     assert result.returncode == 2
     assert result.stderr.startswith("gptlib: error: ") and "dance" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def in_encoding(encoding, *arguments, **settings):
+    """What a call writes where the output has this encoding."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "gptlib", *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, **settings)
+    assert run.returncode == 0 and not run.stderr, run.stderr
+    return run.stdout.decode(encoding.partition(":")[0])
+
+
+def test_what_the_output_cannot_show_is_escaped_by_every_verb(tmp_path, monkeypatch):
+    """As on Windows, whose encoding for pipes has neither 猫 nor U+FFFD."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    asked = ("generate", "--prompt", "猫 caf\xe9", "--max-new-tokens", "1")
+    assert in_encoding("cp1252", *asked).startswith("\\u732b caf\xe9")
+    assert in_encoding("ascii:replace", *asked).startswith("? caf?")
+    assert r"\u65e5\u672c" in in_encoding("ascii", "nbgrader", str(tmp_path / "日本"), cwd=tmp_path)
+
+
+def test_streams_that_cannot_be_told_so_are_left(monkeypatch, capsys):
+    class Strict(io.StringIO):
+        errors = "strict"
+
+    for stream in (None, io.StringIO(), Strict()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["doctor", "--help"]) == 0
 
 
 def test_version(capsys):

@@ -79,7 +79,7 @@ def test_hints_climb_to_a_solution_that_is_kept_in_mind(capsys):
 def test_a_teacher_can_take_the_last_rung_away(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checking, "readers_root", lambda: tmp_path)
     settings = tmp_path / "teaching.json"
-    settings.write_text('{"solutions": false}')
+    settings.write_text('{"solutions": false}', encoding="utf-8-sig")  # as Windows' Notepad may save it
     for _ in range(5):
         hint("attention.weighted_average")
     out = capsys.readouterr().out

@@ -25,6 +25,8 @@ def test_it_is_one_readable_file(file):
     kept = json.loads(file.read_text())
     assert kept["exercises"][NAME]["status"] == "right"
     assert kept["questions"]["attention.rows_sum"] == {"right": 0, "wrong": 1, "last": "wrong"}
+    file.write_text(file.read_text(), encoding="utf-8-sig", newline="\r\n")  # as Windows' Notepad may save it
+    assert load()["questions"] == kept["questions"]
 
 
 def test_the_table_says_what_is_done_and_what_is_due():

@@ -59,7 +59,12 @@ def test_reading_gives_back_what_was_written():
     contents = json.loads(FAST.to_str())
     assert from_fast_tokenizer(contents) == TOKENIZER
     contents["model"]["merges"] = [" ".join(pair) for pair in contents["model"]["merges"]]
+    # The published GPT-2's has neither of these, and "" where today's files have null.
+    del contents["pre_tokenizer"]["use_regex"], contents["model"]["type"]
+    contents["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
     assert from_fast_tokenizer(contents) == TOKENIZER
+    theirs = tokenizers.Tokenizer.from_str(json.dumps(contents))
+    assert theirs.encode(TEXT, add_special_tokens=False).ids == TOKENIZER.encode(TEXT)
 
 
 def changed(place, value):
@@ -79,12 +84,17 @@ def changed(place, value):
         ("normalizer", {"type": "NFC"}, "not of GPT-2's kind"),
         ("pre_tokenizer.add_prefix_space", True, "not of GPT-2's kind"),
         ("pre_tokenizer.use_regex", False, "not of GPT-2's kind"),
+        ("model.ignore_merges", True, "not of GPT-2's kind"),
+        ("model.dropout", 0.1, "not of GPT-2's kind"),
+        ("added_tokens", [{"id": 318, "content": "x", "special": False}], "that plain text may become"),
         ("pre_tokenizer", {"type": "Whitespace"}, "not of GPT-2's kind"),
         ("pre_tokenizer", None, "not whole"),
         ("model.merges", None, "not whole"),
         ("added_tokens", [{"id": 318}], "not whole"),
         ("model.vocab", {"a": 0}, "has no id"),
         ("model.merges", [["Ġ"]], "a merge joins two tokens"),
+        ("model.merges", {}, "no merge makes"),
+        ("added_tokens", [], "no merge makes, such as '<|endoftext|>'"),
     ],
 )
 def test_another_kind_of_tokenizer_is_refused(place, value, words):

@@ -1,6 +1,7 @@
 import inspect
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from gptlib.generation import writing
+from gptlib.generation import beams, writing
 from gptlib.generation.beams import beam_search
 from gptlib.generation.sampling import (
     Sampling,
@@ -161,6 +162,19 @@ def test_filters_need_the_tokens_so_far_and_leave_something():
         next_token_distribution(torch.zeros(1, 3), no_repeat_ngram=1, previous=torch.tensor([[0, 1, 2]]))
 
 
+def test_top_p_keeps_no_token_more_than_it_needs():
+    """Where probabilities add up to exactly p: with a half and two quarters, p = 0.75 takes two tokens."""
+    logits = torch.tensor([0.5, 0.25, 0.25]).log()
+    assert torch.allclose(keep_top_p(logits, 0.5).softmax(-1), torch.tensor([1.0, 0, 0]))
+    eighths = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
+    assert keep_top_p(eighths, 0.75).isneginf().tolist() == [False, False, True, True]
+
+
+def test_a_draw_of_exactly_0_falls_on_a_token_that_can_be(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **given: torch.zeros((), dtype=torch.float64))
+    assert draw(torch.tensor([[0.0, 0.0, 0.3, 0.7]]), [torch.Generator()]).tolist() == [2]
+
+
 def test_tokens_are_drawn_as_often_as_they_are_probable():
     probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0]).expand(4000, 6)
     generators = [torch.Generator().manual_seed(seed) for seed in range(4000)]
@@ -245,6 +259,25 @@ def test_beams_go_on_past_the_context_and_rows_are_filled_up():
     assert free.shape == (1, 17)
 
 
+@pytest.mark.parametrize("position", ["learned", "rotary", "alibi"])
+@pytest.mark.parametrize("window", [None, 3])
+def test_beams_that_keep_what_they_read_are_those_that_read_all_anew(position, window, monkeypatch):
+    model, lengths = a_model(context_length=8, scale=3.0, position=position, window=window), []
+    settings = {"n_beams": 5, "max_new_tokens": 9, "n_sequences": 5, "stop": list(range(40))}
+    plain = beams.last_logits
+
+    def note_length(model, tokens, cache):
+        lengths.append(tokens.shape[1])
+        return plain(model, tokens, cache)
+
+    monkeypatch.setattr(beams, "last_logits", note_length)
+    found = beam_search(model, torch.tensor([[1, 2]]), **settings)
+    assert lengths == [2, 1, 1, 1, 1, 1, 1, 8, 8]
+    monkeypatch.setattr(beams, "last_logits", lambda model, tokens, cache: plain(model, tokens, None))
+    monkeypatch.setattr(KeyValueCache, "length", 0)  # so all of each beam is read
+    assert torch.equal(beam_search(model, torch.tensor([[1, 2]]), **settings), found)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -257,6 +290,92 @@ def test_beams_go_on_past_the_context_and_rows_are_filled_up():
 def test_beam_search_refuses_wrong_settings_by_name(settings, words):
     with pytest.raises(ValueError, match=words):
         beam_search(a_model(), torch.tensor([[1]]), **settings)
+
+
+# ------------------------------------------------------------------------ what is no number, and padding
+
+
+def spoil(model, name, value):
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[3] = value
+    return model
+
+
+WAYS = {
+    "generate": lambda model, **given: generate(model, TOKENIZER, "the cat", seed=0, **given),
+    "greedy": lambda model: generate(model, TOKENIZER, "the cat", temperature=0),
+    "uncached": lambda model: generate(model, TOKENIZER, "the cat", cached=False),
+    "stream": lambda model: list(stream(model, TOKENIZER, "the cat")),
+    "generate_many": lambda model: generate_many(model, TOKENIZER, "the cat", 2),
+    "generate_tokens": lambda model: generate_tokens(model, torch.tensor([[1, 2]])),
+    "beam_search": lambda model: beam_search(model, torch.tensor([[1, 2]])),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_weight_that_is_no_number_is_named(way):
+    model = spoil(a_model(), "blocks.0.mlp.up.weight", float("nan"))
+    with pytest.raises(
+        FloatingPointError, match=r"its weight blocks\.0\.mlp\.up\.weight holds nan; load the model"
+    ):
+        WAYS[way](model)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_numbers_grow_too_large_is_named(way):
+    model = a_model()
+    with torch.no_grad():
+        model.blocks[1].mlp.down.weight.fill_(3e38)
+    with pytest.raises(
+        FloatingPointError, match=r"weights are finite, but what blocks\.1\.mlp\.down gives holds"
+    ):
+        WAYS[way](model)
+
+
+def test_a_model_that_is_spoilt_while_it_writes_is_found_out():
+    """On the fast path, too: here after the third piece."""
+    model = a_model()
+    pieces = stream(model, TOKENIZER, "the cat", temperature=0.0)
+    for _ in range(3):
+        next(pieces)
+    spoil(model, "final_norm.weight", float("inf"))
+    with pytest.raises(FloatingPointError, match=r"final_norm\.weight holds inf"):
+        list(pieces)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_distribution_is_made_of_what_is_no_number(value):
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, value, 1.0]])
+    with pytest.raises(FloatingPointError, match=f"logits hold {value} at their highest"):
+        next_token_distribution(logits)
+    ruled_out = torch.tensor([0.0, float("-inf"), 1.0])
+    assert next_token_distribution(ruled_out)[1] == 0
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-40, 1e-300, 5e-324])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_coldest_temperatures_choose_the_likeliest(temperature, dtype):
+    logits = torch.tensor([[3.0, -7.0, 2.0, 3.0], [-9.0, -5.0, -9.0, float("-inf")]], dtype=dtype)
+    expected = torch.tensor([[0.5, 0, 0, 0.5], [0, 1, 0, 0]], dtype=dtype)
+    assert torch.equal(next_token_distribution(logits, temperature=temperature), expected)
+
+
+def test_a_text_at_the_coldest_temperature_is_the_greedy_one():
+    model = a_model()
+    greedy = generate(model, TOKENIZER, "the", temperature=0, max_new_tokens=30)
+    assert len(greedy) > 10
+    assert generate(model, TOKENIZER, "the", temperature=1e-40, max_new_tokens=30) == greedy
+
+
+def test_padding_of_the_vocabulary_is_never_written():
+    """Rows beyond the tokenizer's are there for speed, as in nanoGPT's 50,304; here they are likeliest."""
+    model = a_model(vocab_size=320)
+    with torch.no_grad():
+        model.unembedding.weight[290:] *= 100
+    for given_settings in ({"temperature": 0.0}, {"seed": 1}, {"seed": 1, "cached": False}):
+        text = generate(model, TOKENIZER, "the", max_new_tokens=25, **given_settings)
+        assert len(text) > 10
+    assert (generate_tokens(model, torch.tensor([[1]]), temperature=0.0)[0, 1:] >= 290).any()
 
 
 # ----------------------------------------------------------------------------- the cache and the window
@@ -364,6 +483,39 @@ def test_several_sequences_are_those_of_the_seeds_that_follow():
         generate(model, TOKENIZER, "the", max_new_tokens=25, temperature=1.2, seed=5 + n) for n in range(4)
     ]
     assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"stop": ["o", "the"]}, {"cached": False}])
+def test_prompts_of_any_lengths_are_written_on_as_each_alone(settings):
+    model, prompts = (
+        a_model(),
+        ["the cat", "", "猫は寝る。", "the dog", "the mat. the dog sat on the cat!", "the cat"],
+    )
+    settings = {"max_new_tokens": 20, "seed": 7} | settings
+    expected = [
+        generate(model, TOKENIZER, prompt, **settings | {"seed": 7 + row})
+        for row, prompt in enumerate(each for each in prompts for _ in range(2))
+    ]
+    assert generate_many(model, TOKENIZER, prompts, 2, **settings) == expected
+    assert generate_many(model, TOKENIZER, [], 2) == []
+
+
+def test_the_cache_is_as_large_as_what_is_asked(monkeypatch):
+    """Not as the context: 40,960 tokens of a model of 0.6 billion parameters would take 9.4 GB."""
+    made = []
+
+    class Noted(KeyValueCache):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self.layers[0].keys.shape[2])
+
+    for module in (writing, beams):
+        monkeypatch.setattr(module, "KeyValueCache", Noted)
+    model = a_model(context_length=40_960, position="rotary", scale=1.0)
+    generate_tokens(model, torch.tensor([[1, 2, 3]]), max_new_tokens=5)
+    beam_search(model, torch.tensor([[1, 2, 3]]), max_new_tokens=5)
+    generate_tokens(a_model(), torch.tensor([[1, 2, 3]]), max_new_tokens=500)
+    assert made == [8, 8, 16]
 
 
 def test_sequences_end_one_by_one():
@@ -507,6 +659,7 @@ def test_a_character_tokenizer_writes_too():
         ("min_new_tokens", -1),
         ("min_new_tokens", 101),
         ("seed", -1),
+        ("seed", 2**70),
     ],
 )
 def test_wrong_settings_are_refused_by_name(name, value):
@@ -516,11 +669,8 @@ def test_wrong_settings_are_refused_by_name(name, value):
         lambda: stream(model, TOKENIZER, **{name: value}),
         lambda: generate_many(model, TOKENIZER, **{name: value}),
         lambda: generate_tokens(model, torch.tensor([[1]]), **{name: value}),
+        lambda: next_token_distribution(torch.zeros(4), previous=torch.tensor([1]), **{name: value}),
     ]
-    if True:
-        calls.append(
-            lambda: next_token_distribution(torch.zeros(4), previous=torch.tensor([1]), **{name: value})
-        )
     for call in calls:
         with pytest.raises(ValueError, match=f"{name} is {value}"):
             call()
@@ -551,7 +701,7 @@ def test_a_setting_that_does_not_exist_is_named():
         generate(model, TOKENIZER, temprature=1)
     with pytest.raises(TypeError, match="sampling is 40; it needs a Sampling, or settings by their names"):
         generate(model, TOKENIZER, "the", 40)
-    with pytest.raises(TypeError, match="stop holds 'a'; generate_tokens needs tokens"):
+    with pytest.raises(TypeError, match="stop holds 'a'; here it needs tokens"):
         generate_tokens(model, torch.tensor([[1]]), stop="a")
 
 
@@ -574,10 +724,58 @@ def test_other_wrong_arguments():
         generate_many(model, TOKENIZER, n_sequences=0)
     with pytest.raises(ValueError, match="stop"):
         generate(model, TOKENIZER, stop="")
-    with pytest.raises(ValueError, match="vocab_size 290; it needs the model's, 20"):
+    with pytest.raises(ValueError, match="vocab_size 290; it needs at most the model's, 20"):
         generate(a_model(vocab_size=20), TOKENIZER)
     with pytest.raises(IndexError, match="290"):
         generate_tokens(model, torch.tensor([[290]]))
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_and_torch_do_as_settings():
+    model = a_model()
+    given = {"max_new_tokens": np.int64(9), "temperature": np.float32(0.5), "top_k": torch.tensor(7)}
+    given |= {"seed": np.uint8(3), "stop": [np.int64(4)], "cached": np.True_}
+    plain = {"max_new_tokens": 9, "temperature": 0.5, "top_k": 7, "seed": 3, "stop": [4]}
+    assert Sampling(**given) == Sampling(**plain | {"stop": [4]})
+    assert generate(model, TOKENIZER, "the", **given) == generate(model, TOKENIZER, "the", **plain)
+    assert len(generate_many(model, TOKENIZER, "the", np.int32(2), **given)) == 2
+    assert beam_search(model, torch.tensor([[1]]), n_beams=np.int64(2), stop=np.int64(4)).shape[0] == 1
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: generate(model, None), "tokenizer is None; it needs the model's, as load gives it"),
+        (lambda model: generate("gpt2", TOKENIZER), "model is 'gpt2'; it needs a GPT, as load gives it"),
+        (lambda model: generate(model, TOKENIZER, None), "text is a NoneType; it needs to be a string"),
+        (lambda model: generate_many(model, TOKENIZER, None), "prompt is None; it needs a text, or several"),
+        (lambda model: generate_many(model, TOKENIZER, ["a", 3]), "text"),
+        (lambda model: generate(model, TOKENIZER, stop=None), "stop holds None; it needs texts, or tokens"),
+        (lambda model: generate(model, TOKENIZER, stop=[1.5]), "stop holds 1.5; it needs texts, or tokens"),
+        (lambda model: generate(model, TOKENIZER, seed="x"), "seed is 'x'; it needs a whole number"),
+        (lambda model: generate_tokens(model, [[1, 2]]), r"tokens is a list; .* torch.tensor\(\[tokens\]\)"),
+        (lambda model: generate_tokens(None, torch.tensor([[1]])), "model is None; it needs a GPT"),
+        (lambda model: beam_search(model, [1, 2]), "tokens is a list"),
+        (
+            lambda model: beam_search(model, torch.tensor([[1]]), stop="a"),
+            "stop holds 'a'; here it needs tokens",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_named(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(a_model())
+
+
+def test_a_foreign_token_before_the_window_is_named():
+    tokens = torch.tensor([[290] + [1] * 20])
+    for call in (
+        lambda: generate_tokens(a_model(), tokens, repetition_penalty=1.2),
+        lambda: beam_search(a_model(), tokens),
+    ):
+        with pytest.raises(IndexError, match="tokens holds 290"):
+            call()
 
 
 def test_whole_numbers_do_where_numbers_do():

@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gptlib.text import corpora
@@ -39,17 +39,43 @@ def test_corpus():
         Corpus("letters", "abc")
     with pytest.raises(TypeError):
         Corpus("letters", [b"abc"])
+    for wrong in (None, 5, (text for text in "ab")):
+        with pytest.raises(TypeError, match="documents is a .*; it needs a sequence of texts"):
+            Corpus("letters", wrong)
 
 
-@given(st.integers(3, 60), st.floats(0, 0.45), st.floats(0, 0.45), st.integers(0, 5))
+SHARE = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(1, 60), SHARE, SHARE, st.integers())
+@example(4, 0.375, 0.375, 0)  # both round up, to all four
+@example(3, 0.9, 0.05, 0)
+@example(3, 0.05, 0.9, 0)
+@settings(deadline=None)
 def test_split_deals_out_every_document_once(n, validation, test, seed):
     documents = [f"document {number}" for number in range(n)]
-    train, held_out, tested = Corpus("all", documents).split(validation, test, seed)
+    corpus = Corpus("all", documents)
+    if validation + test >= 1:
+        with pytest.raises(ValueError, match="together they need to be below 1"):
+            corpus.split(validation, test, seed)
+        return
+    needed = 1 + (validation > 0) + (test > 0)
+    if n < needed:
+        with pytest.raises(ValueError, match=f"{n} documents, too few to split: .* {needed} in all"):
+            corpus.split(validation, test, seed)
+        return
+    train, held_out, tested = corpus.split(validation, test, seed)
     assert sorted([*train.documents, *held_out.documents, *tested.documents]) == sorted(documents)
     for part in (train, held_out, tested):
         assert list(part.documents) == [document for document in documents if document in part.documents]
-    assert len(held_out.documents) == (max(1, round(validation * n)) if validation else 0)
-    assert len(tested.documents) == (max(1, round(test * n)) if test else 0)
+    wanted = [max(1, round(share * n)) if share else 0 for share in (validation, test)]
+    found = [len(held_out.documents), len(tested.documents)]
+    if sum(wanted) < n:
+        assert found == wanted
+    else:  # rounded up to everything: the larger share has left one to train on
+        assert len(train.documents) == 1
+        assert [count > 0 for count in found] == [share > 0 for share in (validation, test)]
+        assert min(found) == min(wanted) or wanted[0] == wanted[1]
 
 
 def test_split_is_seeded():
@@ -57,16 +83,23 @@ def test_split_is_seeded():
     assert corpus.split(seed=3) == corpus.split(seed=3) != corpus.split(seed=4)
     # Pinned: a model's validation text must stay out of its training on every machine.
     assert corpus.split(0.05, 0.05, seed=0)[1].documents == ("35", "40", "52", "75", "97")
+    assert corpus.split(seed=np.int64(3)) == corpus.split(seed=3)
     assert [part.name for part in corpus.split()] == ["all, train", "all, validation", "all, test"]
 
 
 def test_split_refuses():
-    with pytest.raises(ValueError, match="they need to be shares"):
+    with pytest.raises(ValueError, match="validation is 0.5 and test 0.5; together they need to be below 1"):
         Corpus("all", ["a"] * 9).split(0.5, 0.5)
-    with pytest.raises(ValueError, match="validation is -0.1 and test 0.1"):
-        Corpus("all", ["a"] * 9).split(-0.1)
+    for wrong in (-0.1, 1, float("nan")):
+        with pytest.raises(ValueError, match=f"validation is {wrong}; it needs a number from 0"):
+            Corpus("all", ["a"] * 9).split(wrong)
     with pytest.raises(ValueError, match="'all' has 2 documents, too few to split"):
         Corpus("all", ["a", "b"]).split()
+    for wrong in (None, "0.1", [0.1]):
+        with pytest.raises(TypeError, match="test is .*; it needs a number from 0"):
+            Corpus("all", ["a"] * 9).split(test=wrong)
+        with pytest.raises(TypeError, match="seed is .*; it needs a whole number"):
+            Corpus("all", ["a"] * 9).split(seed=wrong)
 
 
 def test_storyworld_corpus():
@@ -74,8 +107,14 @@ def test_storyworld_corpus():
     assert len(corpus.documents) == 3
     assert corpus == corpora.storyworld_corpus(3, seed=1)
     assert corpus.documents[0] not in corpora.storyworld_corpus(3, seed=1, split="validation").documents
+    assert corpus == corpora.storyworld_corpus(np.int64(3), seed=np.int64(1))
     with pytest.raises(ValueError, match="n_stories is 0; it needs to be at least 1"):
         corpora.storyworld_corpus(0)
+    for wrong in (None, "3", [3], 3.0):
+        with pytest.raises(TypeError, match="n_stories is .*; it needs a whole number"):
+            corpora.storyworld_corpus(wrong)
+        with pytest.raises(TypeError, match="seed is .*; it needs a whole number"):
+            corpora.storyworld_corpus(1, seed=wrong)
 
 
 def test_python_documentation():
@@ -220,6 +259,12 @@ def test_end_of_text_stands_before_each_document_and_after_the_last(tmp_path):
     assert TokenFile(str(path)).tokens.tolist() == file.tokens.tolist()
 
 
+def test_document_starts_of_a_long_row():
+    tokens = np.ones(2**24 + 9, np.uint16)
+    tokens[[0, 5, 2**24 - 1, 2**24, 2**24 + 8]] = 7
+    assert TokenFile.from_tokens(tokens).document_starts().tolist() == [0, 5, 2**24 - 1, 2**24, 2**24 + 8]
+
+
 def test_large_vocabularies_need_32_bits(tmp_path):
     ranks = {bytes([value]): value for value in range(256)}
     large = Tokenizer(ranks, {"<|endoftext|>": 70_000})
@@ -242,6 +287,8 @@ def test_write_tokens_refuses(tmp_path):
         write_tokens("abc", LETTERS, path)
     with pytest.raises(TypeError):
         write_tokens([b"abc"], LETTERS, path)
+    with pytest.raises(TypeError, match="documents is None; it needs several texts"):
+        write_tokens(None, LETTERS, path)
     with pytest.raises(FileNotFoundError, match="create it"):
         write_tokens(["abc"], LETTERS, tmp_path / "no" / "tokens.npy")
     with pytest.raises(ValueError, match="no <|endoftext|>"):
@@ -287,7 +334,7 @@ def test_token_files_that_are_not_whole(tmp_path):
     with pytest.raises(ValueError, match="tokens holds 1; it needs at least 2"):
         TokenFile(path)
     path.write_text("some text")
-    with pytest.raises(ValueError, match="is not a whole token file"):
+    with pytest.raises(ValueError, match="is not a whole token file: it is no .npy file"):
         TokenFile(path)
     with pytest.raises(FileNotFoundError, match="write_tokens makes one"):
         TokenFile(tmp_path / "none.npy")
@@ -300,14 +347,60 @@ def test_tokens_in_memory():
     for wrong in ([1], [], [[1, 2]], [1, -1], [1, 2**32]):
         with pytest.raises(ValueError):
             TokenFile.from_tokens(np.array(wrong, dtype=np.int64))
-    with pytest.raises(TypeError, match="whole numbers"):
-        TokenFile.from_tokens(np.array([1.0, 2.0]))
+    for wrong in (np.array([1.0, 2.0]), [None, 1], [True, False], ["a", "b"], [1, 2**70]):
+        with pytest.raises(TypeError, match="tokens has dtype .*; it needs whole numbers"):
+            TokenFile.from_tokens(wrong)
+    for wrong in (5, [[1], [1, 2]]):
+        with pytest.raises(ValueError, match="it needs to be one row"):
+            TokenFile.from_tokens(wrong)
+
+
+@pytest.mark.parametrize(("dtype", "end"), [("uint16", 60_000), (np.uint32, 90_000)])
+def test_raw_token_files(tmp_path, dtype, end):
+    """As nanoGPT and CS336 write them: end-of-text after each document, and nothing before the first."""
+    path = tmp_path / "train.bin"
+    np.array([1, 2, end, 3, end, 4, 5, 6, end], dtype).tofile(path)
+    with pytest.raises(ValueError, match=r"no .npy file; .* TokenFile.raw\(path\) reads it"):
+        TokenFile(path)
+    file = TokenFile.raw(path, dtype, end_of_text=np.int64(end))
+    assert file.tokens.tolist() == [1, 2, end, 3, end, 4, 5, 6, end] and isinstance(file.tokens, np.memmap)
+    assert repr(file) == f"TokenFile({str(path)!r}, 9 tokens)"
+    assert file.document_starts().tolist() == [2, 4, 8]  # no token tells where the first one starts
+    inputs, targets = file.batch(50, 4, generator(), at_document_starts=True)
+    assert {tuple(row) for row in torch.cat([inputs, targets[:, -1:]], 1).tolist()} == {
+        (end, 3, end, 4, 5),
+        (end, 4, 5, 6, end),
+    }
+    with pytest.raises(ValueError, match="context_length is 7; no document starts so far before the end"):
+        file.batch(1, 7, generator(), at_document_starts=True)
+    unnamed = TokenFile.raw(path, dtype)
+    assert unnamed.batch(1, 8, generator())[0].tolist() == [[1, 2, end, 3, end, 4, 5, 6]]
+    with pytest.raises(ValueError, match=r"end_of_text is None, .* TokenFile.raw\(path, end_of_text="):
+        unnamed.batch(1, 3, generator(), at_document_starts=True)
+
+
+def test_raw_token_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "train.bin"
+    for contents in (b"", b"ab", b"abcde"):
+        path.write_bytes(contents)
+        with pytest.raises(
+            ValueError, match=f"train.bin' has {len(contents)} bytes; it needs two or more uint16"
+        ):
+            TokenFile.raw(path)
+    for wrong in ("int64", None, "no type", np.float32):
+        with pytest.raises(ValueError, match="dtype is .*; it needs to be uint16 or uint32"):
+            TokenFile.raw(path, wrong)
+    with pytest.raises(TypeError, match="end_of_text is 'x'; it needs a whole number"):
+        TokenFile.raw(path, end_of_text="x")
+    with pytest.raises(FileNotFoundError, match="there is no token file"):
+        TokenFile.raw(tmp_path / "none.bin")
 
 
 # ---------------------------------------------------------------------------------------------------- Batches
 
 
 @given(st.integers(2, 50), st.integers(1, 49), st.integers(1, 5))
+@settings(deadline=None)
 def test_batches_are_shifted_by_one(n_tokens, context_length, batch_size):
     file = TokenFile.from_tokens(np.arange(n_tokens))
     if context_length >= n_tokens:
@@ -348,6 +441,15 @@ def test_batches_at_document_starts(tmp_path):
     assert inputs.tolist() == [file.tokens[:15].tolist()] * 3
 
 
+@pytest.mark.parametrize("context_length", range(1, 16))
+def test_every_document_with_room_for_a_window_is_drawn(context_length):
+    file = TokenFile.from_tokens([9, 1, 9, 2, 3, 9, 9, 4, 9, 5, 6, 7, 9, 8, 9, 9])
+    fitting = [start for start in (0, 2, 5, 6, 8, 12, 14, 15) if start + context_length + 1 <= 16]
+    inputs, targets = file.batch(200, context_length, generator(), at_document_starts=True)
+    drawn = {tuple(row) for row in torch.cat([inputs, targets[:, -1:]], 1).tolist()}
+    assert drawn == {tuple(file.tokens[start : start + context_length + 1].tolist()) for start in fitting}
+
+
 @pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-1, 4)])
 def test_batch_sizes_below_one(sizes):
     with pytest.raises(ValueError, match="is .*; it needs to be at least 1"):
@@ -356,7 +458,22 @@ def test_batch_sizes_below_one(sizes):
         TokenFile.from_tokens(np.arange(9)).windows(0)
 
 
+@pytest.mark.parametrize("wrong", [None, "4", 4.0, [4], True, torch.tensor([4])])
+def test_batch_sizes_that_are_no_whole_numbers(wrong):
+    file = TokenFile.from_tokens(np.arange(9))
+    for draw in (lambda: file.batch(wrong, 4), lambda: file.batch(4, wrong), lambda: file.windows(wrong)):
+        with pytest.raises(TypeError, match="(batch_size|context_length) is .*; it needs a whole number"):
+            draw()
+
+
+def test_batch_sizes_of_numpy():
+    file = TokenFile.from_tokens(np.arange(9))
+    assert file.batch(np.int64(3), np.uint8(4), generator())[0].shape == (3, 4)
+    assert len(list(file.windows(np.int16(4)))) == 2
+
+
 @given(st.integers(2, 60), st.integers(1, 70))
+@settings(deadline=None)
 def test_windows_hold_every_target_once(n_tokens, context_length):
     windows = list(TokenFile.from_tokens(np.arange(n_tokens)).windows(context_length))
     assert torch.cat([inputs for inputs, _ in windows]).tolist() == list(range(n_tokens - 1))

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptlib.text.ngram import NGram
@@ -32,6 +32,7 @@ def by_hand(documents, order, vocab_size, context, token):
 
 
 @given(st.lists(rows, min_size=1, max_size=4), st.integers(1, 5), st.lists(st.integers(0, 6), max_size=7))
+@settings(deadline=None)
 def test_probabilities_are_witten_bells(documents, order, context):
     model = NGram(order, vocab_size=7).fit(documents)
     probabilities = model.probabilities(context)
@@ -43,6 +44,7 @@ def test_probabilities_are_witten_bells(documents, order, context):
 
 
 @given(st.lists(rows, min_size=1, max_size=3), st.integers(1, 5), st.lists(st.integers(0, 6), max_size=12))
+@settings(deadline=None)
 def test_surprises_agree_with_probabilities(documents, order, tokens):
     model = NGram(order, vocab_size=7).fit(documents)
     expected = [-math.log(model.probabilities(tokens[:place])[token]) for place, token in enumerate(tokens)]
@@ -165,5 +167,27 @@ def test_refusals():
         model.loss([1])
     with pytest.raises(ValueError, match="n_tokens is .*at least 0"):
         model.sample(-1)
+    with pytest.raises(ValueError, match="seed is -1; it needs to be at least 0"):
+        model.sample(3, seed=-1)
+    for read in (model.fit, model.loss):
+        with pytest.raises(TypeError, match="tokens is None; it needs a row of tokens"):
+            read(None)
+    with pytest.raises(ValueError, match="tokens has rows of several lengths"):
+        model.probabilities([1, [2]])
+    for wrong in (None, "3", [3], 3.0):
+        with pytest.raises(TypeError, match="order is .*; it needs a whole number"):
+            NGram(wrong, 5)
+        with pytest.raises(TypeError, match="vocab_size is .*; it needs a whole number"):
+            NGram(2, wrong)
+        with pytest.raises(TypeError, match="n_tokens is .*; it needs a whole number"):
+            model.sample(wrong)
+        with pytest.raises(TypeError, match="seed is .*; it needs a whole number"):
+            model.sample(3, seed=wrong)
+    with pytest.raises(TypeError, match="stop is 'x'; it needs a whole number"):
+        model.sample(3, stop="x")
+    assert NGram(np.int64(2), np.uint16(5)).fit([1, 2, 3]).sample(
+        np.int64(3), np.int64(1), [np.int64(2)], np.int64(3)
+    ) == model.sample(3, 1, [2], 3)
+    assert len(model.sample(3, seed=2**70)) == 3
     with pytest.raises(ValueError, match="one row"):
         model.surprises(np.ones((2, 2), np.int64))

@@ -116,7 +116,7 @@ def test_a_conversation_that_is_too_long_is_named():
         (b'{"messages": [{"role": "user", "content": "a"}]}', "the assistant says nothing"),
         (b'{"messages": [{"role": "system", "content": "a"}]}', "role is 'system'"),
         (b'{"messages": [{"role": "assistant", "content": 3}]}', "message 1 has a role or content that is"),
-        (b"", "Expecting value"),
+        (b"\xef\xbb\xbf{}", "BOM"),
         (b'"\xff"', "utf-8"),
         (b"[" * 100_000, "line 2"),
     ],
@@ -138,7 +138,7 @@ def test_what_was_written_is_read(tmp_path_factory, texts):
         json.dumps({"messages": [{"role": turn.role, "content": turn.content} for turn in turns]})
         for turns in told
     ]
-    path.write_text("\r\n".join(lines) + "\n\n", encoding="utf-8")
+    path.write_text("\r\n\r\n".join(lines) + "\n\n", encoding="utf-8-sig")
     assert read_conversations(path) == told
 
 

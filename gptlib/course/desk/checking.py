@@ -26,6 +26,7 @@ from gptlib.course.judging import (
     shown,
 )
 from gptlib.course.limits import undisturbed
+from gptlib.files import read_text
 from gptlib.places import readers_root
 
 SEED = 0
@@ -133,6 +134,6 @@ def solutions_shown() -> bool:
     if not settings.exists():
         return True
     try:
-        return bool(json.loads(settings.read_text(encoding="utf-8"))["solutions"])
+        return bool(json.loads(read_text(settings))["solutions"])
     except (ValueError, LookupError, TypeError):
         raise ValueError(f'{settings} is to hold {{"solutions": true}} or {{"solutions": false}}') from None

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.exercises import Question, lesson_of, lessons
-from gptlib.files import write_atomically
+from gptlib.files import read_text, write_atomically
 from gptlib.places import is_checkout, readers_root
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def load() -> dict[str, Any]:
         return {**empty, **_unkept}
     try:
         try:
-            return {**empty, **_of_today(_checked(json.loads(file.read_text(encoding="utf-8"))))}
+            return {**empty, **_of_today(_checked(json.loads(read_text(file))))}
         except (ValueError, RecursionError):
             file.replace(file.with_name(f"{file.stem} (unreadable {datetime.now():%Y-%m-%d %H.%M.%S}).json"))
     except OSError:  # none yet, or none that may be read

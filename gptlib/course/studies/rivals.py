@@ -251,6 +251,7 @@ class HiddenTokens(TokenFile):
     @classmethod
     def of(cls, data: TokenFile, vocab_size: int) -> HiddenTokens:
         hidden = cls.from_tokens(data.tokens)
+        hidden.end_of_text = data.end_of_text
         hidden.vocab_size = vocab_size
         return hidden
 

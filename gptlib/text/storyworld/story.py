@@ -7,7 +7,9 @@ import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 
+from gptlib.checks import check_whole
 from gptlib.text.storyworld.grammar import Break, Choice, Note, Options, Step, Telling, either, render
 from gptlib.text.storyworld.plots_days import PLOTS_ABOUT_DAYS
 from gptlib.text.storyworld.plots_people import PLOTS_ABOUT_PEOPLE
@@ -172,11 +174,10 @@ class Storyworld:
     def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; it needs to be one of {', '.join(SPLITS)}")
-        if not isinstance(seed, int):
-            raise TypeError(f"seed is {seed!r}; it needs a whole number")
+        check_whole("seed", seed, at_least=None)
         self.split = split
         self._weights = hero_weights(heroines)
-        self._random = random.Random(seed).random  # `random()` alone is the same in every Python version
+        self._random = random.Random(index(seed)).random  # `random()` alone is the same in every Python version
 
     def story(self) -> Story:
         """The next story of the split."""
@@ -189,8 +190,7 @@ class Storyworld:
 
     def stories(self, n: int) -> list[Story]:
         """The next n stories of the split."""
-        if n < 0:
-            raise ValueError(f"n is {n}; it needs to be at least 0")
+        check_whole("n", n, at_least=0)
         return [self.story() for _ in range(n)]
 
     def __iter__(self) -> Iterator[Story]:

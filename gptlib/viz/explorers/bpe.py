@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import regex
 from traitlets import Int, Unicode, validate
 
+from gptlib.text.bpe import split
 from gptlib.text.tokenizer import Tokenizer
+from gptlib.text.vocabulary import whole_text
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
@@ -68,7 +69,7 @@ class BPEExplorer(Explorer):
         self.step = self._n_steps
 
         made = [self._tokenizer.ranks[b"".join(self._tokenizer.merges[number - 1])] for number in merges]
-        words = [len(match.group().encode()) for match in regex.finditer(self._tokenizer.pattern, self.text)]
+        words = [len(piece.encode()) for piece in split(whole_text(self.text), self._tokenizer.pattern)]
         return {
             "bytes": self._bytes,
             "ids": np.array([self._tokenizer.ranks[bytes([byte])] for byte in self._bytes], "<i4").tobytes(),

@@ -79,6 +79,7 @@ def test_a_text_without_merges_and_a_tokenizer_without_any():
     assert repr(explorer) == "BPEExplorer('你', merge 0 of 0)"
     assert explorer.pieces() == [b"\xe4", b"\xbd", b"\xa0"]
     assert BPEExplorer(Tokenizer.train("", vocab_size=257), "low").pieces() == [b"l", b"o", b"w"]
+    assert b"".join(BPEExplorer(STORYTELLER, "a \ud83d\ude00").pieces()) == "a 😀".encode()
 
 
 def test_what_is_refused():
