@@ -12,7 +12,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -41,7 +40,7 @@ from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.training import distributed, loop
 from gptlib.training.alone import Alone
 from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER, load_checkpoint, whole_model
-from gptlib.training.config import TrainConfig
+from gptlib.training.config import FREE, TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.loop import Step
 
@@ -57,8 +56,8 @@ TOKENIZER_CHARACTERS = 2_000_000
 VALIDATION_STORIES = 2_000
 FLOOR_STORIES = 1_000
 
-# What a resumed run may be told anew: the machine, the end and what becomes of the model.
-CHANGEABLE = ("device", "threads", "shard", "accumulate", "steps", "save_as")
+# What a resumed run may be told anew without --changing.
+CHANGEABLE = (*FREE, "threads", "shard", "save_as")
 
 
 # ------------------------------------------------------------------------------------------ what is asked for
@@ -178,11 +177,19 @@ def run_train(
     resume: Annotated[
         bool, Parameter(help="Go on with the run in the folder, with its own settings.", negative=())
     ] = False,
+    changing: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="With --resume: a flag of the training that is to differ, such as learning-rate.",
+            negative=(),
+        ),
+    ] = (),
 ) -> None:
     """Train, or go on training, and leave a folder that `generate --model` reads."""
     folder = run.training.folder
+    changing = tuple(name.removeprefix("--").replace("-", "_") for name in changing)
     if resume:
-        _check_unchanged(run.settings(), kept_settings(folder))
+        _check_unchanged(run.settings(), kept_settings(folder), changing)
     elif (folder / CHECKPOINT_NAME).exists() or (folder / MODEL_FOLDER).exists():
         raise FileExistsError(
             f"--folder: {str(folder)!r} already holds a run; go on with it by --resume, or name another "
@@ -190,16 +197,22 @@ def run_train(
         )
     device = distributed.own_device(pick_device(run.training.device))
     with distributed.join(device, run.shard) as team, team.watch(folder):
-        _train(run, resume, device, team)
+        _train(run, resume, changing, device, team)
 
 
-def _check_unchanged(settings: dict[str, Any], kept: dict[str, Any]) -> None:
-    for name in settings.keys() & kept.keys() - set(CHANGEABLE):
-        if settings[name] != json.loads(json.dumps(kept[name])):
-            raise ValueError(
-                f"{_flag(name)} is {settings[name]}; the run that was stopped has {kept[name]}, and to go on "
-                f"it needs the same (only {', '.join(map(_flag, CHANGEABLE))} may change)"
-            )
+def _check_unchanged(settings: dict[str, Any], kept: dict[str, Any], changing: tuple[str, ...]) -> None:
+    training = {field.name for field in dataclasses.fields(TrainConfig)} - {"context_length"}
+    training.add("training_context_length")
+    if unknown := [name for name in changing if name not in training]:
+        raise ValueError(f"--changing is {_flag(unknown[0])}; it needs a flag of the training")
+    new = [name for name in settings if name in kept and settings[name] != json.loads(json.dumps(kept[name]))]
+    if untold := [name for name in new if name not in {*changing, *CHANGEABLE}]:
+        listed = ", ".join(f"{_flag(name)} is {settings[name]} (the run has {kept[name]})" for name in untold)
+        telling = [f"--changing {name.replace('_', '-')}" for name in untold if name in training]
+        raise ValueError(
+            f"{listed}; what decides a run stays as it is"
+            + (f", unless you say that it is to change: {' '.join(telling)}" if telling else "")
+        )
 
 
 def _flag(name: str) -> str:
@@ -209,7 +222,7 @@ def _flag(name: str) -> str:
 # ---------------------------------------------------------------------------------------------------- the run
 
 
-def _train(run: Run, resume: bool, device: torch.device, team: Alone) -> None:
+def _train(run: Run, resume: bool, changing: tuple[str, ...], device: torch.device, team: Alone) -> None:
     """What `run_train` does, in each of the processes."""
     settings = run.settings()
     folder, training = run.training.folder, dataclasses.replace(run.training, device=str(device))
@@ -253,7 +266,8 @@ def _train(run: Run, resume: bool, device: torch.device, team: Alone) -> None:
         _save_snapshot(folder, model, 0, team)
     if done < training.steps:
         start = folder if done else None
-        steps = loop.train(model, train_data, validation_data, training, resume=start, team=team)
+        changing = [name.removeprefix("training_") for name in changing]
+        steps = loop.train(model, train_data, validation_data, training, start, team, changing)
         _log(folder, model, steps, done, training.steps, snapshots, team)
     else:
         # Stopped after the last step, before the model was written.
@@ -428,13 +442,13 @@ def _thinned(steps: list[int], n: int) -> list[int]:
 
 def _reported(steps: Iterable[Step], last: int) -> Iterator[Step]:
     """The same steps; each validation loss on the way is printed as one line."""
-    start = time.monotonic()
     for step in steps:
         if step.validation_loss is not None or step.step == last:
             validation = "" if step.validation_loss is None else f"  validation {step.validation_loss:.4f}"
             tqdm.write(
                 f"step {step.step:,}/{last:,}  loss {step.loss:.4f}{validation}  "
-                f"learning rate {step.learning_rate:.2e}  {time.monotonic() - start:,.0f} s"
+                f"learning rate {step.learning_rate:.2e}  {step.seconds:,.0f} s  "
+                f"{step.tokens / step.seconds:,.0f} tokens/s"
             )
             sys.stdout.flush()
         yield step
@@ -464,9 +478,7 @@ def _kept_rows(path: Path, last: int) -> list[str]:
 
 
 def _columns(rows: list[str]) -> dict[str, list[float | int | None]]:
-    """One list for each quantity; a validation loss that was not measured is null."""
+    """One list for each quantity; what was not measured is null."""
     values = [json.loads(row) for row in rows]
-    return {
-        name: [value[name] for value in values]
-        for name in ("step", "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens")
-    }
+    names = [field.name for field in dataclasses.fields(Step)]
+    return {name: [value.get(name) for value in values] for name in names}

@@ -25,10 +25,11 @@ def layer_norm(
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.shape != x.shape[-1:]:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
-    mean = x.mean(dim=-1, keepdim=True)
-    variance = x.var(dim=-1, keepdim=True, correction=0)
-    normed = weight * (x - mean) / torch.sqrt(variance + eps)
-    return normed if bias is None else normed + bias
+    wide = _in_enough_bits(x)
+    mean = wide.mean(dim=-1, keepdim=True)
+    variance = wide.var(dim=-1, keepdim=True, correction=0)
+    normed = weight * (wide - mean) / torch.sqrt(variance + eps)
+    return (normed if bias is None else normed + bias).to(x.dtype)
 
 
 def rms_norm(
@@ -42,8 +43,14 @@ def rms_norm(
     """
     if weight.shape != x.shape[-1:]:
         raise ValueError(f"weight has shape {tuple(weight.shape)}; x has {tuple(x.shape)}")
-    mean_square = x.square().mean(dim=-1, keepdim=True)
-    return weight * x / torch.sqrt(mean_square + eps)
+    wide = _in_enough_bits(x)
+    mean_square = wide.square().mean(dim=-1, keepdim=True)
+    return (weight * wide / torch.sqrt(mean_square + eps)).to(x.dtype)
+
+
+def _in_enough_bits(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """In 32 bits where x has 16: float16 holds no square above 255², and bfloat16 sums in 8 bits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class LayerNorm(nn.Module):

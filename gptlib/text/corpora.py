@@ -418,19 +418,28 @@ class TokenFile:
         windows = torch.from_numpy(rows)
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
-    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+    def windows(
+        self, context_length: int, at_document_starts: bool = False
+    ) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
         """All tokens in order: windows side by side, each with its targets, both of shape (seq,).
 
         Every token but the first is a target once. The last window is shorter where the row does not fill it.
+        With `at_document_starts` each document is a window instead, from the end-of-text token before it to
+        the one after it, or as far as context_length goes.
 
         Raises ValueError when `context_length` is below 1.
         """
         check_whole("context_length", context_length)
-        return self._windows(context_length)
+        if not at_document_starts:
+            return self._windows(range(0, len(self) - 1, context_length), context_length)
+        starts = self.document_starts()
+        return self._windows(starts[:-1], np.minimum(context_length, np.diff(starts)))
 
-    def _windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
-        for start in range(0, len(self) - 1, context_length):
-            window = torch.from_numpy(self.tokens[start : start + context_length + 1].astype(np.int64))
+    def _windows(
+        self, starts: Iterable[int], lengths: int | Int[np.ndarray, " start"]
+    ) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        for start, length in zip(starts, np.broadcast_to(lengths, len(starts)), strict=True):
+            window = torch.from_numpy(self.tokens[start : start + length + 1].astype(np.int64))
             yield window[:-1], window[1:]
 
     def _check_window(self, context_length: int) -> None:

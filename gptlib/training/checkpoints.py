@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gptlib.formats.layouts import OWN, config_from_fields
 from gptlib.model.gpt import GPT
 from gptlib.model.structure import empty_gpt
 from gptlib.training.alone import ALONE, Alone
+from gptlib.training.compiling import plain
 from gptlib.training.config import TrainConfig
 
 # What lies in the folder of a run: while it goes on, and when it is done.
@@ -25,6 +27,8 @@ CHECKPOINT_NAME = "checkpoint.safetensors"
 MODEL_FOLDER = "model"
 
 CHECKPOINT_FORMAT = "gptlib checkpoint 1"
+
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,26 @@ class Checkpoint:
     model: dict[str, Tensor] = field(repr=False)
     optimizer: dict[str, dict[str, Tensor]] = field(repr=False)
     generator_state: Tensor = field(repr=False)
-    train_config: dict[str, Any] | None
-    model_config: dict[str, Any] | None
+    train_config: Settings | None
+    model_config: Settings | None
+    seconds: float  # that the run took so far
+    train_data: str | None  # a checksum
+
+    def check_fits(self, model: nn.Module) -> None:
+        """Raise ValueError unless names and shapes are exactly the model's."""
+        own, path = _own_tensors(model), repr(str(self.path))
+        if missing := sorted(own.keys() - self.model.keys()):
+            raise ValueError(
+                f"{path} has no tensor {missing[0]!r} ({len(missing)} missing); it is of another model"
+            )
+        if extra := sorted(self.model.keys() - own.keys()):
+            raise ValueError(f"{path} has a tensor {extra[0]!r} ({len(extra)} extra); it is of another model")
+        for name, tensor in own.items():
+            if tensor.shape != self.model[name].shape:
+                raise ValueError(
+                    f"{name!r} is {tuple(self.model[name].shape)} in {path}, but {tuple(tensor.shape)} in "
+                    "the model"
+                )
 
     def restore(
         self,
@@ -47,7 +69,11 @@ class Checkpoint:
         team: Alone = ALONE,
     ) -> None:
         """Put the run back where it was. ValueError if the model has other parameters than the checkpoint."""
-        _fill(model, self.model, self.path, team)
+        model = plain(model)
+        self.check_fits(model)
+        with torch.no_grad():
+            for name, tensor in _own_tensors(model).items():
+                tensor.copy_(team.part(self.model[name], tensor))
         own = _own_tensors(model)
         state = {
             index: {part: team.part(tensor, own[name]) for part, tensor in self.optimizer[name].items()}
@@ -66,12 +92,16 @@ def save_checkpoint(
     generator: torch.Generator,
     config: TrainConfig | None = None,
     team: Alone = ALONE,
+    seconds: float = 0.0,
+    train_data: str | None = None,
 ) -> Path:
     """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all.
 
-    All of a `team` must call this; its first process writes. The file does not say how many there were: any
-    number of processes can go on from it.
+    `seconds` is how long the run took so far, `train_data` a checksum of what it reads. All of a `team` must
+    call this; its first process writes. The file does not say how many there were: any number of processes
+    can go on from it. Raises ValueError for an optimizer of other parameters than the model's.
     """
+    model = plain(model)
     tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(model).items()}
     state = optimizer.state_dict()["state"]
     for index, name in enumerate(_names_in_order(model, optimizer)):
@@ -79,10 +109,14 @@ def save_checkpoint(
             tensors[f"optimizer.{part}.{name}"] = tensor
     tensors = _gathered(tensors, team)
     tensors["generator"] = generator.get_state()
-    metadata = {"format": CHECKPOINT_FORMAT, "step": str(step), "model_config": _config_text(model)}
-    if config is not None:
-        settings = asdict(config) | {"folder": str(config.folder), "device": str(config.device)}
-        metadata["train_config"] = json.dumps(settings)
+    metadata = {
+        "format": CHECKPOINT_FORMAT,
+        "step": str(step),
+        "seconds": str(seconds),
+        "model_config": json.dumps(settings_of(getattr(model, "config", None))),
+        "train_config": json.dumps(settings_of(config)),
+        "train_data": json.dumps(train_data),
+    }
     return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
 
 
@@ -113,6 +147,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         generator_state=tensors["generator"],
         train_config=json.loads(metadata.get("train_config", "null")),
         model_config=json.loads(metadata["model_config"]),
+        seconds=float(metadata.get("seconds", 0)),
+        train_data=json.loads(metadata.get("train_data", "null")),
     )
 
 
@@ -136,6 +172,7 @@ def whole_model(model: GPT, team: Alone = ALONE) -> GPT | None:
 
     All of the team must call this.
     """
+    model = plain(model)
     gathered = _gathered(_own_tensors(model), team)
     if team.rank > 0:
         return None
@@ -167,34 +204,25 @@ def _gathered(tensors: dict[str, Tensor], team: Alone) -> dict[str, Tensor]:
     return gathered
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, team: Alone = ALONE) -> None:
-    """Copy `tensors` into the model; ValueError unless names and shapes are exactly the model's."""
-    own = _own_tensors(model)
-    if missing := sorted(own.keys() - tensors.keys()):
-        raise ValueError(
-            f"{str(path)!r} has no tensor {missing[0]!r} ({len(missing)} missing); it is of another model"
-        )
-    if extra := sorted(tensors.keys() - own.keys()):
-        raise ValueError(
-            f"{str(path)!r} has a tensor {extra[0]!r} ({len(extra)} extra); it is of another model"
-        )
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise ValueError(
-                f"{name!r} is {tuple(tensors[name].shape)} in {str(path)!r}, but {tuple(tensor.shape)} in "
-                "the model"
-            )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(team.part(tensors[name], tensor))
-
-
 def _names_in_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """Names of the parameters in the order in which the optimizer numbers them."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    updated = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if foreign := [parameter for parameter in updated if id(parameter) not in names]:
+        raise ValueError(
+            f"optimizer updates {len(foreign)} parameters that are not the model's, the first of shape "
+            f"{tuple(foreign[0].shape)}; it needs to be made of this model's"
+        )
+    return [names[id(parameter)] for parameter in updated]
 
 
-def _config_text(model: nn.Module) -> str:
-    config = getattr(model, "config", None)
-    return json.dumps(None if config is None else asdict(config))
+def settings_of(config: object) -> Settings | None:
+    """The fields of a config as JSON has them; None where there is no config."""
+    return json.loads(json.dumps(asdict(config), default=_as_json)) if is_dataclass(config) else None
+
+
+def _as_json(value: object) -> int | float | str:
+    """What JSON has for a value that it does not know: a number of NumPy's, a path, a device."""
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else str(value)

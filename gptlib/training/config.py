@@ -9,10 +9,31 @@ from typing import Literal, get_args
 
 import torch
 
-from gptlib.checks import check_choice, check_flag, check_from_zero, check_positive, check_share, check_whole
+from gptlib.checks import (
+    check_choice,
+    check_flag,
+    check_from_zero,
+    check_positive,
+    check_seed,
+    check_share,
+    check_whole,
+)
 from gptlib.training.optimizers import OPTIMIZERS, OptimizerName
 
 Precision = Literal["float32", "bfloat16"]
+
+# What may differ when a run goes on, and nobody needs to be told: where it runs, how long, what it leaves.
+FREE = (
+    "steps",
+    "eval_every",
+    "eval_batches",
+    "checkpoint_every",
+    "folder",
+    "progress",
+    "device",
+    "accumulate",
+    "compile",
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,9 @@ class TrainConfig:
     accumulate: int = 1
     """In how many pieces each process takes its share of a batch: the memory of one, the gradient of all."""
 
+    compile: bool = False
+    """Whether torch compiles the model first: a wait at the start, then faster steps."""
+
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate"):
             check_whole(name, getattr(self, name))
@@ -118,7 +142,7 @@ class TrainConfig:
             raise TypeError(f"folder is {self.folder!r}; it needs a path")
         if self.device is not None and not isinstance(self.device, (str, torch.device)):
             raise TypeError(f"device is {self.device!r}; it needs a name such as 'cpu', or a torch.device")
-        check_whole("seed", self.seed, at_least=None)
-        for name in ("at_document_starts", "progress"):
+        check_seed("seed", self.seed)
+        for name in ("at_document_starts", "progress", "compile"):
             check_flag(name, getattr(self, name))
         check_choice("precision", self.precision, get_args(Precision))

@@ -195,7 +195,9 @@ class Conversations:
         pad = nn.utils.rnn.pad_sequence
         return pad(inputs, batch_first=True), pad(targets, batch_first=True, padding_value=IGNORED)
 
-    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+    def windows(
+        self, context_length: int, at_document_starts: bool = True
+    ) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
         """Every conversation in order, with its targets."""
         return iter(self.rows)
 
@@ -207,8 +209,6 @@ def answer(model: GPT, tokenizer: Tokenizer, turns: Conversation, max_new_tokens
     start = torch.tensor([tokens])
     room = model.config.context_length - len(tokens)
     end = tokenizer.end_of_text
-    longer = generate_tokens(
-        model, start, max_new_tokens=min(max_new_tokens, room), temperature=0, stop=end
-    )
+    longer = generate_tokens(model, start, max_new_tokens=min(max_new_tokens, room), temperature=0, stop=end)
     said = tokenizer.decode(token for token in longer[0, len(tokens) :].tolist() if token != end)
     return said.removeprefix(" ")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptlib.checks import check_whole
 from gptlib.model.experts import watch_balance
-from gptlib.text.corpora import TokenFile
 from gptlib.training.alone import ALONE, Alone
-from gptlib.training.config import TrainConfig
 
 # Targets with this value carry no loss; the value is PyTorch's own convention.
 IGNORED = -100
@@ -22,7 +20,7 @@ IGNORED = -100
 
 @runtime_checkable
 class TrainingData(Protocol):
-    """What `train` and `evaluate` ask of data; `TokenFile` and `finetuning.Conversations` have it."""
+    """What `train` and `evaluate` ask of data, and all of it; `TokenFile` and `Conversations` have it."""
 
     def batch(
         self,
@@ -33,8 +31,10 @@ class TrainingData(Protocol):
     ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
         """Random inputs and their targets, in which IGNORED carries no loss."""
 
-    def windows(self, context_length: int) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
-        """All the data in order, in pieces, each with its targets."""
+    def windows(
+        self, context_length: int, at_document_starts: bool
+    ) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
+        """All the data in order, in pieces, each with its targets; or each document alone."""
 
 
 def loss_of(
@@ -72,7 +72,10 @@ def evaluate(
     """
     context_length = fitting_context_length(model, context_length)
     device = device_of(model)
-    sequences = _documents(data, context_length) if at_document_starts else data.windows(context_length)
+    check_whole("batch_size", batch_size)
+    if max_batches is not None:
+        check_whole("max_batches", max_batches)
+    sequences = data.windows(context_length, at_document_starts)
     was_training = model.training
     model.eval()
     total, count, batches = 0.0, 0, 0
@@ -105,16 +108,6 @@ def _own_rows(
     return inputs.chunk(team.size)[team.rank], targets.chunk(team.size)[team.rank]
 
 
-def _documents(
-    data: TokenFile, context_length: int
-) -> Iterator[tuple[Int[Tensor, " seq"], Int[Tensor, " seq"]]]:
-    """Each document of `data` alone, from the end-of-text token before it to the one after it."""
-    starts = data.document_starts()
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
-        document = torch.from_numpy(data.tokens[start : end + 1][: context_length + 1].astype(np.int64))
-        yield document[:-1], document[1:]
-
-
 def _batched(
     sequences: Iterator[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]], batch_size: int
 ) -> Iterator[tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]]:
@@ -141,15 +134,14 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def fitting_context_length(model: nn.Module, given: TrainConfig | int | None) -> int:
-    wanted = given.context_length if isinstance(given, TrainConfig) else given
+def fitting_context_length(model: nn.Module, given: int | None) -> int:
     longest = getattr(getattr(model, "config", None), "context_length", None)
-    if wanted is None:
-        wanted = longest
+    wanted = longest if given is None else given
     if wanted is None:
         raise ValueError(
             "context_length is None; it needs a number, since this model has no config.context_length"
         )
+    check_whole("context_length", wanted)
     if longest is not None and wanted > longest:
         raise ValueError(f"context_length is {wanted}; it needs to be at most the model's, {longest}")
     return wanted

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.checkpoints import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from gptlib.training.compiling import compiled, plain
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.evaluation import (
@@ -32,6 +34,7 @@ from gptlib.training.evaluation import (
     loss_of,
 )
 from gptlib.training.optimizers import make_optimizer
+from gptlib.training.resuming import check_settings, checksum
 from gptlib.training.schedule import learning_rate_at
 
 
@@ -44,6 +47,9 @@ class Step:
     learning_rate     of the update
     gradient_norm     before clipping
     validation_loss   after the update, in nats per token; None on steps where it was not measured
+    seconds           that the run has taken, also before it was stopped and resumed, but not what its caller
+                      did between the steps; None where a log does not tell. Steps that did the same are
+                      equal however long they took
     """
 
     step: int
@@ -52,6 +58,7 @@ class Step:
     gradient_norm: float
     validation_loss: float | None
     tokens: int
+    seconds: float | None = field(default=None, compare=False)
 
 
 class LossNotFinite(FloatingPointError):
@@ -65,11 +72,15 @@ def train(
     config: TrainConfig,
     resume: str | os.PathLike[str] | None = None,
     team: Alone = ALONE,
+    changing: Collection[str] = (),
 ) -> Iterator[Step]:
     """Train `model` in place, yielding a `Step` after each update.
 
-    `resume` names a checkpoint, or the folder that holds one. With the same data and `config` the run goes
-    on as if it had never stopped: the same batches, losses and weights, bit for bit, on the same machine.
+    `resume` names a checkpoint, or the folder that holds one. The run goes on as if it had never stopped: the
+    same batches, losses and weights, bit for bit, on the same machine. Settings, model and data need to be
+    the run's, but for what says where it runs, how long and what it leaves (`config.FREE`) and for what
+    `changing` names, such as ["learning_rate", "model.dropout", "train_data"]. Another optimizer starts with
+    nothing remembered, another seed with other batches.
     `team` is who trains: every process draws the same batch and takes its own share of it, so steps, losses
     and checkpoints are those of one process, up to rounding.
 
@@ -77,25 +88,32 @@ def train(
     schedule and the clipping: Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B.
 
     Raises ValueError when the context is longer than the model's, the batch does not divide into equal
-    pieces, or the checkpoint does not fit the model or is not before `config.steps`; FileNotFoundError when
+    pieces, a batch is not as asked for or has nothing to predict, this machine cannot compile, or the
+    checkpoint does not fit the model, is of other settings or is not before `config.steps`;
+    FileNotFoundError when
     there is no checkpoint at `resume`; LossNotFinite, naming the step, the learning rate and the last good
     checkpoint, when the loss or its gradient is not finite: the weights are then still those before the
     failed step.
     """
-    context_length = fitting_context_length(model, config)
+    whole = plain(model)
+    context_length = fitting_context_length(whole, config.context_length)
     check_shares(config, team)
-    device = device_of(model) if config.device is None else pick_device(config.device)
-    team.place(model, device)
+    device = device_of(whole) if config.device is None else pick_device(config.device)
+    team.place(whole, device)
+    if config.compile:
+        model = compiled(whole, device)
     if config.folder is not None:
         Path(config.folder).mkdir(parents=True, exist_ok=True)
     optimizer = make_optimizer(
-        model, config.optimizer, config.learning_rate, config.weight_decay, config.betas
+        whole, config.optimizer, config.learning_rate, config.weight_decay, config.betas
     )
     generator = torch.Generator().manual_seed(config.seed)
-    run = _Run(model, config, team, context_length, device, optimizer, generator)
+    run = _Run(whole, config, team, context_length, device, optimizer, generator)
+    if config.folder is not None or resume is not None:
+        run.train_data = checksum(train_data, context_length, config.at_document_starts)
     if resume is not None:
-        run.resume(load_checkpoint(resume))
-    return run.steps(train_data, validation_data)
+        run.resume(load_checkpoint(resume), changing)
+    return run.steps(train_data, validation_data, team.loss_function(model, loss_of))
 
 
 def check_shares(config: TrainConfig, team: Alone) -> None:
@@ -120,26 +138,41 @@ class _Run:
     generator: torch.Generator
     done: int = 0  # the step that it began after, or that its last checkpoint is of
     last_checkpoint: Path | None = None
+    seconds: float = 0.0  # that it took so far
+    train_data: str | None = None  # a checksum
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from there. ValueError when it is of another model, or not before the run's end."""
+    def resume(self, checkpoint: Checkpoint, changing: Collection[str]) -> None:
+        """Go on from there. ValueError when it is of another run, or not before the run's end."""
         if checkpoint.step >= self.config.steps:
             raise ValueError(
                 f"steps is {self.config.steps}; to resume it needs to be more than {checkpoint.step}, "
                 f"the step of the checkpoint {str(checkpoint.path)!r}"
             )
+        checkpoint.check_fits(self.model)
+        check_settings(checkpoint, self.model, self.config, self.train_data, changing)
+        before = checkpoint.train_config or {}
+        if before.get("optimizer", self.config.optimizer) != self.config.optimizer:
+            checkpoint = replace(checkpoint, optimizer={})
+        if before.get("seed", self.config.seed) != self.config.seed:
+            checkpoint = replace(checkpoint, generator_state=self.generator.get_state())
         checkpoint.restore(self.model, self.optimizer, self.generator, self.team)
         self.done, self.last_checkpoint = checkpoint.step, checkpoint.path
+        self.seconds = checkpoint.seconds
 
-    def steps(self, train_data: TrainingData, validation_data: TrainingData | None) -> Iterator[Step]:
+    def steps(
+        self,
+        train_data: TrainingData,
+        validation_data: TrainingData | None,
+        loss_function: Callable[[Tensor, Tensor], Tensor],
+    ) -> Iterator[Step]:
         """The loop itself."""
         config = self.config
-        loss_function = self.team.loss_function(self.model, loss_of)
         was_training = self.model.training
         hidden = not config.progress or self.team.rank > 0
         bar = tqdm(total=config.steps, initial=self.done, unit="step", disable=hidden)
         try:
             for step in range(self.done + 1, config.steps + 1):
+                start = time.perf_counter() - self.seconds
                 learning_rate = learning_rate_at(step - 1, config)
                 loss, norm = self.update(step, learning_rate, train_data, loss_function)
                 last = step == config.steps
@@ -162,11 +195,13 @@ class _Run:
                 if config.folder is not None and (
                     last or config.checkpoint_every and step % config.checkpoint_every == 0
                 ):
+                    self.seconds = time.perf_counter() - start
                     self.save(step, learning_rate)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update()
                 tokens = step * config.batch_size * self.context_length
-                yield Step(step, loss, learning_rate, norm, validation_loss, tokens)
+                self.seconds = time.perf_counter() - start
+                yield Step(step, loss, learning_rate, norm, validation_loss, tokens, self.seconds)
         finally:
             bar.close()
             self.model.train(was_training)
@@ -186,6 +221,7 @@ class _Run:
         inputs, targets = train_data.batch(
             config.batch_size, self.context_length, self.generator, config.at_document_starts
         )
+        _check_batch(inputs, targets, config.batch_size)
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.device)
         for number, rows, row_targets, weight in _pieces(inputs, targets, config.accumulate, team):
@@ -218,7 +254,15 @@ class _Run:
             raise self.not_finite(what, step, learning_rate)
         path = Path(self.config.folder) / CHECKPOINT_NAME
         self.last_checkpoint = save_checkpoint(
-            path, self.model, self.optimizer, step, self.generator, self.config, self.team
+            path,
+            self.model,
+            self.optimizer,
+            step,
+            self.generator,
+            self.config,
+            self.team,
+            self.seconds,
+            self.train_data,
         )
         self.done = step
 
@@ -235,6 +279,20 @@ class _Run:
         return LossNotFinite(
             f"{what} at step {step}, with learning rate {learning_rate:.3g}; {kept}. "
             "A lower learning_rate or a longer warmup_steps often helps"
+        )
+
+
+def _check_batch(inputs: Tensor, targets: Tensor, batch_size: int) -> None:
+    """ValueError unless these are batch_size rows with their targets, of which one at least counts."""
+    if inputs.ndim != 2 or inputs.shape != targets.shape or len(inputs) != batch_size:
+        raise ValueError(
+            f"train_data gave a batch of inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)}; it "
+            f"needs to be two of ({batch_size}, seq)"
+        )
+    if (targets == IGNORED).all():
+        raise ValueError(
+            f"train_data gave a batch of {batch_size} rows with nothing to predict; at least one target "
+            f"needs to be a token, and not {IGNORED}"
         )
 
 
@@ -268,5 +326,5 @@ def _noise_of_piece(model: nn.Module, seed: int, step: int, number: int) -> Iter
         return
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed * 1_000_003 + step + number * 1_000_000_007)
+        torch.manual_seed((seed * 1_000_003 + step + number * 1_000_000_007) % 2**64)
         yield

@@ -344,11 +344,24 @@ def test_a_modern_gpt_is_trained_and_written(tmp_path, capsys):
 
 def test_a_resumed_run_refuses_other_settings_by_name(finished, capsys):
     resumed = ["train", "--resume", "--folder", str(finished)]
-    error = error_of(capsys, *resumed, "--batch-size", "4")
-    assert "--batch-size is 4; the run that was stopped has 2" in error
-    assert "--n-layers is 2; the run" in error_of(capsys, *resumed, "--n-layers", "2")
-    assert "--bias is False; the run" in error_of(capsys, *resumed, "--no-bias")
-    assert main([*resumed, "--batch-size", "2", "--threads", "1"]) == 0
+    error = error_of(capsys, *resumed, "--batch-size", "4", "--n-layers", "2", "--learning-rate", "0.1")
+    assert "--batch-size is 4 (the run has 2)" in error and "--n-layers is 2 (the run has 1)" in error
+    # What the weights were made for cannot change.
+    assert error.endswith("to change: --changing batch-size --changing learning-rate"), error
+    error = error_of(capsys, *resumed, "--no-bias")
+    assert "--bias is False (the run has True)" in error and "--changing" not in error
+    assert "a flag of the training" in error_of(capsys, *resumed, "--changing", "n-layers")
+    assert main([*resumed, "--batch-size", "2", "--threads", "1", "--eval-every", "3"]) == 0
+
+
+def test_a_resumed_run_changes_what_it_is_told_to(finished, tmp_path):
+    folder = tmp_path / "told"
+    shutil.copytree(finished, folder)
+    resumed = ["train", "--resume", "--folder", str(folder), "--steps", "13"]
+    assert main([*resumed, "--learning-rate", "0.5", "--changing", "learning-rate"]) == 0
+    log = json.loads((folder / "training_log.json").read_text())
+    assert log["learning_rate"][-1] == pytest.approx(0.05) and log["seconds"][-1] > log["seconds"][-2] > 0
+    assert json.loads((folder / "settings.json").read_text())["learning_rate"] == 0.5
 
 
 OLD_SETTINGS = """

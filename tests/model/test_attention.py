@@ -14,7 +14,7 @@ from gptlib.model.config import GPTConfig
 from gptlib.model.config_checks import POSITIONS
 from gptlib.model.fast_attention import fast_attention
 from gptlib.model.masks import causal_mask, sliding_window_mask
-from gptlib.model.variants import CappedAttention, soft_cap
+from gptlib.model.variants import CappedAttention, WindowAttention, soft_cap
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=2, n_heads=4, d_model=32)
 
@@ -310,17 +310,26 @@ def test_other_bad_input_is_named(call, error, words):
 
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_full_or_foreign_cache_is_refused():
-    layer, cache = MultiHeadAttention(CONFIG), LayerCache(CONFIG, 1, None, torch.float32)
+    layer, cache = MultiHeadAttention(CONFIG), LayerCache(CONFIG, 1, None, torch.float32, 16)
     with pytest.raises(ValueError, match=r"keys has shape \(2, 4, 3, 8\)"):
         layer(torch.ones(2, 3, 32), cache)
     layer(torch.ones(1, 14, 32), cache)
     with pytest.raises(ValueError, match="holds 14 of 16 tokens, and 3 more do not fit"):
         layer(torch.ones(1, 3, 32), cache)
     assert cache.length == 14
-    windowed = WindowCache(replace(CONFIG, window=4), 1, None, torch.float32)
+    windowed = WindowCache(replace(CONFIG, window=4), 1, None, torch.float32, 16)
     with pytest.raises(ValueError, match=r"keys has shape \(2, 4, 3, 8\)"):
         layer(torch.ones(2, 3, 32), windowed)
     assert windowed.length == 0
+
+
+def test_a_window_keeps_no_token_that_none_to_come_may_see():
+    """A new token sees itself and window - 1 before it."""
+    config = replace(CONFIG, window=4)
+    layer, cache = WindowAttention(config), WindowCache(config, 1, None, torch.float32, 16)
+    for n_tokens, kept in ((1, 1), (1, 2), (5, 3), (1, 3)):
+        layer(torch.ones(1, n_tokens, 32), cache)
+        assert cache.keys.shape[2] == cache.values.shape[2] == kept
 
 
 def test_scores_are_capped_before_alibi_and_the_mask():

@@ -65,6 +65,20 @@ def test_norms_add_the_configs_eps(norm):
     assert not torch.allclose(module(x), by_hand(x, torch.ones(12)), atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_of_large_numbers_in_any_bits(norm, dtype):
+    """The square of 300 is more than float16 holds, whose largest number is 65,504."""
+    by_hand = {"layernorm": layer_norm, "rmsnorm": rms_norm}[norm]
+    x = torch.tensor([[300.0, -300, 600, -600, 300, -300]], dtype=dtype)
+    normed = by_hand(x, torch.ones(6, dtype=dtype))
+    assert normed.dtype is dtype
+    expected = by_hand(x.double(), torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close(normed.double(), expected, atol=0, rtol=torch.finfo(dtype).eps)
+    fused = NORM_CLASSES[norm](replace(CONFIG, d_model=6)).to(dtype)
+    torch.testing.assert_close(normed, fused(x))
+
+
 def test_rms_norm_leaves_the_mean_where_it_is():
     x = 5 * draw(4, 64) - 3
     normed = rms_norm(x, torch.ones(64))

@@ -9,6 +9,7 @@ from gptlib.model.positions import (
     ATTENTION_POSITIONS,
     EMBEDDING_POSITIONS,
     LearnedPositions,
+    SinusoidalPositions,
     alibi_bias,
     alibi_slopes,
     rotate,
@@ -23,6 +24,12 @@ def test_sinusoidal_is_the_formula_of_the_paper():
             angle = t / 10000 ** (2 * i / 6)
             assert table[t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
             assert table[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_sinusoidal_positions_have_the_size_of_initial_embeddings():
+    config = GPTConfig(vocab_size=11, context_length=16, n_layers=1, n_heads=2, d_model=12)
+    added = SinusoidalPositions(config)(torch.zeros(1, 16, 12))[0]
+    torch.testing.assert_close(added, 0.02 * sinusoidal_positions(16, 12))
 
 
 def test_sinusoidal_shift_is_one_linear_map():

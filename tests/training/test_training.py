@@ -1,4 +1,5 @@
 import math
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from gptlib.training import loop
 from gptlib.training.checkpoints import load_checkpoint, read_model, save_checkpoint, whole_model
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
-from gptlib.training.evaluation import IGNORED, evaluate
+from gptlib.training.evaluation import IGNORED, TrainingData, evaluate, loss_of
 from gptlib.training.loop import LossNotFinite, train
 from gptlib.training.optimizers import make_optimizer
 from gptlib.training.schedule import learning_rate_at
@@ -57,6 +58,8 @@ def test_steps_say_what_happened_and_the_loss_falls():
     assert [step.step for step in steps] == list(range(1, 61))
     assert [step.step for step in steps if step.validation_loss is not None] == [25, 50, 60]
     assert [step.tokens for step in steps[:2]] == [8 * 16, 2 * 8 * 16]
+    seconds = [step.seconds for step in steps]
+    assert seconds == sorted(seconds) and seconds[0] > 0
     assert [step.learning_rate for step in steps] == [learning_rate_at(step, config) for step in range(60)]
     assert abs(steps[0].loss - math.log(32)) < 0.1
     assert steps[-1].loss < 1 and steps[-1].validation_loss < 1
@@ -154,10 +157,46 @@ def test_a_batch_in_pieces_is_the_same_batch_also_where_targets_are_ignored():
         train(a_model(), data, None, TrainConfig(steps=1, batch_size=8, accumulate=3))
 
 
-def test_a_batch_without_a_target_is_no_step():
+class Rows:
+    """The methods of TrainingData and nothing else: rows of equal length, each a document."""
+
+    def __init__(self, *rows):
+        self.rows = torch.tensor(rows, dtype=torch.int64).view(len(rows), -1 if rows else 4)
+
+    def batch(self, batch_size, context_length, generator, at_document_starts):
+        places = torch.randint(max(1, len(self.rows)), (batch_size,), generator=generator)
+        rows = self.rows[places[: len(self.rows)]]
+        return rows[:, :-1], rows[:, 1:]
+
+    def windows(self, context_length, at_document_starts):
+        return ((row[:-1], row[1:]) for row in self.rows)
+
+
+@pytest.mark.parametrize("at_document_starts", [False, True])
+def test_data_needs_no_more_than_the_methods_of_training_data(tmp_path, at_document_starts):
+    data = Rows([1, 2, 3, 4], [4, 3, 2, 1])
+    assert isinstance(data, TrainingData)
+    config = TrainConfig(
+        steps=2, batch_size=2, at_document_starts=at_document_starts, eval_every=1, folder=tmp_path
+    )
+    model = a_model()
+    steps = list(train(model, data, data, config))
+    rows = data.rows
+    expected = loss_of(model.eval(), rows[:, :-1], rows[:, 1:]).item()
+    assert evaluate(model, data, at_document_starts=at_document_starts) == pytest.approx(expected)
+    assert steps[-1].validation_loss == pytest.approx(expected)
+
+
+def test_data_with_nothing_in_it_is_refused_by_name():
+    with pytest.raises(ValueError, match="data holds nothing to predict"):
+        evaluate(a_model(), Rows())
+    with pytest.raises(
+        ValueError, match=r"train_data gave a batch of inputs \(0, .*it needs to be two of \(2, seq\)"
+    ):
+        next(train(a_model(), Rows(), None, TrainConfig(steps=1, batch_size=2)))
     data = some_tokens()
     data.batch = lambda *settings: (torch.zeros(2, 4, dtype=torch.int64), torch.full((2, 4), IGNORED))
-    with pytest.raises(LossNotFinite, match="loss is nan at step 1"):
+    with pytest.raises(ValueError, match="train_data gave a batch of 2 rows with nothing to predict"):
         next(train(a_model(), data, None, TrainConfig(steps=1, batch_size=2)))
 
 
@@ -259,7 +298,9 @@ def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path, dro
             break
     torch.manual_seed(99)
     resumed = a_model(seed=1, dropout=dropout)
+    stopped_after = load_checkpoint(tmp_path).seconds
     rest = list(train(resumed, data, data, config, resume=tmp_path))
+    assert rest[0].seconds > stopped_after > 0
     assert [step.step for step in rest] == list(range(6, 13))
     assert rest == expected[5:]
     assert_same_weights(weights_of(resumed), weights_of(whole))
@@ -289,6 +330,131 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
         train(a_model(n_layers=1), data, None, longer, resume=tmp_path)
     with pytest.raises(ValueError, match=r"\(32, 16\).*\(32, 32\)"):
         train(a_model(d_model=32), data, None, longer, resume=tmp_path)
+
+
+STOPPED = {"steps": 4, "batch_size": 2, "learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a run that can go on."""
+    folder = tmp_path_factory.mktemp("stopped")
+    list(train(a_model(), some_tokens(), None, TrainConfig(**STOPPED, folder=folder)))
+    return folder
+
+
+CHANGES = [
+    ({"learning_rate": 0.02}, {}, {}, ["learning_rate is 0.02 (the run has 0.01)"]),
+    (
+        {"batch_size": 4, "betas": (0.8, 0.9)},
+        {},
+        {},
+        ["batch_size is 4 (the run has 2)", "betas is [0.8, 0.9] (the run has [0.9, 0.95])"],
+    ),
+    ({"optimizer": "muon"}, {}, {}, ["optimizer is 'muon' (the run has 'adamw')"]),
+    ({"seed": 1}, {}, {}, ["seed is 1 (the run has 0)"]),
+    ({"precision": "bfloat16"}, {}, {}, ["precision is 'bfloat16' (the run has 'float32')"]),
+    ({"context_length": 8}, {}, {}, ["context_length is 8 (the run has 16)"]),
+    ({"at_document_starts": True}, {}, {}, ["at_document_starts is True (the run has False)"]),
+    ({}, {"dropout": 0.2, "n_heads": 4}, {}, ["model.n_heads is 4 (the run has 2)", "model.dropout is 0.2"]),
+    ({}, {}, {"seed": 1}, ["train_data is 'checksum "]),
+    ({}, {}, {"n": 520}, ["train_data is 'checksum "]),
+]
+
+
+@pytest.mark.parametrize(("config", "model", "data", "said"), CHANGES)
+def test_a_run_goes_on_with_other_settings_only_if_told(stopped, config, model, data, said):
+    config = TrainConfig(**STOPPED | {"steps": 6} | config)
+    model, data = a_model(**model), some_tokens(**data)
+    before = weights_of(model)
+    with pytest.raises(ValueError) as error:
+        train(model, data, None, config, resume=stopped)
+    assert_same_weights(weights_of(model), before)
+    message = str(error.value)
+    assert all(words in message for words in said) and message.count("(the run has") == len(said)
+    changing = eval(message.partition("changing=")[2])
+    assert len(changing) == len(said)
+    with pytest.raises(ValueError, match="(?s)is .*the run has"):
+        train(model, data, None, config, resume=stopped, changing=changing[1:])
+    steps = list(train(model, data, None, config, resume=stopped, changing=changing))
+    assert [step.step for step in steps] == [5, 6]
+
+
+def test_a_run_goes_on_freely_elsewhere_longer_and_with_what_means_the_same(stopped, tmp_path):
+    free = TrainConfig(
+        **STOPPED | {"steps": 5, "learning_rate": 1e-2, "context_length": 16, "betas": (0.9, 0.95)},
+        accumulate=2,
+        eval_every=3,
+        eval_batches=1,
+        folder=tmp_path,
+        checkpoint_every=1,
+        device="cpu",
+    )
+    (step,) = train(a_model(), some_tokens(), None, free, resume=stopped)
+    assert step.step == 5
+
+
+def test_another_dtype_is_another_model(stopped):
+    config = TrainConfig(**STOPPED | {"steps": 6})
+    with pytest.raises(ValueError, match=r"model.dtype is 'torch.bfloat16' \(the run has 'torch.float32'\)"):
+        train(a_model().bfloat16(), some_tokens(), None, config, resume=stopped)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_what_is_to_change_needs_to_be_a_setting(stopped):
+    def resumed(changing):
+        config = TrainConfig(**STOPPED | {"steps": 6})
+        return train(a_model(), some_tokens(), None, config, resume=stopped, changing=changing)
+
+    with pytest.raises(
+        ValueError, match="changing has 'lr'; it needs to be of .*learning_rate, .*train_data"
+    ):
+        resumed(["lr"])
+    for wrong in ("learning_rate", [1]):
+        with pytest.raises(TypeError, match="changing is .* it needs a list of names"):
+            resumed(wrong)
+
+
+def test_data_that_draws_anew_each_time_is_not_compared(tmp_path):
+    class Stream(Rows):
+        def batch(self, batch_size, *settings):
+            self.rows = torch.randint(31, self.rows.shape)
+            return super().batch(batch_size, *settings)
+
+    config = TrainConfig(steps=2, batch_size=2, folder=tmp_path)
+    torch.manual_seed(5)
+    list(train(a_model(), Stream(*[[1, 2, 3]] * 4), None, config))
+    assert load_checkpoint(tmp_path).train_data is None
+    longer = TrainConfig(steps=3, batch_size=2)
+    assert len(list(train(a_model(), Stream(*[[1, 2, 3]] * 4), None, longer, resume=tmp_path))) == 1
+
+
+def test_a_changed_optimizer_or_seed_starts_afresh(stopped):
+    config = TrainConfig(**STOPPED | {"steps": 6, "seed": 7})
+    drawn = []
+
+    def watched(data):
+        draw = data.batch
+        data.batch = lambda *settings: drawn.append(draw(*settings)) or drawn[-1]
+        return data
+
+    next(train(a_model(), watched(some_tokens()), None, config))
+    next(
+        train(
+            a_model(), watched(some_tokens()), None, config, resume=stopped, changing=["seed", "train_data"]
+        )
+    )
+    assert torch.equal(drawn[0][0], drawn[-1][0])
+
+
+def test_a_checkpoint_needs_an_optimizer_of_the_models_parameters(tmp_path):
+    model, other = a_model(), a_model(seed=1)
+    optimizer = make_optimizer(other, "adamw", 1e-3, 0.1, (0.9, 0.95))
+    with pytest.raises(
+        ValueError, match=r"optimizer updates \d+ parameters that are not the model's.*\(32, 16\)"
+    ):
+        save_checkpoint(tmp_path / "checkpoint.safetensors", model, optimizer, 0, torch.Generator())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cut_off_or_foreign_file_is_refused_by_name(tmp_path):
@@ -360,6 +526,47 @@ def test_killed_while_saving_the_previous_checkpoint_is_still_whole(tmp_path):
     assert result.returncode == 0, result.stderr
     saved, killed_while_writing = map(int, result.stdout.split())
     assert saved > 0 and killed_while_writing > 0
+
+
+# ------------------------------------------------------------------------------------- compiling
+
+
+@pytest.mark.usefixtures("without_shape_checks")  # which torch cannot trace
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_run_is_the_plain_one_and_each_goes_on_from_the_other(tmp_path):
+    """Up to rounding. Checkpoints have plain names, and a hook on the model sees every step."""
+    data, shape, runs = some_tokens(), {"n_layers": 1, "dropout": 0.0}, []
+    for compile in (False, True):
+        plain = {"steps": 4, "batch_size": 4, "eval_every": None, "checkpoint_every": 2}
+        config = TrainConfig(**plain, folder=tmp_path / "run", compile=compile)
+        model, seen = a_model(**shape), []
+        model.blocks[0].register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        run = train(model, data, None, config)
+        steps = [next(run), next(run)]
+        run.close()
+        assert len(seen) == 2
+        assert load_checkpoint(config.folder).model.keys() == weights_of(a_model(**shape)).keys()
+        assert read_model(config.folder / "checkpoint.safetensors").config == model.config
+        other = TrainConfig(**plain, folder=tmp_path / "other", compile=not compile)
+        runs.append([*steps, *train(a_model(seed=1, **shape), data, None, other, resume=config.folder)])
+    plain, compiled = ([(step.loss, step.gradient_norm) for step in run] for run in runs)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-5)
+
+
+def test_a_model_that_was_compiled_before_is_kept_under_plain_names(tmp_path):
+    model = a_model()
+    optimizer = make_optimizer(model, "adamw", 1e-3, 0.1, (0.9, 0.95))
+    wrapped = torch.compile(model, backend="eager")
+    save_checkpoint(tmp_path / "checkpoint.safetensors", wrapped, optimizer, 0, torch.Generator())
+    assert load_checkpoint(tmp_path).model.keys() == weights_of(model).keys()
+
+
+def test_where_nothing_compiles_it_is_said_at_once(monkeypatch, tmp_path):
+    config = TrainConfig(steps=1, compile=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match="compile is True; it needs a C\\+\\+ compiler, and there is no"):
+        train(a_model(), some_tokens(), None, config)
 
 
 # ----------------------------------------------------------------------------------- not finite

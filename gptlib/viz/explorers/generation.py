@@ -11,10 +11,11 @@ from torch import Tensor
 from traitlets import Float as FloatTrait
 from traitlets import Int, List, TraitError, Unicode, validate
 
-from gptlib.generation.sampling import Sampling, draw, next_token_distribution
+from gptlib.generation.sampling import Sampling, can_choose, draw, next_token_distribution
 from gptlib.generation.writing import last_logits
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.checks import check_tokens, check_vocabulary
+from gptlib.model.finiteness import why_not_finite
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -255,15 +256,12 @@ class GenerationExplorer(Explorer):
             raise ValueError("path goes on after the end-of-text token, where its text has ended")
 
     def _logits(self, tokens: list[int]) -> Float[Tensor, "seq vocab"]:
-        """The logits after each token. ValueError unless all are finite."""
+        """Logits of the tokenizer's tokens after each token. FloatingPointError where they are no numbers."""
         with in_use(self.model) as device:
-            logits = numbers(self.model(torch.tensor([tokens], device=device))[0])
-        if not logits.isfinite().all():
-            place = int((~logits.isfinite().all(-1)).nonzero()[0])
-            raise ValueError(
-                f"the model's logits after token {place} ({self._piece(tokens[place])}) are not finite "
-                "numbers; its weights may hold NaN, as after a training run that diverged"
-            )
+            row = torch.tensor([tokens], device=device)
+            logits = numbers(self.model(row)[0, :, : self.tokenizer.vocab_size])
+            if not can_choose(logits):
+                raise FloatingPointError(why_not_finite(self.model, row))
         return logits
 
     def _sampled(self, start: list[int], path: list[int], n: int) -> list[int]:
@@ -279,8 +277,7 @@ class GenerationExplorer(Explorer):
             cache = KeyValueCache(config, 1, device, next(self.model.parameters()).dtype)
             for _ in range(min(n, config.context_length - len(unread))):
                 logits = numbers(last_logits(self.model, torch.tensor([unread], device=device), cache))
-                if not logits.isfinite().all():
-                    raise ValueError("the model's logits are not finite numbers; its weights may hold NaN")
+                logits = logits[:, : self.tokenizer.vocab_size]
                 probabilities = next_token_distribution(logits, self._sampling())
                 token = int(draw(probabilities, [generator])[0])
                 path.append(token)
