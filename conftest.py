@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "offline")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "offline")]
 
 # Before anything imports torch, which reads these once; kernels and programs that tests start inherit them.
 from notebooks.execute import WIDGET, kernel_environment, peak_memory  # noqa: E402

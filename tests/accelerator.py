@@ -4,10 +4,12 @@ Its tensors say that they are on the device "meta", hold their numbers on the pr
 mixed with the processor's own, as a GPU's do. It counts how often the processor waits for a value.
 """
 
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import torch
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -32,6 +34,9 @@ class There(torch.Tensor):
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return _run(function, args, kwargs or {})
 
+    def tolist(self):
+        return self.cpu().tolist()
+
     def __repr__(self, **kwargs):
         return f"There({self.held!r})"
 
@@ -50,24 +55,30 @@ class Accelerator(TorchDispatchMode):
 
 @contextmanager
 def accelerator(*models):
-    """An accelerator with these models on it, tied weights still tied; they are as before afterwards."""
-    enabled = torch.is_autocast_enabled  # knows no "meta"
-    swapped = torch.__future__.get_swap_module_params_on_conversion()
-    torch.__future__.set_swap_module_params_on_conversion(True)
-    try:
-        with (
-            mock.patch.object(
-                torch, "is_autocast_enabled", lambda kind="cpu": kind != "meta" and enabled(kind)
-            ),
-            Accelerator() as device,
-        ):
+    """An accelerator; these models move to it, tied weights still tied, and stay there."""
+    autocast, enabled = torch.autocast, torch.is_autocast_enabled  # which know no "meta"
+
+    def any_autocast(kind, *given, **settings):
+        return nullcontext() if kind == "meta" else autocast(kind, *given, **settings)
+
+    def any_enabled(kind="cpu"):
+        return kind != "meta" and enabled(kind)
+
+    with (
+        mock.patch.object(torch, "autocast", any_autocast),
+        mock.patch.object(torch, "is_autocast_enabled", any_enabled),
+        mock.patch.object(
+            sys.modules[Optimizer.__module__], "_get_fused_kernels_supported_devices", lambda: ["cpu", "meta"]
+        ),
+        Accelerator() as device,
+    ):
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        try:
             for model in models:
                 model.to(DEVICE)
-            yield device
-            for model in models:
-                model.to("cpu")
-    finally:
-        torch.__future__.set_swap_module_params_on_conversion(swapped)
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(False)
+        yield device
 
 
 def _run(function, args, kwargs):

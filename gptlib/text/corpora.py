@@ -1,8 +1,8 @@
 """Where text comes from, how it is split into documents, and how its tokens become batches.
 
 A corpus is a list of documents. Its tokens go to a file as one long row, with the end-of-text token before
-each document and after the last one; training reads random windows of that row. The file is memory-mapped, and
-a text file's documents are read one at a time, so a corpus may be larger than memory.
+each document and after the last one; training reads random windows of that row. The file is memory-mapped,
+and a text file's documents are read one at a time, so a corpus may be larger than memory.
 """
 
 from __future__ import annotations

@@ -116,6 +116,42 @@ def test_flops_equal_torchs_count(config):
     assert counter.get_total_flops() == count_flops(config, 24) * 24
 
 
+# --- one graph, for other programs -------------------------------------------------------------------------
+
+
+GRAPHS = [
+    SMALL,
+    replace(SMALL, position="rotary", norm="rmsnorm", mlp="swiglu", n_kv_heads=2, qk_norm=True, n_experts=3),
+    replace(SMALL, position="alibi", window=5, score_cap=5.0, logit_cap=3.0),
+]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("config", GRAPHS)
+def test_torch_compiles_it_as_one_graph(config):
+    """By the plain back end, which needs no compiler: whether there is one graph is decided before it."""
+    torch.compiler.reset()
+    model, tokens = build(config), draw_tokens(2, 20)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(tokens), model(tokens))
+    loss = compiled(tokens).square().mean()
+    expected = torch.autograd.grad(model(tokens).square().mean(), list(model.parameters()))
+    for gradient, wanted in zip(torch.autograd.grad(loss, list(model.parameters())), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("config", GRAPHS)
+def test_torch_exports_it_for_any_batch_and_length(config):
+    model, dynamic = build(config).eval(), torch.export.Dim.DYNAMIC
+    exported = torch.export.export(
+        model, (draw_tokens(2, 20),), dynamic_shapes={"tokens": {0: dynamic, 1: dynamic}}
+    )
+    for shape in ((2, 20), (5, 7), (1, 24)):
+        tokens = draw_tokens(*shape)
+        torch.testing.assert_close(exported.module()(tokens), model(tokens))
+
+
 # --- the model -------------------------------------------------------------------------------------------
 
 
