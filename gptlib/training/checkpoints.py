@@ -43,7 +43,6 @@ class Checkpoint:
     train_config: Settings | None
     model_config: Settings | None
     seconds: float  # that the run took so far
-    train_data: str | None  # a checksum
 
     def check_fits(self, model: nn.Module) -> None:
         """Raise ValueError unless names and shapes are exactly the model's."""
@@ -93,13 +92,12 @@ def save_checkpoint(
     config: TrainConfig | None = None,
     team: Alone = ALONE,
     seconds: float = 0.0,
-    train_data: str | None = None,
 ) -> Path:
     """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all.
 
-    `seconds` is how long the run took so far, `train_data` a checksum of what it reads. All of a `team` must
-    call this; its first process writes. The file does not say how many there were: any number of processes
-    can go on from it. Raises ValueError for an optimizer of other parameters than the model's.
+    `seconds` is how long the run took so far. All of a `team` must call this; its first process writes. The
+    file does not say how many there were: any number of processes can go on from it.
+    Raises ValueError for an optimizer of other parameters than the model's.
     """
     model = plain(model)
     tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(model).items()}
@@ -115,7 +113,6 @@ def save_checkpoint(
         "seconds": str(seconds),
         "model_config": json.dumps(settings_of(getattr(model, "config", None))),
         "train_config": json.dumps(settings_of(config)),
-        "train_data": json.dumps(train_data),
     }
     return write_tensors(path, tensors, metadata) if team.rank == 0 else Path(path)
 
@@ -148,7 +145,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         train_config=json.loads(metadata.get("train_config", "null")),
         model_config=json.loads(metadata["model_config"]),
         seconds=float(metadata.get("seconds", 0)),
-        train_data=json.loads(metadata.get("train_data", "null")),
     )
 
 

@@ -27,6 +27,8 @@ def compiled(model: nn.Module, device: torch.device) -> nn.Module:
             f"compile is True; it needs a C++ compiler, and there is no {os.environ.get('CXX', usual)} here "
             "(the environment variable CXX may name another)"
         )
+    # What is compiled once serves all models of a kind, and by default those with other hooks too.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
     return torch.compile(model)
 
 

@@ -17,6 +17,7 @@ from gptlib.checks import (
     check_seed,
     check_share,
     check_whole,
+    make_plain,
 )
 from gptlib.training.optimizers import OPTIMIZERS, OptimizerName
 
@@ -107,6 +108,7 @@ class TrainConfig:
     """Whether torch compiles the model first: a wait at the start, then faster steps."""
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("steps", "batch_size", "accumulate"):
             check_whole(name, getattr(self, name))
         for name in ("context_length", "eval_every", "eval_batches", "checkpoint_every"):

@@ -34,7 +34,7 @@ from gptlib.training.evaluation import (
     loss_of,
 )
 from gptlib.training.optimizers import make_optimizer
-from gptlib.training.resuming import check_settings, checksum
+from gptlib.training.resuming import check_settings
 from gptlib.training.schedule import learning_rate_at
 
 
@@ -77,9 +77,9 @@ def train(
     """Train `model` in place, yielding a `Step` after each update.
 
     `resume` names a checkpoint, or the folder that holds one. The run goes on as if it had never stopped: the
-    same batches, losses and weights, bit for bit, on the same machine. Settings, model and data need to be
-    the run's, but for what says where it runs, how long and what it leaves (`config.FREE`) and for what
-    `changing` names, such as ["learning_rate", "model.dropout", "train_data"]. Another optimizer starts with
+    same batches, losses and weights, bit for bit, on the same machine. Give it the same data. Settings and
+    model need to be the run's, but for what says where it runs, how long and what it leaves (`config.FREE`)
+    and for what `changing` names, such as ["learning_rate", "model.dropout"]. Another optimizer starts with
     nothing remembered, another seed with other batches.
     `team` is who trains: every process draws the same batch and takes its own share of it, so steps, losses
     and checkpoints are those of one process, up to rounding.
@@ -90,10 +90,9 @@ def train(
     Raises ValueError when the context is longer than the model's, the batch does not divide into equal
     pieces, a batch is not as asked for or has nothing to predict, this machine cannot compile, or the
     checkpoint does not fit the model, is of other settings or is not before `config.steps`;
-    FileNotFoundError when
-    there is no checkpoint at `resume`; LossNotFinite, naming the step, the learning rate and the last good
-    checkpoint, when the loss or its gradient is not finite: the weights are then still those before the
-    failed step.
+    FileNotFoundError when there is no checkpoint at `resume`; LossNotFinite, naming the step, the learning
+    rate and the last good checkpoint, when the loss or its gradient is not finite: the weights are then still
+    those before the failed step.
     """
     whole = plain(model)
     context_length = fitting_context_length(whole, config.context_length)
@@ -109,8 +108,6 @@ def train(
     )
     generator = torch.Generator().manual_seed(config.seed)
     run = _Run(whole, config, team, context_length, device, optimizer, generator)
-    if config.folder is not None or resume is not None:
-        run.train_data = checksum(train_data, context_length, config.at_document_starts)
     if resume is not None:
         run.resume(load_checkpoint(resume), changing)
     return run.steps(train_data, validation_data, team.loss_function(model, loss_of))
@@ -139,7 +136,6 @@ class _Run:
     done: int = 0  # the step that it began after, or that its last checkpoint is of
     last_checkpoint: Path | None = None
     seconds: float = 0.0  # that it took so far
-    train_data: str | None = None  # a checksum
 
     def resume(self, checkpoint: Checkpoint, changing: Collection[str]) -> None:
         """Go on from there. ValueError when it is of another run, or not before the run's end."""
@@ -149,7 +145,7 @@ class _Run:
                 f"the step of the checkpoint {str(checkpoint.path)!r}"
             )
         checkpoint.check_fits(self.model)
-        check_settings(checkpoint, self.model, self.config, self.train_data, changing)
+        check_settings(checkpoint, self.model, self.config, changing)
         before = checkpoint.train_config or {}
         if before.get("optimizer", self.config.optimizer) != self.config.optimizer:
             checkpoint = replace(checkpoint, optimizer={})
@@ -262,7 +258,6 @@ class _Run:
             self.config,
             self.team,
             self.seconds,
-            self.train_data,
         )
         self.done = step
 
