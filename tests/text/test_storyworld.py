@@ -142,7 +142,7 @@ def test_surprise_of_tokens_is_that_of_their_characters(stories):
     assert surprise.sum() == pytest.approx(-stories[0].log_p, abs=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.data())
 def test_a_changed_story_is_refused_with_its_position(seed, data):
     text = Storyworld(seed).story().text
@@ -298,7 +298,7 @@ def test_as_many_heroes_are_girls_as_the_knob_says(heroines):
     assert 0.4 < np.mean(friends) < 0.6
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.floats(0.001, 0.999))
 def test_probabilities_stay_exact_under_the_knob(seed, heroines):
     story = Storyworld(seed, heroines=heroines).story()
