@@ -288,6 +288,8 @@ def test_write_tokens_refuses(tmp_path):
         write_tokens([b"abc"], LETTERS, path)
     with pytest.raises(TypeError, match="documents is None; it needs several texts"):
         write_tokens(None, LETTERS, path)
+    with pytest.raises(TypeError, match="tokenizer is a NoneType; it needs one of gptlib's"):
+        write_tokens(["abc"], None, path)
     with pytest.raises(FileNotFoundError, match="create it"):
         write_tokens(["abc"], LETTERS, tmp_path / "no" / "tokens.npy")
     with pytest.raises(ValueError, match="no <|endoftext|>"):

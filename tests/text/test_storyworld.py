@@ -316,11 +316,12 @@ def test_the_floor_knows_the_knob():
     assert uneven.nats_per_story == pytest.approx(-np.mean([story.log_p for story in drawn]), abs=1e-9)
 
 
-@pytest.mark.parametrize("heroines", [0.0, 1.0, -0.1, float("nan")])
+@pytest.mark.parametrize("heroines", [0.0, 1.0, -0.1, float("nan"), None, "0.5", [0.5], True])
 def test_a_knob_that_is_no_probability_is_refused(heroines):
-    with pytest.raises(ValueError, match="heroines is .*; it needs a probability above 0 and below 1"):
+    refused = ValueError if type(heroines) is float else TypeError
+    with pytest.raises(refused, match="heroines is .*; it needs a probability above 0 and below 1"):
         Storyworld(heroines=heroines)
-    with pytest.raises(ValueError, match="heroines"):
+    with pytest.raises(refused, match="heroines"):
         derive(Storyworld().story().text, heroines)
 
 
