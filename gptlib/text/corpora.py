@@ -25,9 +25,8 @@ from torch import Tensor
 
 from gptlib.checks import check_share, check_whole
 from gptlib.files import write_atomically
-from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.text_files import FileDocuments, find_documents, normal_lines
-from gptlib.text.tokenizer import Tokenizer
+from gptlib.text.vocabulary import Vocabulary
 
 TINY_SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -452,7 +451,7 @@ class TokenFile:
 
 
 def write_tokens(
-    documents: Iterable[str], tokenizer: Tokenizer | CharacterTokenizer, path: str | os.PathLike[str]
+    documents: Iterable[str], tokenizer: Vocabulary, path: str | os.PathLike[str]
 ) -> TokenFile:
     """Write the tokens of `documents` to `path`, whole or not at all, and open them.
 
@@ -465,13 +464,15 @@ def write_tokens(
     path: the file to write.
 
     Raises ValueError when there is no document, or a document cannot be encoded (its number is named);
-    TypeError when `documents` is one text rather than several; FileNotFoundError when the folder of
-    `path` does not exist.
+    TypeError when `documents` is one text rather than several, or `tokenizer` none; FileNotFoundError when
+    the folder of `path` does not exist.
     """
     if isinstance(documents, str):
         raise TypeError("documents is one text; it needs several: [text] would do")
     if not isinstance(documents, Iterable):
         raise TypeError(f"documents is {documents!r}; it needs several texts")
+    if not isinstance(tokenizer, Vocabulary):
+        raise TypeError(f"tokenizer is a {type(tokenizer).__name__}; it needs one of gptlib's")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     end_of_text = tokenizer.end_of_text
 

@@ -102,7 +102,7 @@ def test_the_encoder_decoder_sees_all_of_the_source_and_the_past_of_the_target()
         assert ((model(other, tokens) - logits).abs().amax(dim=-1) > 1e-5).all(), "from the first token on"
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(n_padding=st.integers(1, 6), anything=st.integers(0, 22))
 def test_padding_changes_nothing(n_padding, anything):
     model = translator()
@@ -267,7 +267,7 @@ def test_15_percent_are_hidden_in_three_ways():
     assert random.max() < 1000 and random.float().mean().item() == pytest.approx(500, abs=30)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(length=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_a_short_text_has_something_to_learn_too(length, seed):
     _, targets = hide_tokens(draw_tokens(1, length), 23, torch.Generator().manual_seed(seed))
@@ -289,7 +289,7 @@ def test_hidden_tokens_are_drawn_anew_for_each_batch_and_alike_for_a_seed():
 # --- equally large ---------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(wanted=st.integers(150_000, 700_000), cell=st.sampled_from(sorted(CELLS)), n_layers=st.integers(1, 2))
 def test_the_width_gives_the_parameters_wanted(wanted, cell, n_layers):
     def build(d_model):

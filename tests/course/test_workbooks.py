@@ -425,13 +425,13 @@ class History:
         nbformat.validate(result)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(histories())
 def test_no_history_loses_what_the_reader_wrote(steps):
     History().play(steps)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), st.booleans())
 def test_a_history_without_a_base_loses_nothing_either(steps, none_at_all):
     history = History()

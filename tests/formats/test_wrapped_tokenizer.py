@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 import tokenizers
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -65,7 +65,6 @@ for each in KINDS.values():
 @given(st.sampled_from(list(KINDS)), st.text())
 @example("llama", "<s> the 猫\x00 <0x41>")
 @example("qwen", "<|endoftext|> the<think>\n 猫")
-@settings(deadline=None)
 def test_text_is_cut_as_by_the_package_and_special_tokens_stay_text(kind, text):
     ours, fast = OURS[kind], KINDS[kind]
     fast.encode_special_tokens = True

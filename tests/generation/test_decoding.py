@@ -47,7 +47,7 @@ CHANGES = {
 CHOICES = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in CHANGES.items()})
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(CHOICES, st.integers(1, 3), st.integers(1, 8), st.integers(0, 99))
 def test_every_token_of_every_layout_as_the_model_says(changes, batch, n_read, seed):
     config = replace(CONFIG, **changes)

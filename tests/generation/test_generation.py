@@ -562,7 +562,7 @@ def test_characters_split_over_tokens_are_streamed_whole():
     assert written(script, stop="🙂")[0] == "猫 "
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     tokens=st.lists(st.integers(0, 288), max_size=30),
     stops=st.lists(st.text("the c\ufffd猫", min_size=1), max_size=2),

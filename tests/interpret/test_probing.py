@@ -27,7 +27,7 @@ def test_finds_what_is_linear_and_nothing_in_noise():
     assert fit_probe(noise[:400], labels[:400]).accuracy(noise[400:], labels[400:]) < 0.5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shift=st.floats(-50, 50), scale=st.floats(0.01, 100), seed=st.integers(0, 99))
 def test_answers_do_not_depend_on_units(shift, scale, seed):
     """Activations grow with depth; a probe of a late layer must not be penalized otherwise for it."""

@@ -45,7 +45,7 @@ def test_attention_equals_a_loop():
     torch.testing.assert_close(weights, expected_weights)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     sizes=st.tuples(*[st.integers(1, 4)] * 2, *[st.integers(1, 9)] * 4),
     with_mask=st.booleans(),

@@ -26,7 +26,7 @@ def build(config, seed=0):
     return GPT(config)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n_experts=st.integers(1, 6), data=st.data(), seed=st.integers(0, 10**6))
 def test_route_shares_1_among_the_likeliest(n_experts, data, seed):
     n_active = data.draw(st.integers(1, n_experts))
@@ -41,7 +41,7 @@ def test_route_shares_1_among_the_likeliest(n_experts, data, seed):
     torch.testing.assert_close(gates, scores.softmax(dim=-1))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     n_tokens=st.integers(1, 9),
     n_experts=st.integers(1, 6),

@@ -28,7 +28,7 @@ def made_up(seed=0, noise=0.03, law=TRUE, n_sizes=5):
     return runs
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     alpha=st.floats(0.2, 1.0), beta=st.floats(0.2, 1.0), at=st.floats(3e4, 3e5), growth=st.floats(0.7, 1.0)
 )

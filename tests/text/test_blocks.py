@@ -48,7 +48,7 @@ def at_once(tokenizer, text, allow_special):
 
 
 @given(TEXTS, st.lists(st.integers(0, 60)), st.sampled_from([1, 2, 5, 100_000]), st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_stream_has_the_tokens_of_the_whole_text(text, cuts, block, allow_special):
     borders = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     pieces = [text[start:end] for start, end in itertools.pairwise(borders)]
@@ -62,7 +62,6 @@ def test_a_stream_has_the_tokens_of_the_whole_text(text, cuts, block, allow_spec
 
 
 @given(st.text(st.sampled_from("ab 海\n<")), st.sampled_from([1, 3, 100_000]))
-@settings(deadline=None)
 def test_a_stream_of_characters(text, block):
     tokenizer = CharacterTokenizer("ab 海\n<", ["<a b>"])
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptlib.text import corpora
@@ -51,7 +51,6 @@ SHARE = st.floats(0, 1, exclude_max=True)
 @example(4, 0.375, 0.375, 0)  # both round up, to all four
 @example(3, 0.9, 0.05, 0)
 @example(3, 0.05, 0.9, 0)
-@settings(deadline=None)
 def test_split_deals_out_every_document_once(n, validation, test, seed):
     documents = [f"document {number}" for number in range(n)]
     corpus = Corpus("all", documents)
@@ -289,6 +288,8 @@ def test_write_tokens_refuses(tmp_path):
         write_tokens([b"abc"], LETTERS, path)
     with pytest.raises(TypeError, match="documents is None; it needs several texts"):
         write_tokens(None, LETTERS, path)
+    with pytest.raises(TypeError, match="tokenizer is a NoneType; it needs one of gptlib's"):
+        write_tokens(["abc"], None, path)
     with pytest.raises(FileNotFoundError, match="create it"):
         write_tokens(["abc"], LETTERS, tmp_path / "no" / "tokens.npy")
     with pytest.raises(ValueError, match="no <|endoftext|>"):
@@ -400,7 +401,6 @@ def test_raw_token_files_that_cannot_be_read(tmp_path):
 
 
 @given(st.integers(2, 50), st.integers(1, 49), st.integers(1, 5))
-@settings(deadline=None)
 def test_batches_are_shifted_by_one(n_tokens, context_length, batch_size):
     file = TokenFile.from_tokens(np.arange(n_tokens))
     if context_length >= n_tokens:
@@ -473,7 +473,6 @@ def test_batch_sizes_of_numpy():
 
 
 @given(st.integers(2, 60), st.integers(1, 70))
-@settings(deadline=None)
 def test_windows_hold_every_target_once(n_tokens, context_length):
     windows = list(TokenFile.from_tokens(np.arange(n_tokens)).windows(context_length))
     assert torch.cat([inputs for inputs, _ in windows]).tolist() == list(range(n_tokens - 1))

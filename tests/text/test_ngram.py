@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gptlib.text.ngram import NGram
@@ -32,7 +32,6 @@ def by_hand(documents, order, vocab_size, context, token):
 
 
 @given(st.lists(rows, min_size=1, max_size=4), st.integers(1, 5), st.lists(st.integers(0, 6), max_size=7))
-@settings(deadline=None)
 def test_probabilities_are_witten_bells(documents, order, context):
     model = NGram(order, vocab_size=7).fit(documents)
     probabilities = model.probabilities(context)
@@ -44,7 +43,6 @@ def test_probabilities_are_witten_bells(documents, order, context):
 
 
 @given(st.lists(rows, min_size=1, max_size=3), st.integers(1, 5), st.lists(st.integers(0, 6), max_size=12))
-@settings(deadline=None)
 def test_surprises_agree_with_probabilities(documents, order, tokens):
     model = NGram(order, vocab_size=7).fit(documents)
     expected = [-math.log(model.probabilities(tokens[:place])[token]) for place, token in enumerate(tokens)]

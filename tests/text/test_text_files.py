@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gptlib.text import text_files
@@ -38,7 +38,6 @@ def read(path, contents, block=1 << 20, **settings):
     st.booleans(),
     BLOCKS,
 )
-@settings(deadline=None)
 def test_documents_are_what_stands_between_marks(path, texts, data, bom, block):
     assume(not any(MARK in text for text in texts))
     contents = "".join(text + data.draw(AROUND) + MARK + data.draw(AROUND) for text in texts)
@@ -53,7 +52,6 @@ def test_documents_are_what_stands_between_marks(path, texts, data, bom, block):
 
 
 @given(st.lists(st.sampled_from(["word ", "a", "é", "海", "\n"]), max_size=300).map("".join), BLOCKS)
-@settings(deadline=None)
 def test_a_text_is_cut_alike_whatever_ends_its_lines(path, text, block):
     assume(text.strip())
     documents = read(path, text.encode(), minimum_characters=1)

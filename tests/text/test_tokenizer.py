@@ -76,7 +76,6 @@ def test_same_merges_as_the_naive_trainer():
 
 
 @given(st.text(st.sampled_from("aab \n'sé"), min_size=1, max_size=60), st.integers(0, 25))
-@settings(deadline=None)
 def test_same_merges_on_any_text(text, n_merges):
     expected = as_bytes(naive_merges([piece.encode() for piece in split(text)], n_merges))
     if len(expected) == n_merges:
@@ -214,7 +213,7 @@ def test_a_pattern_that_loses_a_rare_character():
 
 
 @given(texts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_comes_back(text):
     tokens = small().encode(text)
     assert small().decode(tokens) == text
@@ -288,7 +287,6 @@ def test_a_surrogate_pair_is_the_character_that_it_spells():
 
 
 @given(texts, texts)
-@settings(deadline=None)
 def test_special_tokens_never_come_from_plain_text(before, after):
     text = before + END_OF_TEXT + after
     tokens = small().encode(text)
@@ -336,7 +334,6 @@ def test_decoding():
 
 
 @given(texts)
-@settings(deadline=None)
 def test_spans_cover_the_text(text):
     tokens, spans = small().encode(text), small().spans(text)
     assert len(tokens) == len(spans)
@@ -606,7 +603,6 @@ def test_character_tokenizer():
 
 
 @given(st.text(st.sampled_from(sorted(set(TEXT)))))
-@settings(deadline=None)
 def test_character_tokenizer_round_trip(text):
     tokens = characters().encode(text)
     assert len(tokens) == len(text)
@@ -641,7 +637,6 @@ CHINESE = ["小猫在公园里。小狗也在公园里。"] * 4
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(0, 12))
-@settings(deadline=None)
 def test_a_grown_tokenizer_loses_nothing(text, n_tokens):
     grown = Tokenizer.train("the red kite in the park " * 3, 270).grown(CHINESE, n_tokens, ["<|user|>"])
     tokens = grown.encode(text)

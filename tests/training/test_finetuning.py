@@ -211,7 +211,7 @@ def test_the_update_is_what_the_paper_says():
     torch.testing.assert_close(layer(x), F.linear(x, weight, linear.bias))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 6), st.sampled_from(["float32", "bfloat16"]))
 def test_merge_changes_no_output_and_unmerge_no_bit(rank, dtype):
     model = adapted(rank).to(getattr(torch, dtype))

@@ -168,7 +168,7 @@ class Storyworld:
         alike.
 
     Raises ValueError when `split` is not one of the three, or `heroines` not above 0 and below 1;
-    TypeError when `seed` is not a whole number.
+    TypeError when `seed` is not a whole number, or `heroines` none at all.
     """
 
     def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):

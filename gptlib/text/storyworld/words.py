@@ -5,6 +5,7 @@ Every word comes with its Chinese, objects with their measure word, people with 
 
 from __future__ import annotations
 
+from gptlib.checks import is_number
 from gptlib.text.storyworld.grammar import Weights, Word
 
 _SHE = {"she": "she", "She": "She", "her": "her", "hers": "her", "Hers": "Her", "herself": "herself"}
@@ -90,8 +91,10 @@ PEOPLE = GIRLS + BOYS
 def hero_weights(heroines: float) -> Weights:
     """What makes the hero a girl with the probability `heroines`; at 0.5 all names are alike and none is weighed.
 
-    Raises ValueError unless heroines is above 0 and below 1.
+    Raises TypeError unless heroines is a number, ValueError unless it is above 0 and below 1.
     """
+    if not is_number(heroines):
+        raise TypeError(f"heroines is {heroines!r}; it needs a probability above 0 and below 1")
     if not 0 < heroines < 1:
         raise ValueError(f"heroines is {heroines!r}; it needs a probability above 0 and below 1")
     if heroines == 0.5:

@@ -46,7 +46,7 @@ def steps_of(explorer: BPEExplorer) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXTS.filter(bool))
 def test_every_step_is_a_merge_replayed(name, text):
     explorer = EXPLORERS[name]
