@@ -143,3 +143,52 @@ def test_a_power_law_needs_numbers_above_zero_and_two_places():
         power_law(np.array([2.0, 2.0]), np.array([1.0, 1.5]))
     with pytest.raises(ValueError, match="flops is 0"):
         TRUE.optimum(0)
+
+
+RUNS = made_up()
+FIT = fit_law(RUNS, FLOOR, n_resamples=5)
+
+REFUSED = [
+    (lambda: fit_law(None, FLOOR), TypeError, "runs is None"),
+    (lambda: fit_law([{}] * 9, FLOOR), ValueError, "run 0 of runs is {}; it needs a number 'parameters'"),
+    (lambda: fit_law([1] * 9, FLOOR), ValueError, "run 0 of runs is 1"),
+    (lambda: fit_law([*RUNS, RUNS[0] | {"loss": "2"}], FLOOR), ValueError, "run 25 .* a number 'loss'"),
+    (lambda: fit_law(RUNS, "0.4"), TypeError, "floor is '0.4'"),
+    (lambda: fit_law(RUNS, math.nan), ValueError, "floor is nan"),
+    (lambda: fit_law(RUNS, -1), ValueError, "floor is -1"),
+    (lambda: fit_law(RUNS, FLOOR, 0), ValueError, "n_resamples is 0"),
+    (lambda: fit_law(RUNS, FLOOR, 5, seed=2**70), ValueError, "seed is .* below 2"),
+    (lambda: fit_law(RUNS, FLOOR, 5, seed=None), TypeError, "seed is None"),
+    (lambda: FIT.predict(0, 1e6), ValueError, "parameters is 0"),
+    (lambda: FIT.predict(1e6, "1"), TypeError, "tokens is '1'"),
+    (lambda: FIT.predict(1e6, 1e6, level=2), ValueError, "level is 2"),
+    (lambda: FIT.predict(1e6, 1e6, seed=-1), ValueError, "seed is -1"),
+    (lambda: FIT.interval("alpa"), ValueError, "name is 'alpa'; it needs to be one of A, alpha, .*exponent"),
+    (lambda: FIT.interval("optimum"), ValueError, "name is 'optimum'"),
+    (lambda: FIT.interval("alpha", -1), ValueError, "level is -1"),
+    (lambda: TRUE.excess(None, 1), TypeError, "parameters is None"),
+    (lambda: TRUE.loss(-5, 1), ValueError, "parameters is -5"),
+    (lambda: TRUE.optimum("1"), TypeError, "flops is '1'"),
+    (lambda: TRUE.optimum(math.inf), ValueError, "flops is inf"),
+    (lambda: isoflop_parabolas(RUNS, None), TypeError, "floor is None"),
+    (lambda: isoflop_parabolas([], FLOOR), ValueError, "runs is empty"),
+    (lambda: isoflop_parabolas([{"loss": 1}], FLOOR), ValueError, "a number 'level'"),
+    (lambda: power_law([1, 2], [1, 2, 3]), ValueError, "y has 3 numbers; it needs as many as x, 2"),
+    (lambda: power_law([1, 2], [3, math.inf]), ValueError, "above 0 and finite"),
+    (lambda: power_law(["a", "b"], [1, 2]), TypeError, r"x is \['a', 'b'\]; it needs numbers"),
+]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(("call", "error", "said"), REFUSED)
+def test_wrong_values_are_refused_by_name(call, error, said):
+    with pytest.raises(error, match=said):
+        call()
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_numbers():
+    runs = [{name: np.float64(value) for name, value in run.items()} for run in RUNS]
+    assert fit_law(runs, np.float64(FLOOR), np.int64(5), np.int64(0)) == FIT
+    assert isoflop_parabolas(runs, FLOOR) == isoflop_parabolas(RUNS, FLOOR)
+    assert FIT.predict(np.int64(10**6), np.float64(1e8), seed=np.int8(0)) == FIT.predict(10**6, 1e8)
