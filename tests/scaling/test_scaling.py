@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib.scaling.laws import Law, fit_law, isoflop_parabolas, power_law
+from gptlib.scaling.laws import Fit, Law, fit_law, isoflop_parabolas, power_law
 
 FLOOR = 0.41
 TRUE = Law(A=40.0, alpha=0.45, B=900.0, beta=0.5, floor=FLOOR, cost=60.0, growth=0.85)
@@ -56,6 +56,16 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         held["next"] += low < FLOOR + TRUE.excess(parameters, tokens) * math.exp(noise) < high
     # 95% of 40 are 38; resampling is known to be a little narrow with few runs.
     assert all(count >= 0.8 * n_sets for count in held.values()), held
+
+
+@pytest.mark.parametrize(("known", "n_runs"), [(FLOOR, 8), (None, 10)])
+def test_the_next_run_lies_further_from_the_law_than_those_it_was_fitted_to(known, n_runs):
+    """With half as many fitted numbers as runs, the residuals are too small by the root of 2."""
+    fit = Fit(TRUE, (TRUE,) * 50, known, (-0.1, 0.1) * (n_runs // 2))
+    loss, low, high = fit.predict(1e6, 1e8)
+    base, far = known or 0.0, math.exp(0.1 * math.sqrt(2))
+    assert loss == TRUE.loss(1e6, 1e8)
+    assert (low, high) == pytest.approx((base + (loss - base) / far, base + (loss - base) * far))
 
 
 def test_a_floor_that_has_to_be_guessed_makes_everything_less_sure():
