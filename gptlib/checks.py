@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable
 from numbers import Integral, Real
 
@@ -15,6 +16,13 @@ def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
         raise TypeError(f"{name} is {value!r}; it needs a whole number{bound}")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
+
+
+def whole_numbers(**numbers: int) -> tuple[int, ...]:
+    """The numbers as Python's own, which do not overflow as NumPy's do; each raises as `check_whole` does."""
+    for name, value in numbers.items():
+        check_whole(name, value)
+    return tuple(map(int, numbers.values()))
 
 
 def check_seed(name: str, value: object) -> None:
@@ -60,6 +68,20 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it needs to be one of {', '.join(choices)}")
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], needed: str) -> None:
+    """Raise TypeError unless value is of this kind; `needed` says in words what would do."""
+    if not isinstance(value, kind):
+        given = (
+            repr(value) if value is None or isinstance(value, (str, Real)) else f"a {type(value).__name__}"
+        )
+        raise TypeError(f"{name} is {given}; it needs {needed}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise TypeError unless value can be a path."""
+    check_kind(name, value, (str, os.PathLike), "a path")
 
 
 def make_plain(settings: object) -> None:

@@ -7,11 +7,17 @@ measures the same on a running model. Parameters, and the operations of a forwar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gptlib.checks import check_choice, check_positive, check_whole
+from gptlib.checks import check_choice, check_from_zero, check_kind, check_positive, whole_numbers
 from gptlib.model.config import GPTConfig
-from gptlib.scaling.counting import count_active_parameters, count_flops, count_parameters
+from gptlib.scaling.counting import (
+    check_config_kind,
+    count_active_parameters,
+    count_flops,
+    count_parameters,
+)
 from gptlib.training.optimizers import OPTIMIZERS
 
 FLOAT32 = 4  # bytes of a number
@@ -27,7 +33,8 @@ def training_flops(config: GPTConfig, n_tokens: int, seq: int | None = None) -> 
     gradient of each factor. Raises ValueError when a count is below 1 or seq beyond the context.
     Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
     """
-    _check_counts(n_tokens=n_tokens)
+    check_config_kind(config)
+    (n_tokens,) = whole_numbers(n_tokens=n_tokens)
     return 3 * n_tokens * count_flops(config, config.context_length if seq is None else seq)
 
 
@@ -37,7 +44,7 @@ def generation_flops(config: GPTConfig, n_prompt: int, n_new: int) -> dict[str, 
     Prefill reads the prompt in one pass, which gives the first new token. Each later token is read alone, and
     looks at all before it. Raises ValueError when a count is below 1 or they do not fit into the context.
     """
-    _check_counts(n_prompt=n_prompt, n_new=n_new)
+    n_prompt, n_new = whole_numbers(n_prompt=n_prompt, n_new=n_new)
     lengths = range(n_prompt + 1, n_prompt + n_new)
     return {
         "prefill": n_prompt * count_flops(config, n_prompt),
@@ -67,7 +74,7 @@ def training_memory(
     check_choice("optimizer", optimizer, OPTIMIZERS)
     n_parameters = count_parameters(config)["total"]
     by_muon = _in_matrices(config) if optimizer == "muon" else 0
-    seq = config.context_length if seq is None else seq
+    batch_size, seq = whole_numbers(batch_size=batch_size, seq=config.context_length if seq is None else seq)
     parts = {
         "weights": FLOAT32 * n_parameters,
         "gradients": FLOAT32 * n_parameters,
@@ -90,7 +97,7 @@ def activation_memory(config: GPTConfig, batch_size: int, seq: int) -> int:
     Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4, count
     the same for half precision and without fused attention. The masks of dropout are not counted.
     """
-    _check_counts(batch_size=batch_size, seq=seq)
+    batch_size, seq = whole_numbers(batch_size=batch_size, seq=seq)
     _check_fits(config, seq)
     _check_counted(config)
     d_model = config.d_model
@@ -128,8 +135,11 @@ def cache_memory(
     Of a sliding window, those that the next token can still see.
     Raises ValueError for a count below 1 or more tokens than the context.
     """
+    check_config_kind(config)
     n_tokens = config.context_length if n_tokens is None else n_tokens
-    _check_counts(batch_size=batch_size, n_tokens=n_tokens, bytes_per_number=bytes_per_number)
+    batch_size, n_tokens, bytes_per_number = whole_numbers(
+        batch_size=batch_size, n_tokens=n_tokens, bytes_per_number=bytes_per_number
+    )
     _check_fits(config, n_tokens)
     if config.window is not None:
         n_tokens = min(n_tokens, config.window - 1)
@@ -139,6 +149,7 @@ def cache_memory(
 
 def generation_memory(config: GPTConfig, batch_size: int, bytes_per_number: int = FLOAT32) -> dict[str, int]:
     """Bytes that writing holds: "weights", and a "cache" for the whole context. Raises as `cache_memory`."""
+    (bytes_per_number,) = whole_numbers(bytes_per_number=bytes_per_number)
     return {
         "weights": bytes_per_number * count_parameters(config)["total"],
         "cache": cache_memory(config, batch_size, bytes_per_number=bytes_per_number),
@@ -156,6 +167,9 @@ def decode_bytes(config: GPTConfig, batch_size: int, n_tokens: int, bytes_per_nu
     looked up, the rows are too few to count.
     Raises as `cache_memory` does. Pope et al. 2022, "Efficiently Scaling Transformer Inference", section 2.
     """
+    batch_size, n_tokens, bytes_per_number = whole_numbers(
+        batch_size=batch_size, n_tokens=n_tokens, bytes_per_number=bytes_per_number
+    )
     counts = count_parameters(config)
     looked_up = counts["position"] + (0 if config.tie_embeddings else counts["token_embedding"])
     bends = 2 * config.d_model + 2 * config.mlp_width  # norms and additions; what bends
@@ -174,7 +188,7 @@ def training_bytes(config: GPTConfig, batch_size: int, seq: int) -> int:
     smaller operations that depends on torch's version: `gptlib.scaling.meters.Traffic` measures those.
     Raises ValueError for a config with such parts, and as `activation_memory` does.
     """
-    _check_counts(batch_size=batch_size, seq=seq)
+    batch_size, seq = whole_numbers(batch_size=batch_size, seq=seq)
     _check_fits(config, seq)
     _check_counted(config, norm="layernorm", mlp="gelu")
     if config.position in ("alibi", "rotary"):
@@ -212,7 +226,7 @@ def all_reduce_bytes(n_bytes: int, n_workers: int) -> float:
     Raises ValueError when a count is below 1.
     Patarasuk and Yuan 2009, "Bandwidth Optimal All-reduce Algorithms", section 3.
     """
-    _check_counts(n_bytes=n_bytes, n_workers=n_workers)
+    n_bytes, n_workers = whole_numbers(n_bytes=n_bytes, n_workers=n_workers)
     return 2 * n_bytes * (n_workers - 1) / n_workers
 
 
@@ -225,7 +239,7 @@ SHARDED = (
 )
 
 
-def sharded_memory(parts: dict[str, int], n_workers: int, stage: int) -> dict[str, float]:
+def sharded_memory(parts: Mapping[str, int], n_workers: int, stage: int) -> dict[str, float]:
     """Bytes on each worker, of the parts that `training_memory` names, without its peak.
 
     Stage 0 is plain data parallelism; 1 cuts up the optimizer's state, 2 the gradients too, 3 the weights
@@ -234,10 +248,13 @@ def sharded_memory(parts: dict[str, int], n_workers: int, stage: int) -> dict[st
     Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", section
     5.
     """
-    _check_counts(n_workers=n_workers)
-    if stage not in range(len(SHARDED)):
+    (n_workers,) = whole_numbers(n_workers=n_workers)
+    if isinstance(stage, bool) or stage not in range(len(SHARDED)):
         raise ValueError(f"stage is {stage!r}; it needs to be 0, 1, 2 or 3")
     names = ("weights", "gradients", "optimizer", "activations")
+    check_kind("parts", parts, Mapping, "what training_memory gives")
+    for name in names:
+        check_from_zero(f"parts[{name!r}]", parts.get(name))
     return {name: parts[name] / (n_workers if name in SHARDED[stage] else 1) for name in names}
 
 
@@ -293,7 +310,7 @@ def training_seconds(flops: float | int, peak: float | int, share: float | int, 
     """
     for name, value in {"flops": flops, "peak": peak, "share": share}.items():
         check_positive(name, value)
-    _check_counts(n_devices=n_devices)
+    (n_devices,) = whole_numbers(n_devices=n_devices)
     if share > 1:
         raise ValueError(f"share is {share}; it needs to be above 0 and at most 1: nothing exceeds its peak")
     return flops / (peak * share * n_devices)
@@ -328,11 +345,7 @@ def _check_counted(config: GPTConfig, **parts: str) -> None:
             )
 
 
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        check_whole(name, value)
-
-
 def _check_fits(config: GPTConfig, n_tokens: int) -> None:
+    check_config_kind(config)
     if n_tokens > config.context_length:
         raise ValueError(f"{n_tokens} tokens do not fit; context_length is {config.context_length}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gptlib.checks import check_kind, check_whole
 from gptlib.model.config import GPTConfig
 
 
@@ -10,6 +11,7 @@ def count_parameters(config: GPTConfig) -> dict[str, int]:
 
     A tied unembedding counts 0: it is the token embedding. The norms inside heads count as attention.
     """
+    check_config_kind(config)
     d_queries, d_keys = config.n_heads * config.d_head, config.kv_heads * config.d_head
     bias = int(config.bias)
     norm = config.d_model * (1 + bias if config.norm == "layernorm" else 1)
@@ -34,6 +36,7 @@ def count_active_parameters(config: GPTConfig) -> int:
 
     Jiang et al. 2024, "Mixtral of Experts", section 2.1.
     """
+    check_config_kind(config)
     idle = 0 if config.n_experts is None else config.n_experts - config.n_active
     return count_parameters(config)["total"] - config.n_layers * idle * _mlp_parameters(config)
 
@@ -47,6 +50,9 @@ def count_flops(config: GPTConfig, seq: int) -> int:
     Raises ValueError when seq is not between 1 and context_length.
     Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
     """
+    check_config_kind(config)
+    check_whole("seq", seq, at_least=None)
+    seq = int(seq)
     if not 1 <= seq <= config.context_length:
         raise ValueError(f"seq is {seq}; it needs to be from 1 to context_length = {config.context_length}")
     d_queries, d_keys = config.n_heads * config.d_head, config.kv_heads * config.d_head
@@ -57,6 +63,11 @@ def count_flops(config: GPTConfig, seq: int) -> int:
     scores_and_average = 2 * seq * d_queries
     unembedding = config.d_model * config.vocab_size
     return 2 * (config.n_layers * (projections + mlp + scores_and_average) + unembedding)
+
+
+def check_config_kind(config: object) -> None:
+    """Raise TypeError unless this is a GPTConfig."""
+    check_kind("config", config, GPTConfig, "a GPTConfig")
 
 
 def _mlp_parameters(config: GPTConfig) -> int:

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from gptlib.checks import (
+    check_choice,
+    check_from_zero,
+    check_kind,
+    check_positive,
+    check_seed,
+    check_share,
+    check_whole,
+    is_number,
+)
 
 # Where the search begins: each pair of exponents, with the factors that then fit best.
 EXPONENTS = (0.1, 0.25, 0.5, 0.8, 1.2)
@@ -38,7 +49,9 @@ class Law:
     growth: float
 
     def excess(self, parameters: float | int, tokens: float | int) -> float:
-        """Loss above the floor, in nats per token."""
+        """Loss above the floor, in nats per token. Raises ValueError unless both are above 0."""
+        check_positive("parameters", parameters)
+        check_positive("tokens", tokens)
         return self.A / parameters**self.alpha + self.B / tokens**self.beta
 
     def loss(self, parameters: float | int, tokens: float | int) -> float:
@@ -66,8 +79,7 @@ class Law:
         Where the slope of the excess along flops = cost N^growth D is zero (Hoffmann et al. 2022, equation 4,
         for operations that need not grow as N itself). Raises ValueError unless flops is above 0.
         """
-        if not flops > 0:
-            raise ValueError(f"flops is {flops}; it needs to be above 0")
+        check_positive("flops", flops)
         balance = self.alpha * self.A / (self.growth * self.beta * self.B)
         per_cost = flops / self.cost
         parameters = (balance * per_cost**self.beta) ** (1 / (self.alpha + self.growth * self.beta))
@@ -90,7 +102,12 @@ class Fit:
     residuals: tuple[float, ...]
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Where `level` of the resampled laws have this number, such as "alpha" or "size_exponent"."""
+        """Where `level` of the resampled laws have this number, such as "alpha" or "size_exponent".
+
+        Raises ValueError for another name, and unless level is from 0 up to 1.
+        """
+        exponents = ("size_exponent", "data_exponent", "excess_exponent")
+        check_choice("name", name, (*(field.name for field in fields(Law)), *exponents))
         return _interval([getattr(law, name) for law in self.resampled], level)
 
     def predict(
@@ -99,7 +116,9 @@ class Fit:
         """The loss of a run that is still to come, and the interval that holds it with chance `level`.
 
         The interval has both doubts: which law it is, and how far single runs lie from their law.
+        Raises ValueError unless parameters and tokens are above 0 and level from 0 up to 1.
         """
+        check_seed("seed", seed)
         n_runs, n_fitted = len(self.residuals), 5 if self.known is None else 4
         base = self.known or 0.0
         # A fitted law is nearer to its own runs than to the next.
@@ -123,6 +142,10 @@ def fit_law(
     Raises ValueError for fewer than 8 runs, a loss that is not above the floor, a number that is not
     positive, or runs that differ in only one of parameters and tokens, or in both alike.
     """
+    if floor is not None:
+        check_from_zero("floor", floor)
+    check_whole("n_resamples", n_resamples)
+    check_seed("seed", seed)
     base = 0.0 if floor is None else floor
     parameters, tokens, flops, losses = _columns(runs, base)
     logs = np.log([parameters, tokens])
@@ -240,8 +263,12 @@ def isoflop_parabolas(runs: Sequence[Mapping[str, Any]], floor: float) -> list[P
     Raises ValueError for a level with fewer than 3 sizes, or without a lowest point between the smallest and
     the largest: one beyond them would be a guess. Hoffmann et al. 2022, section 3.2 ("IsoFLOP profiles").
     """
+    check_from_zero("floor", floor)
+    (levels,) = _numbers(runs, ("level",))
+    if not len(levels):
+        raise ValueError("runs is empty; it needs those of one level at least")
     parabolas = []
-    for level in sorted({run["level"] for run in runs}):
+    for level in np.unique(levels).tolist():
         parameters, _, _, losses = _columns([run for run in runs if run["level"] == level], floor, least=3)
         if len(np.unique(parameters)) < 3:
             raise ValueError(f"level {level:.0e} has {len(np.unique(parameters))} sizes; 3 make a parabola")
@@ -261,11 +288,15 @@ def isoflop_parabolas(runs: Sequence[Mapping[str, Any]], floor: float) -> list[P
 def power_law(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """(factor, exponent) of y = factor * x^exponent: a straight line through the logarithms.
 
-    Raises ValueError unless all are above 0 and x has two different values at least.
+    Raises ValueError unless all are above 0 and finite, x has two different values at least, and y as many.
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if not (x > 0).all() or not (y > 0).all():
-        raise ValueError("x and y need to be above 0: a power law is a line through their logarithms")
+    x, y = _floats("x", x), _floats("y", y)
+    if x.shape != y.shape:
+        raise ValueError(f"y has {y.size} numbers; it needs as many as x, {x.size}")
+    if not ((x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)).all():
+        raise ValueError(
+            "x and y need to be above 0 and finite: a power law is a line through their logarithms"
+        )
     if len(np.unique(x)) < 2:
         raise ValueError(f"x has {len(np.unique(x))} different values; a line needs 2")
     exponent, start = np.polyfit(np.log(x), np.log(y), 1)
@@ -276,10 +307,10 @@ def _columns(
     runs: Sequence[Mapping[str, Any]], floor: float, least: int = LEAST_RUNS
 ) -> list[Float[np.ndarray, " run"]]:
     """Parameters, tokens, operations and losses of the runs, or what is wrong with them."""
+    names = ("parameters", "tokens", "flops", "loss")
+    columns = _numbers(runs, names)
     if len(runs) < least:
         raise ValueError(f"runs are {len(runs)}; {least} are needed at least")
-    names = ("parameters", "tokens", "flops", "loss")
-    columns = [np.array([run[name] for run in runs], dtype=float) for name in names]
     for name, column in zip(names, columns, strict=True):
         wrong = ~(np.isfinite(column) & (column > 0))
         if wrong.any():
@@ -291,6 +322,23 @@ def _columns(
             "no model is below it on average: measure both on more of the same text"
         )
     return columns
+
+
+def _numbers(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Float[np.ndarray, " run"]]:
+    """These of the runs' numbers, by name; ValueError where a run has none."""
+    check_kind("runs", runs, Sequence, 'a list of runs, each with its "loss"')
+    for number, run in enumerate(runs):
+        for name in names:
+            if not isinstance(run, Mapping) or not is_number(run.get(name)):
+                raise ValueError(f"run {number} of runs is {run!r}; it needs a number {name!r}")
+    return [np.array([run[name] for run in runs], dtype=float) for name in names]
+
+
+def _floats(name: str, values: object) -> Float[np.ndarray, " n"]:
+    try:
+        return np.asarray(values, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {values!r}; it needs numbers") from None
 
 
 def _check_spread(logs: Float[np.ndarray, "2 run"]) -> None:
@@ -305,5 +353,6 @@ def _check_spread(logs: Float[np.ndarray, "2 run"]) -> None:
 
 
 def _interval(values: list[float], level: float) -> tuple[float, float]:
+    check_share("level", level)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from gptlib.checks import check_kind, check_whole
+from gptlib.training.devices import pick_device
+from gptlib.training.evaluation import check_module
 
 
 def measured_flops(work: Callable[[], object]) -> int:
@@ -37,7 +41,7 @@ def peak_memory(work: Callable[[], object], device: torch.device | str = "cpu") 
     On a processor these are the profiler's allocations and releases, in their order in time; elsewhere the
     allocator's peak.
     """
-    device = torch.device(device)
+    device = pick_device(device)
     if device.type != "cpu":
         torch.accelerator.synchronize()
         before = torch.accelerator.memory_allocated(device)
@@ -63,6 +67,7 @@ def kept_for_backward(work: Callable[[], Tensor], model: nn.Module) -> int:
     work() returns something to go back from, such as a loss. A piece of memory that several operations look
     at counts once.
     """
+    check_module(model)
     kept: dict[int, int] = {}
     alive = []  # so that no memory is given back, and its address used again, while we count
 
@@ -80,6 +85,7 @@ def kept_for_backward(work: Callable[[], Tensor], model: nn.Module) -> int:
 
 def optimizer_memory(optimizer: torch.optim.Optimizer) -> int:
     """Bytes that an optimizer remembers between its steps."""
+    check_kind("optimizer", optimizer, torch.optim.Optimizer, "an optimizer of torch")
     states = optimizer.state_dict()["state"].values()
     return sum(value.nbytes for state in states for value in state.values() if isinstance(value, Tensor))
 
@@ -117,6 +123,13 @@ def matmul_peak(
 
     Sizes take turns, so that another program that is busy for a moment does not slow one size alone.
     """
+    check_kind("sizes", sizes, Sequence, "numbers of rows, such as (256, 512)")
+    if not sizes:
+        raise ValueError("sizes is empty; it needs one at least")
+    for size in sizes:
+        check_whole("a size", size)
+    check_whole("rounds", rounds)
+    device = pick_device(device)
     pairs = [torch.randn(2, size, size, dtype=dtype, device=device) for size in sizes]
     best = 0.0
     for _ in range(rounds):
@@ -131,6 +144,8 @@ def memory_bandwidth(n_bytes: int = 2**26, device: torch.device | str = "cpu", r
 
     n_bytes needs to be several times what the processor's caches hold.
     """
+    check_whole("n_bytes", n_bytes, at_least=4)
+    device = pick_device(device)
     source = torch.ones(n_bytes // 4, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / best_seconds(lambda: target.copy_(source), rounds, device)
@@ -138,7 +153,9 @@ def memory_bandwidth(n_bytes: int = 2**26, device: torch.device | str = "cpu", r
 
 def best_seconds(work: Callable[[], object], rounds: int = 5, device: torch.device | str = "cpu") -> float:
     """The seconds of the fastest of several runs of work(): the one that was disturbed least."""
-    return min(_seconds(work, torch.device(device)) for _ in range(rounds))
+    check_whole("rounds", rounds)
+    device = pick_device(device)
+    return min(_seconds(work, device) for _ in range(rounds))
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptlib.checks import check_kind, check_path, check_whole
 from gptlib.files import check_format, read_tensors, write_tensors
 from gptlib.formats.folders import build
 from gptlib.formats.layouts import OWN, config_from_fields
@@ -20,6 +21,7 @@ from gptlib.model.structure import empty_gpt
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.compiling import plain
 from gptlib.training.config import TrainConfig
+from gptlib.training.evaluation import check_module
 
 # What lies in the folder of a run: while it goes on, and when it is done.
 CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -99,6 +101,11 @@ def save_checkpoint(
     file does not say how many there were: any number of processes can go on from it.
     Raises ValueError for an optimizer of other parameters than the model's.
     """
+    check_module(model)
+    check_kind("optimizer", optimizer, torch.optim.Optimizer, "that of the run, as make_optimizer gives it")
+    check_whole("step", step, at_least=0)
+    check_kind("generator", generator, torch.Generator, "the torch.Generator that draws the batches")
+    check_kind("config", config, (TrainConfig, type(None)), "a TrainConfig, or None")
     model = plain(model)
     tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(model).items()}
     state = optimizer.state_dict()["state"]
@@ -122,6 +129,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
     Raises FileNotFoundError when there is none; ValueError when the file is cut off or is not a checkpoint.
     """
+    check_path("path", path)
     path = Path(path)
     if path.is_dir():
         path = path / CHECKPOINT_NAME
@@ -153,6 +161,7 @@ def read_model(path: str | os.PathLike[str]) -> GPT:
 
     Raises FileNotFoundError when there is no such file; ValueError when it is cut off, or its model no GPT.
     """
+    check_path("path", path)
     tensors, metadata = read_tensors(path, "model.")
     check_format(path, metadata, CHECKPOINT_FORMAT)
     given = json.loads(metadata["model_config"])
@@ -168,6 +177,7 @@ def whole_model(model: GPT, team: Alone = ALONE) -> GPT | None:
 
     All of the team must call this.
     """
+    check_module(model)
     model = plain(model)
     gathered = _gathered(_own_tensors(model), team)
     if team.rank > 0:
@@ -214,10 +224,10 @@ def _names_in_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 def settings_of(config: object) -> Settings | None:
     """The fields of a config as JSON has them; None where there is no config."""
-    return json.loads(json.dumps(asdict(config), default=_as_json)) if is_dataclass(config) else None
+    return json.loads(json.dumps(asdict(config), default=as_json)) if is_dataclass(config) else None
 
 
-def _as_json(value: object) -> int | float | str:
+def as_json(value: object) -> int | float | str:
     """What JSON has for a value that it does not know: a number of NumPy's, a path, a device."""
     if isinstance(value, Integral):
         return int(value)

@@ -13,13 +13,14 @@ from gptlib.checks import (
     check_choice,
     check_flag,
     check_from_zero,
+    check_kind,
+    check_path,
     check_positive,
     check_seed,
-    check_share,
     check_whole,
     make_plain,
 )
-from gptlib.training.optimizers import OPTIMIZERS, OptimizerName
+from gptlib.training.optimizers import OPTIMIZERS, OptimizerName, check_betas
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -130,20 +131,17 @@ class TrainConfig:
                 )
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_from_zero("weight_decay", self.weight_decay)
-        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
-            raise TypeError(f"betas is {self.betas!r}; it needs two numbers, such as (0.9, 0.95)")
-        for index, beta in enumerate(self.betas):
-            check_share(f"betas[{index}]", beta)
+        check_betas(self.betas)
         if self.clip is not None:
             check_positive("clip", self.clip)
         if self.checkpoint_every is not None and self.folder is None:
             raise ValueError(
                 f"folder is None; with checkpoint_every = {self.checkpoint_every} it needs a path"
             )
-        if self.folder is not None and not isinstance(self.folder, (str, os.PathLike)):
-            raise TypeError(f"folder is {self.folder!r}; it needs a path")
-        if self.device is not None and not isinstance(self.device, (str, torch.device)):
-            raise TypeError(f"device is {self.device!r}; it needs a name such as 'cpu', or a torch.device")
+        if self.folder is not None:
+            check_path("folder", self.folder)
+        if self.device is not None:
+            check_kind("device", self.device, (str, torch.device), "a name such as 'cpu', or a torch.device")
         check_seed("seed", self.seed)
         for name in ("at_document_starts", "progress", "compile"):
             check_flag(name, getattr(self, name))

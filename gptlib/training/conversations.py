@@ -21,10 +21,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from gptlib.checks import check_from_zero, check_kind, check_path, check_seed, check_whole
 from gptlib.generation.writing import generate_tokens
+from gptlib.model.checks import check_model, check_vocabulary
 from gptlib.model.gpt import GPT
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.training.evaluation import IGNORED
+from gptlib.training.lora import lora_layers
 
 ROLES = ("user", "assistant")
 
@@ -33,7 +36,10 @@ ROLE_TOKENS = tuple(f"<|{role}|>" for role in ROLES)
 
 @dataclass(frozen=True)
 class Message:
-    """What one of the two said. role is "user" or "assistant". Raises ValueError for another one."""
+    """What one of the two said. role is "user" or "assistant". Raises ValueError for another one.
+
+    Raises TypeError for a content that is no text.
+    """
 
     role: str
     content: str
@@ -41,6 +47,7 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ValueError(f"role is {self.role!r}; it needs to be one of {', '.join(ROLES)}")
+        check_kind("content", self.content, str, "a text")
 
 
 Conversation = tuple[Message, ...]
@@ -57,6 +64,7 @@ def read_conversations(path: str | os.PathLike[str]) -> list[Conversation]:
     Raises FileNotFoundError for no file; ValueError for the first line that is not as it should be, by its
     number and what is wrong with it, and for an empty file.
     """
+    check_path("path", path)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
@@ -96,6 +104,7 @@ def with_roles(tokenizer: Tokenizer, texts: Iterable[str] = (), n_tokens: int = 
     A tokenizer that has seen only English cuts Chinese into bytes; a few hundred new tokens make such texts
     short. Raises ValueError when the roles are there already.
     """
+    check_kind("tokenizer", tokenizer, Tokenizer, "a Tokenizer of gptlib, which can learn more tokens")
     return tokenizer.grown(texts, n_tokens, ROLE_TOKENS)
 
 
@@ -103,11 +112,22 @@ def grow(model: GPT, old: Tokenizer, new: Tokenizer) -> GPT:
     """A copy of the model that reads with `new`, which has the tokens of `old` and more.
 
     The vector of a new token starts as the mean of those that it was cut into before; that of a special
-    token, as the mean of all.
+    token, as the mean of all. Rows of the embedding beyond the tokens of `old`, as padding, are left out.
+    Raises ValueError when `new` has fewer tokens than `old`, the model fewer rows, or it has LoRA layers.
     """
+    check_model(model)
+    check_vocabulary(old, model.config, "old ")
+    check_kind("new tokenizer", new, Tokenizer, "the old one with more tokens, as with_roles gives it")
+    if new.vocab_size < old.vocab_size:
+        raise ValueError(
+            f"new tokenizer has vocab_size {new.vocab_size}; it needs at least the old one's, "
+            f"{old.vocab_size}"
+        )
+    if lora_layers(model):
+        raise ValueError("model has LoRA layers; it needs to be a plain GPT, as without_lora(model) gives it")
     weights = model.state_dict()
     for name in ("token_embedding.weight", "unembedding.weight"):
-        rows = weights[name]
+        rows = weights[name][: old.vocab_size]
         added = []
         for token in range(old.vocab_size, new.vocab_size):
             text = new.token_bytes(token)
@@ -123,9 +143,17 @@ def grow(model: GPT, old: Tokenizer, new: Tokenizer) -> GPT:
 
 
 def encode_conversation(tokenizer: Tokenizer, turns: Iterable[Message]) -> tuple[list[int], list[bool]]:
-    """The tokens of a conversation, and for each whether the assistant is the one who says it."""
+    """The tokens of a conversation, and for each whether the assistant is the one who says it.
+
+    Raises ValueError when the tokenizer has no tokens for the roles.
+    """
+    check_kind("tokenizer", tokenizer, Tokenizer, "one with a token for each role, as with_roles gives it")
+    check_kind("a conversation", turns, Iterable, "messages, as conversation makes them of texts")
+    if missing := [name for name in ROLE_TOKENS if name not in tokenizer.special_tokens]:
+        raise ValueError(f"tokenizer has no token {missing[0]}; with_roles(tokenizer) has one for each role")
     tokens, said = [tokenizer.end_of_text], [False]
     for turn in turns:
+        check_kind("a message", turn, Message, "a Message, as conversation makes them of texts")
         if turn.role == "assistant":
             words = [*tokenizer.encode(f" {turn.content}"), tokenizer.end_of_text]
         else:
@@ -137,6 +165,8 @@ def encode_conversation(tokenizer: Tokenizer, turns: Iterable[Message]) -> tuple
 
 def check_lengths(conversations: Sequence[Conversation], tokenizer: Tokenizer, context_length: int) -> None:
     """Raise ValueError unless there are conversations and each fits into context_length tokens."""
+    check_whole("context_length", context_length)
+    check_kind("conversations", conversations, Sequence, "a list of them")
     if not conversations:
         raise ValueError("conversations is empty; it needs at least one")
     for number, turns in enumerate(conversations, start=1):
@@ -153,11 +183,16 @@ def split(
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Two parts, drawn at random: all but a share of them, and that share. Each has at least one.
 
-    Raises ValueError when there are fewer than two conversations.
+    Raises ValueError when there are fewer than two conversations, or share is not from 0 up to 1.
     """
+    check_kind("conversations", conversations, Sequence, "a list of them")
+    check_from_zero("share", share)
+    if share > 1:
+        raise ValueError(f"share is {share}; it needs to be at most 1")
+    check_seed("seed", seed)
     if len(conversations) < 2:
         raise ValueError("there are fewer than two conversations; one is to train on, one to validate on")
-    order = torch.randperm(len(conversations), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(conversations), generator=torch.Generator().manual_seed(int(seed))).tolist()
     n_second = min(max(1, round(share * len(order))), len(order) - 1)
     shuffled = [conversations[place] for place in order]
     return shuffled[n_second:], shuffled[:n_second]
@@ -190,6 +225,7 @@ class Conversations:
         at_document_starts: bool = True,
     ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
         """Random conversations, each alone in its row, filled up with tokens that carry no loss."""
+        check_whole("batch_size", batch_size)
         chosen = torch.randint(len(self.rows), (batch_size,), generator=generator).tolist()
         inputs, targets = zip(*(self.rows[place] for place in chosen), strict=True)
         pad = nn.utils.rnn.pad_sequence
@@ -203,11 +239,21 @@ class Conversations:
 
 
 def answer(model: GPT, tokenizer: Tokenizer, turns: Conversation, max_new_tokens: int = 100) -> str:
-    """What the assistant says next, token by token the likeliest, until it falls silent."""
+    """What the assistant says next, token by token the likeliest, until it falls silent.
+
+    Raises ValueError when the conversation leaves it no room: when it has as many tokens as the context.
+    """
+    check_model(model)
+    check_whole("max_new_tokens", max_new_tokens, at_least=0)
     tokens, _ = encode_conversation(tokenizer, turns)
     tokens.append(tokenizer.special_tokens["<|assistant|>"])
     start = torch.tensor([tokens])
     room = model.config.context_length - len(tokens)
+    if room < 1:
+        raise ValueError(
+            f"the conversation has {len(tokens)} tokens; context_length is {model.config.context_length}, so "
+            "there is no room for an answer: leave out its first messages"
+        )
     end = tokenizer.end_of_text
     longer = generate_tokens(model, start, max_new_tokens=min(max_new_tokens, room), temperature=0, stop=end)
     said = tokenizer.decode(token for token in longer[0, len(tokens) :].tolist() if token != end)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from gptlib.checks import check_kind
+
 
 def pick_device(preferred: str | torch.device | None = None) -> torch.device:
     """The device to compute on: `preferred` if it is there, else CUDA, else MPS, else the CPU.
@@ -13,6 +15,7 @@ def pick_device(preferred: str | torch.device | None = None) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if preferred is None:
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if present[name]))
+    check_kind("device", preferred, (str, torch.device), "a name such as 'cpu', or a torch.device")
     here = ", ".join(name for name in present if present[name])
     try:
         device = torch.device(preferred)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptlib.checks import check_whole
+from gptlib.checks import check_flag, check_kind, check_whole
 from gptlib.model.experts import watch_balance
 from gptlib.training.alone import ALONE, Alone
 
@@ -70,9 +70,12 @@ def evaluate(
 
     Raises ValueError when the data holds no window, or no document, to read.
     """
+    check_module(model)
+    check_data("data", data, "windows")
     context_length = fitting_context_length(model, context_length)
     device = device_of(model)
     check_whole("batch_size", batch_size)
+    check_flag("at_document_starts", at_document_starts)
     if max_batches is not None:
         check_whole("max_batches", max_batches)
     sequences = data.windows(context_length, at_document_starts)
@@ -128,6 +131,17 @@ def _batched(
             batch = []
     if batch:
         yield stacked()
+
+
+def check_module(model: object) -> None:
+    """Raise TypeError unless this is a module of torch."""
+    check_kind("model", model, nn.Module, "a GPT, or another module of torch")
+
+
+def check_data(name: str, data: object, method: str) -> None:
+    """Raise TypeError unless data has this one of the methods of TrainingData."""
+    if not callable(getattr(data, method, None)):
+        raise TypeError(f"{name} is a {type(data).__name__}; it needs a method {method}, as TokenFile has it")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -9,18 +9,23 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptlib.checks import check_kind, check_path, check_whole
 from gptlib.files import check_format, read_tensors, write_tensors
+from gptlib.model.checks import can_look_at, check_model
 from gptlib.model.gpt import GPT
 from gptlib.shipped import is_model_name
 from gptlib.text.tokenizer import Tokenizer
+from gptlib.training.checkpoints import as_json
 from gptlib.training.config import TrainConfig
 from gptlib.training.conversations import ROLE_TOKENS, ROLES, Conversations, grow
+from gptlib.training.evaluation import check_data, check_module
 from gptlib.training.loop import Step, train
 from gptlib.training.lora import LoRALinear, add_lora
 
@@ -41,8 +46,9 @@ def fine_tune(
     Prechelt 1998, "Early Stopping - But When?", section 2.2, the third criterion.
     Raises ValueError when patience is below 1 or config.eval_every is None; else as `train` does.
     """
-    if patience < 1:
-        raise ValueError(f"patience is {patience}; it needs to be at least 1")
+    check_whole("patience", patience)
+    check_data("validation_data", validation_data, "windows")
+    check_kind("config", config, TrainConfig, "a TrainConfig")
     if config.eval_every is None:
         raise ValueError("config.eval_every is None; to know when to stop, a number of steps is needed")
     return _until_it_stops_falling(model, train(model, train_data, validation_data, config), patience)
@@ -77,6 +83,8 @@ class Classifier(nn.Module):
 
     def __init__(self, model: GPT, n_classes: int) -> None:
         super().__init__()
+        check_model(model)
+        check_whole("n_classes", n_classes)
         self.body = copy.deepcopy(model)
         self.body.unembedding = nn.Identity()
         self.head = nn.Linear(model.config.d_model, n_classes)
@@ -85,7 +93,16 @@ class Classifier(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch classes"]:
-        """Scores of the classes. Row i has lengths[i] tokens; what fills it up is not looked at."""
+        """Scores of the classes. Row i has lengths[i] tokens; what fills it up is not looked at.
+
+        Raises ValueError unless there is a length from 1 to seq for each row.
+        """
+        least, most = lengths.aminmax() if can_look_at(lengths) else (1, 1)
+        if len(lengths) != len(tokens) or least < 1 or most > tokens.shape[1]:
+            raise ValueError(
+                f"lengths is {lengths}; it needs a number from 1 to {tokens.shape[1]} for each of the "
+                f"{len(tokens)} rows"
+            )
         vectors = self.body(tokens)  # (batch, seq) -> (batch, seq, d_model)
         last = vectors[torch.arange(len(tokens)), lengths - 1]  # (batch, seq, d_model) -> (batch, d_model)
         return self.head(last)  # (batch, d_model) -> (batch, classes)
@@ -103,8 +120,21 @@ def save_adapter(
 
     In half precision, with the tokens that `tokenizer` has beyond the base's own. base_name is what
     `gptlib.load` opens the base by, so that it can open the adapter too. `about` is kept beside it.
-    Raises ValueError when the model has no LoRA layers.
+    Raises ValueError when the model has no LoRA layers, is not made from `base`, or has other tokens than
+    `tokenizer`.
     """
+    check_model(model)
+    check_model(base)
+    check_path("base_name", base_name)
+    check_kind("about", about, (Mapping, type(None)), "names with their values, or None")
+    if replace(base.config, vocab_size=model.config.vocab_size) != model.config:
+        raise ValueError("base has another config than model; it needs to be what the model was made from")
+    check_kind("tokenizer", tokenizer, Tokenizer, "the model's")
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"tokenizer has vocab_size {tokenizer.vocab_size}; it needs the model's, "
+            f"{model.config.vocab_size}"
+        )
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
     if not layers:
         raise ValueError("model has no LoRA layers, so it is no adapter; gptlib.save keeps a whole model")
@@ -121,7 +151,7 @@ def save_adapter(
         "base": fingerprint(base),
         "base_name": _lasting(base_name),
         "tokens": json.dumps([base64.b64encode(piece).decode() for piece in pieces[: -len(ROLES)]]),
-        "about": json.dumps(dict(about or {})),
+        "about": json.dumps(dict(about or {}), default=as_json),
     }
     return write_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
 
@@ -139,6 +169,7 @@ def load_adapter(
     The base itself is left as it is. Raises FileNotFoundError when there is no such file; ValueError when it
     is cut off, is no adapter, or was learned on another model than `base`.
     """
+    check_path("path", path)
     tensors, metadata = read_tensors(path)
     check_format(path, metadata, ADAPTER_FORMAT)
     if metadata["base"] != fingerprint(base):
@@ -162,6 +193,7 @@ def load_adapter(
 
 def fingerprint(model: GPT) -> str:
     """A checksum of all weights: equal for equal models alone."""
+    check_module(model)
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

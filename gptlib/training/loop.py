@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gptlib.checks import check_kind
 from gptlib.training.alone import ALONE, Alone
 from gptlib.training.checkpoints import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
 from gptlib.training.compiling import compiled, plain
@@ -28,6 +29,8 @@ from gptlib.training.devices import pick_device
 from gptlib.training.evaluation import (
     IGNORED,
     TrainingData,
+    check_data,
+    check_module,
     device_of,
     evaluate,
     fitting_context_length,
@@ -94,6 +97,11 @@ def train(
     rate and the last good checkpoint, when the loss or its gradient is not finite: the weights are then still
     those before the failed step.
     """
+    check_module(model)
+    check_data("train_data", train_data, "batch")
+    if validation_data is not None:
+        check_data("validation_data", validation_data, "windows")
+    check_kind("config", config, TrainConfig, "a TrainConfig")
     whole = plain(model)
     context_length = fitting_context_length(whole, config.context_length)
     check_shares(config, team)

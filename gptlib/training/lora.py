@@ -9,13 +9,15 @@ from collections.abc import Iterable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
+from gptlib.checks import check_kind, check_positive, check_seed, check_whole
+from gptlib.model.checks import check_model
 from gptlib.model.gpt import GPT
+from gptlib.training.evaluation import check_module
 
-# The hook of each embedding of which `learn_rows` lets only some rows learn.
-_HOOKS: WeakIdKeyDictionary[Tensor, RemovableHandle] = WeakIdKeyDictionary()
+# The rows of each embedding that `learn_rows` lets learn, as factors of the gradient: 1, or 0 for the others.
+_LEARNING: WeakIdKeyDictionary[Tensor, Tensor] = WeakIdKeyDictionary()
 
 
 class LoRALinear(nn.Linear):
@@ -60,15 +62,18 @@ def add_lora(model: GPT, rank: int = 8, alpha: float | int = 16, seed: int = 0) 
     """Freeze the model, in place, and give every linear layer of its blocks an update to learn.
 
     alpha / rank scales the update, so that the learning rate need not change with the rank.
-    Returns the new layers. Raises ValueError when rank is below 1 or the model has LoRA already.
+    Returns the new layers. Raises ValueError when rank is below 1, alpha not above 0, or the model has LoRA
+    already.
     """
-    if rank < 1:
-        raise ValueError(f"rank is {rank}; it needs to be at least 1")
+    check_model(model)
+    check_whole("rank", rank)
+    check_positive("alpha", alpha)
+    check_seed("seed", seed)
     if lora_layers(model):
         raise ValueError("model has LoRA layers already; take them away with without_lora(model)")
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         for module in list(model.blocks.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear):
@@ -78,30 +83,38 @@ def add_lora(model: GPT, rank: int = 8, alpha: float | int = 16, seed: int = 0) 
 
 def lora_layers(model: nn.Module) -> list[LoRALinear]:
     """The LoRA layers of a model, in order."""
+    check_module(model)
     return [module for module in model.modules() if isinstance(module, LoRALinear)]
 
 
 def learn_rows(model: GPT, rows: Iterable[int]) -> None:
     """Let these rows of the token embedding learn, and no others: tokens that the model hardly knows.
 
-    Called again, it lets the rows learn that are named then, and no others.
+    Called again, it adds rows to them, or begins anew where the embedding was frozen since.
     Weight decay would move the others nevertheless: train with weight_decay=0.
     Raises ValueError for a row that is not there.
     """
+    check_model(model)
     weight = model.token_embedding.weight
-    chosen = sorted(set(rows))
-    if chosen and not 0 <= chosen[0] <= chosen[-1] < len(weight):
-        raise ValueError(f"rows are {chosen[0]} to {chosen[-1]}; the embedding has 0 to {len(weight) - 1}")
-    mask = torch.zeros(len(weight), 1)
-    mask[chosen] = 1
+    check_kind("rows", rows, Iterable, "numbers of tokens, such as [280, 281]")
+    chosen = list(rows)
+    for row in chosen:
+        check_whole("a row", row, at_least=0)
+    if chosen and max(chosen) >= len(weight):
+        raise ValueError(f"a row is {max(chosen)}; the embedding has 0 to {len(weight) - 1}")
+    was_frozen = not weight.requires_grad
     weight.requires_grad_(True)
-    if weight in _HOOKS:
-        _HOOKS[weight].remove()
-    _HOOKS[weight] = weight.register_hook(lambda gradient: gradient * mask.to(gradient))
+    if weight not in _LEARNING:
+        learning = _LEARNING[weight] = torch.zeros(len(weight), 1)
+        weight.register_hook(lambda gradient: gradient * learning.to(gradient))
+    if was_frozen:
+        _LEARNING[weight].zero_()
+    _LEARNING[weight][chosen] = 1
 
 
 def without_lora(model: GPT) -> GPT:
     """A plain GPT that computes the same: a copy, with the updates added to its weights."""
+    check_model(model)
     plain = copy.deepcopy(model)
     for module in list(plain.modules()):
         for name, child in list(module.named_children()):

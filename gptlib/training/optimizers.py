@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from gptlib.checks import check_choice, check_from_zero, check_positive, check_share
+from gptlib.training.evaluation import check_module
+
 
 def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, Any]]:
     """The parameters in two groups for AdamW: matrices, which decay, and vectors, which do not.
@@ -40,14 +43,28 @@ def make_optimizer(
 
     AdamW is the fused one: one pass over memory updates every parameter.
     Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
-    Raises ValueError for another name, and for Muon on a model without blocks.
+    Raises ValueError for another name, for a model of which nothing is to learn, and for Muon on a model
+    without blocks.
     """
-    if name == "adamw":
-        groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+    check_module(model)
+    check_choice("name", name, OPTIMIZERS)
+    check_positive("learning_rate", learning_rate)
+    check_from_zero("weight_decay", weight_decay)
+    check_betas(betas)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has no parameter that learns; it needs one at least with requires_grad")
     if name == "muon":
         return MuonAndAdamW(model, learning_rate, weight_decay, betas)
-    raise ValueError(f"name is {name!r}; it needs to be one of {', '.join(OPTIMIZERS)}")
+    groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+
+
+def check_betas(betas: object) -> None:
+    """Raise unless these are two numbers from 0 up to, not including, 1."""
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(f"betas is {betas!r}; it needs two numbers, such as (0.9, 0.95)")
+    for index, beta in enumerate(betas):
+        check_share(f"betas[{index}]", beta)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -73,19 +90,23 @@ class MuonAndAdamW(torch.optim.Optimizer):
                 f"model is a {type(model).__name__} without blocks; Muon is for the matrices inside them, "
                 "and AdamW would do here"
             )
-        matrices = [parameter for parameter in blocks.parameters() if parameter.ndim == 2]
+        learning = [parameter for parameter in blocks.parameters() if parameter.requires_grad]
+        matrices = [parameter for parameter in learning if parameter.ndim == 2]
         inside = set(map(id, matrices))
         others = [
             group | {"params": [parameter for parameter in group["params"] if id(parameter) not in inside]}
             for group in decay_groups(model, weight_decay)
         ]
         others = [group for group in others if group["params"]]
-        self.parts = [
-            torch.optim.Muon(
-                matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            torch.optim.AdamW(others, lr=learning_rate, betas=betas, fused=True),
-        ]
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.parts.append(
+                torch.optim.Muon(
+                    matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
+            )
+        if others:
+            self.parts.append(torch.optim.AdamW(others, lr=learning_rate, betas=betas, fused=True))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self.share()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gptlib.checks import check_kind, check_whole
 from gptlib.training.config import TrainConfig
 
 
@@ -14,8 +15,8 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     Loshchilov and Hutter 2017, "SGDR", equation 5, without the restarts.
     Raises ValueError when step is negative.
     """
-    if step < 0:
-        raise ValueError(f"step is {step}; it needs to be at least 0")
+    check_whole("step", step, at_least=0)
+    check_kind("config", config, TrainConfig, "a TrainConfig")
     warmup = config.warmup_steps if config.warmup_steps is not None else min(200, config.steps // 20)
     low = config.min_learning_rate if config.min_learning_rate is not None else config.learning_rate / 10
     if step < warmup:

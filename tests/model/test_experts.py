@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gptlib.model.blocks import MLP_CLASSES
 from gptlib.model.config import GPTConfig
-from gptlib.model.experts import Experts, balance_loss, fast_mix, mix, route, watch_balance
+from gptlib.model.experts import Experts, Router, balance_loss, fast_mix, mix, route, watch_balance
 from gptlib.model.gpt import GPT
 from gptlib.training.evaluation import loss_of
 
@@ -111,6 +111,12 @@ def test_in_training_the_loss_pays_for_it_and_an_evaluation_does_not():
     with watch_balance(without) as losses:
         without(inputs)
     assert losses == []
+
+
+def test_the_router_has_probabilities_in_32_bits_whatever_it_reads():
+    router, x = Router(CONFIG).bfloat16(), draw(2, 7, 12).bfloat16()
+    torch.testing.assert_close(router(x), router.scores(x).float().softmax(dim=-1))
+    assert router(x).dtype == torch.float32
 
 
 def test_half_the_bits_give_nearly_the_same_output():

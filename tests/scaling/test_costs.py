@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -25,7 +26,7 @@ from gptlib.scaling.costs import (
     training_memory,
     training_seconds,
 )
-from gptlib.scaling.counting import count_parameters
+from gptlib.scaling.counting import count_active_parameters, count_flops, count_parameters
 from gptlib.scaling.meters import (
     Traffic,
     best_seconds,
@@ -256,3 +257,56 @@ def test_on_a_gpu_peak_memory_is_the_allocators():
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+PARTS = {"weights": 8, "gradients": 8, "optimizer": 16, "activations": 4}
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: count_parameters(None), "config is None; it needs a GPTConfig"),
+        (lambda: count_active_parameters({}), "config is a dict"),
+        (lambda: count_flops("gpt2", 8), "config is 'gpt2'"),
+        (lambda: count_flops(SMALL, 2.5), "seq is 2.5"),
+        (lambda: count_flops(SMALL, None), "seq is None"),
+        (lambda: training_flops(None, 8), "config is None"),
+        (lambda: training_flops(SMALL, "8"), "n_tokens is '8'"),
+        (lambda: training_memory(SMALL, None), "batch_size is None"),
+        (lambda: cache_memory(None, 1), "config is None"),
+        (lambda: generation_memory(SMALL, 1, "4"), "bytes_per_number is '4'"),
+        (lambda: decode_bytes(SMALL, [1], 8), r"batch_size is \[1\]"),
+        (lambda: all_reduce_bytes(None, 2), "n_bytes is None"),
+        (lambda: sharded_memory(None, 2, 1), "parts is None"),
+        (lambda: sharded_memory({"weights": 8}, 2, 1), r"parts\['gradients'\] is None"),
+        (lambda: training_seconds(1, 1, None), "share is None"),
+        (lambda: matmul_peak(8), "sizes is 8"),
+        (lambda: matmul_peak((8,), rounds=None), "rounds is None"),
+        (lambda: memory_bandwidth(None), "n_bytes is None"),
+        (lambda: best_seconds(lambda: 1, "2"), "rounds is '2'"),
+        (lambda: peak_memory(lambda: 1, 7), "device is 7"),
+        (lambda: kept_for_backward(lambda: torch.ones(1), None), "model is None"),
+        (lambda: optimizer_memory({}), "optimizer is a dict"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64])
+def test_numbers_of_numpy_are_numbers_and_do_not_overflow(kind):
+    large = replace(SMALL, vocab_size=2**20)
+    n, many = kind(60), np.iinfo(kind).max
+    assert count_flops(large, n) == count_flops(large, 60)
+    assert training_flops(large, many, n) == training_flops(large, int(many), 60) > 0
+    assert generation_flops(large, kind(6), kind(7)) == generation_flops(large, 6, 7)
+    assert training_memory(large, many, n) == training_memory(large, int(many), 60)
+    assert training_bytes(large, many, n) == training_bytes(large, int(many), 60)
+    assert generation_memory(large, many, kind(4)) == generation_memory(large, int(many))
+    assert decode_bytes(large, many, n, kind(2)) == decode_bytes(large, int(many), 60, 2)
+    assert all_reduce_bytes(many, kind(4)) == all_reduce_bytes(int(many), 4)
+    assert sharded_memory(PARTS, kind(2), kind(3)) == sharded_memory(PARTS, 2, 3)
+    assert training_seconds(many, 10.0, 0.5, many) == training_seconds(int(many), 10.0, 0.5, int(many))

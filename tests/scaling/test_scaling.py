@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptlib.scaling.laws import Law, fit_law, isoflop_parabolas, power_law
+from gptlib.scaling.laws import Fit, Law, fit_law, isoflop_parabolas, power_law
 
 FLOOR = 0.41
 TRUE = Law(A=40.0, alpha=0.45, B=900.0, beta=0.5, floor=FLOOR, cost=60.0, growth=0.85)
@@ -56,6 +56,16 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         held["next"] += low < FLOOR + TRUE.excess(parameters, tokens) * math.exp(noise) < high
     # 95% of 40 are 38; resampling is known to be a little narrow with few runs.
     assert all(count >= 0.8 * n_sets for count in held.values()), held
+
+
+@pytest.mark.parametrize(("known", "n_runs"), [(FLOOR, 8), (None, 10)])
+def test_the_next_run_lies_further_from_the_law_than_those_it_was_fitted_to(known, n_runs):
+    """With half as many fitted numbers as runs, the residuals are too small by the root of 2."""
+    fit = Fit(TRUE, (TRUE,) * 50, known, (-0.1, 0.1) * (n_runs // 2))
+    loss, low, high = fit.predict(1e6, 1e8)
+    base, far = known or 0.0, math.exp(0.1 * math.sqrt(2))
+    assert loss == TRUE.loss(1e6, 1e8)
+    assert (low, high) == pytest.approx((base + (loss - base) / far, base + (loss - base) * far))
 
 
 def test_a_floor_that_has_to_be_guessed_makes_everything_less_sure():
@@ -143,3 +153,52 @@ def test_a_power_law_needs_numbers_above_zero_and_two_places():
         power_law(np.array([2.0, 2.0]), np.array([1.0, 1.5]))
     with pytest.raises(ValueError, match="flops is 0"):
         TRUE.optimum(0)
+
+
+RUNS = made_up()
+FIT = fit_law(RUNS, FLOOR, n_resamples=5)
+
+REFUSED = [
+    (lambda: fit_law(None, FLOOR), TypeError, "runs is None"),
+    (lambda: fit_law([{}] * 9, FLOOR), ValueError, "run 0 of runs is {}; it needs a number 'parameters'"),
+    (lambda: fit_law([1] * 9, FLOOR), ValueError, "run 0 of runs is 1"),
+    (lambda: fit_law([*RUNS, RUNS[0] | {"loss": "2"}], FLOOR), ValueError, "run 25 .* a number 'loss'"),
+    (lambda: fit_law(RUNS, "0.4"), TypeError, "floor is '0.4'"),
+    (lambda: fit_law(RUNS, math.nan), ValueError, "floor is nan"),
+    (lambda: fit_law(RUNS, -1), ValueError, "floor is -1"),
+    (lambda: fit_law(RUNS, FLOOR, 0), ValueError, "n_resamples is 0"),
+    (lambda: fit_law(RUNS, FLOOR, 5, seed=2**70), ValueError, "seed is .* below 2"),
+    (lambda: fit_law(RUNS, FLOOR, 5, seed=None), TypeError, "seed is None"),
+    (lambda: FIT.predict(0, 1e6), ValueError, "parameters is 0"),
+    (lambda: FIT.predict(1e6, "1"), TypeError, "tokens is '1'"),
+    (lambda: FIT.predict(1e6, 1e6, level=2), ValueError, "level is 2"),
+    (lambda: FIT.predict(1e6, 1e6, seed=-1), ValueError, "seed is -1"),
+    (lambda: FIT.interval("alpa"), ValueError, "name is 'alpa'; it needs to be one of A, alpha, .*exponent"),
+    (lambda: FIT.interval("optimum"), ValueError, "name is 'optimum'"),
+    (lambda: FIT.interval("alpha", -1), ValueError, "level is -1"),
+    (lambda: TRUE.excess(None, 1), TypeError, "parameters is None"),
+    (lambda: TRUE.loss(-5, 1), ValueError, "parameters is -5"),
+    (lambda: TRUE.optimum("1"), TypeError, "flops is '1'"),
+    (lambda: TRUE.optimum(math.inf), ValueError, "flops is inf"),
+    (lambda: isoflop_parabolas(RUNS, None), TypeError, "floor is None"),
+    (lambda: isoflop_parabolas([], FLOOR), ValueError, "runs is empty"),
+    (lambda: isoflop_parabolas([{"loss": 1}], FLOOR), ValueError, "a number 'level'"),
+    (lambda: power_law([1, 2], [1, 2, 3]), ValueError, "y has 3 numbers; it needs as many as x, 2"),
+    (lambda: power_law([1, 2], [3, math.inf]), ValueError, "above 0 and finite"),
+    (lambda: power_law(["a", "b"], [1, 2]), TypeError, r"x is \['a', 'b'\]; it needs numbers"),
+]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(("call", "error", "said"), REFUSED)
+def test_wrong_values_are_refused_by_name(call, error, said):
+    with pytest.raises(error, match=said):
+        call()
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_numbers():
+    runs = [{name: np.float64(value) for name, value in run.items()} for run in RUNS]
+    assert fit_law(runs, np.float64(FLOOR), np.int64(5), np.int64(0)) == FIT
+    assert isoflop_parabolas(runs, FLOOR) == isoflop_parabolas(RUNS, FLOOR)
+    assert FIT.predict(np.int64(10**6), np.float64(1e8), seed=np.int8(0)) == FIT.predict(10**6, 1e8)

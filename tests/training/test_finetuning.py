@@ -1,5 +1,8 @@
 import json
+import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -240,13 +243,125 @@ def test_without_lora_is_a_plain_gpt_that_computes_the_same():
     assert all(parameter.requires_grad for parameter in plain.parameters())
 
 
-def test_learn_rows_called_again_lets_learn_what_it_was_told_last():
+def test_learn_rows_called_again_adds_rows_until_the_embedding_is_frozen():
     model = small_model()
+
+    def learning():
+        model.zero_grad()
+        model(tokens()).square().sum().backward()
+        return model.token_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist()
+
     learn_rows(model, [1, 2])
     learn_rows(model, [3, 5])
-    model(tokens()).square().sum().backward()
-    learned = model.token_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten()
-    assert learned.tolist() == [3, 5]
+    assert learning() == [1, 2, 3, 5]
+    add_lora(model, rank=2)  # freezes all
+    learn_rows(model, [4])
+    learn_rows(model, range(4, 5))
+    assert learning() == [4]
+
+
+def test_muon_learns_lora_where_all_else_is_frozen():
+    model = small_model()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    add_lora(model, rank=2)
+    list(train(model, TokenFile.from_tokens(tokens(40).flatten()), None, config(steps=2, optimizer="muon")))
+    assert all(layer.lora_b.any() for layer in lora_layers(model))
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in before.items())
+
+
+# What is wrong -> what is said of it. Each line would otherwise be an error of torch, or none at all.
+def _adapter(tmp_path, **changes):
+    given = {"path": tmp_path / "a", "model": adapted(), "tokenizer": ROLES, "base": small_model()}
+    return save_adapter(**given | {"base_name": "storyteller"} | changes)
+
+
+REFUSED = [
+    (lambda _: conversation("a", None), TypeError, "content is None"),
+    (lambda _: read_conversations(3), TypeError, "path is 3"),
+    (lambda _: with_roles(None), TypeError, "tokenizer is None"),
+    (lambda _: grow(None, OLD, ROLES), TypeError, "model is None"),
+    (lambda _: grow(small_model(), OLD, None), TypeError, "new tokenizer is None"),
+    (lambda _: grow(small_model(), ROLES, OLD), ValueError, "old tokenizer has vocab_size 282"),
+    (lambda _: grow(grow(small_model(), OLD, ROLES), ROLES, OLD), ValueError, "new tokenizer has vocab_size"),
+    (lambda _: grow(adapted(), ROLES, ROLES), ValueError, "LoRA layers; it needs to be a plain GPT"),
+    (lambda _: encode_conversation(OLD, FACTS[0]), ValueError, r"no token <\|user\|>; with_roles"),
+    (lambda _: encode_conversation(ROLES, ["text"]), TypeError, "a message is 'text'"),
+    (lambda _: encode_conversation(ROLES, None), TypeError, "a conversation is None"),
+    (lambda _: Conversations(FACTS, ROLES, None), TypeError, "context_length is None"),
+    (lambda _: Conversations(FACTS[0], ROLES, 48), TypeError, "a conversation is a Message"),
+    (lambda _: Conversations(FACTS, ROLES, 48).batch(0, 48), ValueError, "batch_size is 0"),
+    (lambda _: split(FACTS, 0.5, 2**70), ValueError, "seed is .* below 2"),
+    (lambda _: split(FACTS, 0.5, None), TypeError, "seed is None"),
+    (lambda _: split(FACTS, 7), ValueError, "share is 7"),
+    (lambda _: split(None, 0.5), TypeError, "conversations is None"),
+    (lambda _: answer(None, ROLES, FACTS[0]), TypeError, "model is None"),
+    (lambda _: answer(adapted(), ROLES, FACTS[0], None), TypeError, "max_new_tokens is None"),
+    (
+        lambda _: answer(adapted(), ROLES, conversation("the red kite. " * 9)),
+        ValueError,
+        "conversation has .* tokens; context_length is 48",
+    ),
+    (lambda _: fine_tune(adapted(), None, None, config()), TypeError, "validation_data is a NoneType"),
+    (lambda _: fine_tune(adapted(), None, tokens(), config()), TypeError, "needs a method windows"),
+    (
+        lambda _: fine_tune(adapted(), [], Conversations(FACTS, ROLES, 48), config(), "3"),
+        TypeError,
+        "patience is '3'",
+    ),
+    (lambda _: Classifier(small_model(), 0), ValueError, "n_classes is 0"),
+    (lambda _: Classifier(small_model(), 2)(tokens(), torch.tensor([0, 1])), ValueError, "from 1 to 12"),
+    (lambda _: Classifier(small_model(), 2)(tokens(), torch.tensor([3])), ValueError, "each of the 2 rows"),
+    (lambda path: _adapter(path, tokenizer=OLD), ValueError, "tokenizer has vocab_size 280"),
+    (lambda path: _adapter(path, base=small_model(d_model=32)), ValueError, "base has another config"),
+    (lambda path: _adapter(path, base_name=None), TypeError, "base_name is None"),
+    (lambda path: _adapter(path, about=3), TypeError, "about is 3"),
+    (lambda _: load_adapter(None, small_model(), OLD), TypeError, "path is None"),
+    (lambda _: add_lora(None), TypeError, "model is None"),
+    (lambda _: add_lora(small_model(), 2.5), TypeError, "rank is 2.5"),
+    (lambda _: add_lora(small_model(), 2, math.nan), ValueError, "alpha is nan"),
+    (lambda _: add_lora(small_model(), 2, seed=2**70), ValueError, "seed is .* below 2"),
+    (lambda _: learn_rows(small_model(), None), TypeError, "rows is None"),
+    (lambda _: learn_rows(small_model(), [1.5]), TypeError, "a row is 1.5"),
+    (lambda _: learn_rows(small_model(), [-1]), ValueError, "a row is -1"),
+    (lambda _: without_lora(None), TypeError, "model is None"),
+    (lambda _: fingerprint("storyteller"), TypeError, "model is 'storyteller'"),
+]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(("call", "error", "said"), REFUSED)
+def test_wrong_values_are_refused_by_name(tmp_path, call, error, said):
+    with pytest.raises(error, match=said):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    whole = np.int64
+    data = Conversations(FACTS, ROLES, whole(48))
+    assert split(FACTS, np.float32(0.5), whole(3)) == split(FACTS, 0.5, 3)
+    model, same = small_model(), small_model()
+    add_lora(model, whole(2), np.float32(4), whole(1))
+    add_lora(same, 2, 4, 1)
+    learn_rows(model, np.array([3, 5]))
+    assert fingerprint(model) == fingerprint(same)
+    learner = grow(small_model(), OLD, ROLES)
+    steps = list(fine_tune(learner, data, data, config(steps=whole(2), seed=whole(1)), whole(1)))
+    assert [step.step for step in steps] == [1, 2]
+    assert answer(learner, ROLES, FACTS[0][:1], whole(0)) == ""
+    about = {"loss": np.float32(0.5), "rank": whole(2)}
+    path = _adapter(tmp_path, about=about)
+    assert load_adapter(path, small_model(), OLD)[2] == {"loss": 0.5, "rank": 2}
+
+
+def test_growing_leaves_out_rows_that_pad_the_embedding():
+    padded = GPT(replace(small_model().config, vocab_size=OLD.vocab_size + 20)).eval()
+    inputs = tokens()
+    grown = grow(padded, OLD, ROLES)
+    assert grown.config.vocab_size == ROLES.vocab_size
+    n = OLD.vocab_size
+    torch.testing.assert_close(grown(inputs)[..., :n], padded(inputs)[..., :n])
 
 
 def test_lora_refuses_what_makes_no_sense():

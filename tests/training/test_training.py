@@ -502,6 +502,78 @@ def test_killed_while_saving_the_previous_checkpoint_is_still_whole(tmp_path):
     assert saved > 0 and killed_while_writing > 0
 
 
+# --------------------------------------------------------------------------------- wrong values
+
+ONE = TrainConfig(steps=1, batch_size=2)
+
+
+def _checkpoint(path, **changes):
+    model = a_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    given = {"model": model, "optimizer": optimizer, "step": 1, "generator": torch.Generator()} | changes
+    return save_checkpoint(path / "checkpoint.safetensors", **given)
+
+
+REFUSED = [
+    (lambda _: train(None, some_tokens(), None, ONE), TypeError, "model is None"),
+    (lambda _: train(a_model(), None, None, ONE), TypeError, "train_data is a NoneType.* a method batch"),
+    (lambda _: train(a_model(), some_tokens(), [1], ONE), TypeError, "validation_data is a list"),
+    (lambda _: train(a_model(), some_tokens(), None, {"steps": 1}), TypeError, "config is a dict"),
+    (lambda _: train(a_model(), some_tokens(), None, ONE, resume=3), TypeError, "path is 3"),
+    (
+        lambda _: train(a_model().requires_grad_(False), some_tokens(), None, ONE),
+        ValueError,
+        "model has no parameter that learns",
+    ),
+    (lambda _: evaluate("storyteller", some_tokens()), TypeError, "model is 'storyteller'"),
+    (lambda _: evaluate(a_model(), [1, 2]), TypeError, "data is a list; it needs a method windows"),
+    (lambda _: evaluate(a_model(), some_tokens(), batch_size=None), TypeError, "batch_size is None"),
+    (lambda _: evaluate(a_model(), some_tokens(), max_batches=0), ValueError, "max_batches is 0"),
+    (lambda _: evaluate(a_model(), some_tokens(), "8"), TypeError, "context_length is '8'"),
+    (lambda _: evaluate(a_model(), some_tokens(), at_document_starts=1), TypeError, "starts is 1"),
+    (lambda _: learning_rate_at(0.5, ONE), TypeError, "step is 0.5"),
+    (lambda _: learning_rate_at(0, None), TypeError, "config is None"),
+    (lambda _: pick_device(True), TypeError, "device is True"),
+    (lambda _: make_optimizer(None, "adamw", 1, 0, (0, 0)), TypeError, "model is None"),
+    (lambda _: make_optimizer(a_model(), "muon", -1, 0, (0, 0)), ValueError, "learning_rate is -1"),
+    (lambda _: make_optimizer(a_model(), "adamw", 1, None, (0, 0)), TypeError, "weight_decay is None"),
+    (lambda _: make_optimizer(a_model(), "adamw", 1, 0, None), TypeError, "betas is None"),
+    (lambda path: _checkpoint(path, step=-1), ValueError, "step is -1"),
+    (lambda path: _checkpoint(path, model=None), TypeError, "model is None"),
+    (lambda path: _checkpoint(path, optimizer=None), TypeError, "optimizer is None"),
+    (lambda path: _checkpoint(path, generator=None), TypeError, "generator is None"),
+    (lambda path: _checkpoint(path, config={}), TypeError, "config is a dict"),
+    (lambda _: load_checkpoint(None), TypeError, "path is None"),
+    (lambda _: read_model(3), TypeError, "path is 3"),
+    (lambda _: whole_model(None), TypeError, "model is None"),
+]
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(("call", "error", "said"), REFUSED)
+def test_wrong_values_are_refused_by_name(tmp_path, call, error, said):
+    with pytest.raises(error, match=said):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    values = {"steps": 2, "batch_size": 2, "seed": 3, "eval_every": 1, "checkpoint_every": 1}
+    numpy_values = {name: np.int64(value) for name, value in values.items()}
+    data, plain = some_tokens(), TrainConfig(**values, learning_rate=0.125, folder=tmp_path)
+    config = TrainConfig(**numpy_values, learning_rate=np.float32(0.125), folder=tmp_path)
+    assert config == plain and list(train(a_model(), data, data, config))
+    assert load_checkpoint(tmp_path).train_config["learning_rate"] == 0.125
+    expected = evaluate(a_model(), data, 8, 2, 4)
+    assert evaluate(a_model(), data, np.int64(8), np.int32(2), np.int16(4)) == expected
+    assert learning_rate_at(np.int64(1), config) == learning_rate_at(1, plain)
+    steps = [np.int64(1), 2**62]
+    for step in steps:
+        _checkpoint(tmp_path, step=step)
+        assert load_checkpoint(tmp_path).step == step
+
+
 # ------------------------------------------------------------------------------------- compiling
 
 
