@@ -46,7 +46,7 @@ def blocks(pieces: Iterable[str], special: regex.Pattern | None = None, longest:
 def _last_border(text: str, special: regex.Pattern | None, longest: int) -> int:
     """Where the last block that is sure to end there ends; 0 if there is none."""
     # A name may begin near the end that the text to come makes longer, or first makes one.
-    border = _BORDER.search(text, 0, len(text) - longest)
+    border = _BORDER.search(text, 0, max(0, len(text) - longest))
     end = border.start() if border else 0
     for match in special.finditer(text) if special and end else ():
         if match.start() >= end:

@@ -115,6 +115,14 @@ def test_of_several_dropouts_which_change_no_inference_the_largest_holds(tmp_pat
     assert again.config.dropout == 0.3 and torch.equal(logits(again), logits(model))
 
 
+@pytest.mark.parametrize(("used", "window"), [(True, 3), (False, None), (None, None)])
+def test_a_window_that_is_not_used_is_none(used, window):
+    about = LAYOUTS["qwen3"].describe(build("qwen3").config) | {"model_type": "qwen3", "sliding_window": 3}
+    del about["use_sliding_window"]  # Qwen3 then uses none, wherever the file names one
+    about |= {} if used is None else {"use_sliding_window": used}
+    assert LAYOUTS["qwen3"].read(about, "here").window == window
+
+
 # --------------------------------------------------------------------------------- what is of another type
 
 

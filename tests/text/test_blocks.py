@@ -8,7 +8,7 @@ import textwrap
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gptlib.text import blocks
@@ -48,6 +48,7 @@ def at_once(tokenizer, text, allow_special):
 
 
 @given(TEXTS, st.lists(st.integers(0, 60)), st.sampled_from([1, 2, 5, 100_000]), st.booleans())
+@example("<a b>aaa<a b><a b>", [], 1, True)  # the longest name is longer than what is held
 @settings(max_examples=300)
 def test_a_stream_has_the_tokens_of_the_whole_text(text, cuts, block, allow_special):
     borders = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
