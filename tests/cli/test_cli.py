@@ -342,8 +342,10 @@ def test_a_modern_gpt_is_trained_and_written(tmp_path, capsys):
     assert main(["generate", "--model", str(folder), "--max-new-tokens", "3"]) == 0
 
 
-def test_a_resumed_run_refuses_other_settings_by_name(finished, capsys):
-    resumed = ["train", "--resume", "--folder", str(finished)]
+def test_a_resumed_run_refuses_other_settings_by_name(finished, tmp_path, capsys):
+    folder = tmp_path / "same"
+    shutil.copytree(finished, folder)
+    resumed = ["train", "--resume", "--folder", str(folder)]
     error = error_of(capsys, *resumed, "--batch-size", "4", "--n-layers", "2", "--learning-rate", "0.1")
     assert "--batch-size is 4 (the run has 2)" in error and "--n-layers is 2 (the run has 1)" in error
     # What the weights were made for cannot change.
