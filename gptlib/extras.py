@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 MODULES = {  # by extra, what the code behind it imports
     "viz": ("PIL", "anywidget", "matplotlib", "traitlets"),
+    "hub": ("huggingface_hub", "tokenizers"),
     "course": (
         "filelock",
         "ipywidgets",
@@ -16,7 +17,6 @@ MODULES = {  # by extra, what the code behind it imports
         "nbformat",
         "pygments",
     ),
-    "hub": ("huggingface_hub",),
 }
 
 

@@ -51,11 +51,13 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         try:
             os.replace(partial, target)
         except PermissionError as error:
-            raise PermissionError(
+            refused = PermissionError(
                 f"{str(target)!r} cannot be replaced ({error.strerror}); Windows allows it only when nothing "
                 "has the file open: a TokenFile of it, for one, needs to be deleted first (del), or another "
                 "name would do"
-            ) from None
+            )
+            refused.errno = error.errno
+            raise refused from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

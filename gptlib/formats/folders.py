@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptlib.extras import MissingExtra
 from gptlib.files import read_json, read_tensors, read_text, write_json, write_tensors
 from gptlib.formats.fast_tokenizer import from_fast_tokenizer, to_fast_tokenizer
 from gptlib.formats.layouts import (
@@ -240,8 +241,8 @@ def _read_tokenizer(folder: Path, end_of_text: Any) -> AnyTokenizer | None:
         # Of several tokens that end a text, the first.
         end = end_of_text[0] if isinstance(end_of_text, list) and end_of_text else end_of_text
         return WrappedTokenizer(read_text(path), end if type(end) is int else None)
-    except ImportError:
-        reason = "it is of another kind than GPT-2's; `pip install tokenizers` brings what reads it"
+    except MissingExtra as error:
+        reason = f"it is of another kind than GPT-2's, and {error}"
     except ValueError as error:
         reason = str(error)
     if (tokenizer := _read_two_files(folder)) is None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, SupportsIndex
 
+from gptlib.extras import MissingExtra, command
 from gptlib.files import write_atomically
 from gptlib.text.blocks import blocks
 from gptlib.text.bpe import from_characters
@@ -27,8 +28,10 @@ class WrappedTokenizer(Vocabulary):
     _kind = "of the package tokenizers"
 
     def __init__(self, contents: str, end_of_text: int | None) -> None:
-        import tokenizers
-
+        try:
+            import tokenizers
+        except ImportError:
+            raise MissingExtra(f"tokenizers is missing; `{command('hub')}` brings what is needed") from None
         try:
             self._fast = tokenizers.Tokenizer.from_str(contents)
         except Exception as error:  # its errors have no class of their own

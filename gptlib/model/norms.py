@@ -25,7 +25,7 @@ def layer_norm(
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.shape != x.shape[-1:]:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
-    wide = _in_enough_bits(x)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean = wide.mean(dim=-1, keepdim=True)
     variance = wide.var(dim=-1, keepdim=True, correction=0)
     normed = weight * (wide - mean) / torch.sqrt(variance + eps)
@@ -43,14 +43,9 @@ def rms_norm(
     """
     if weight.shape != x.shape[-1:]:
         raise ValueError(f"weight has shape {tuple(weight.shape)}; x has {tuple(x.shape)}")
-    wide = _in_enough_bits(x)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean_square = wide.square().mean(dim=-1, keepdim=True)
     return (weight * wide / torch.sqrt(mean_square + eps)).to(x.dtype)
-
-
-def _in_enough_bits(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """In 32 bits where x has 16: float16 holds no square above 255², and bfloat16 sums in 8 bits."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class LayerNorm(nn.Module):

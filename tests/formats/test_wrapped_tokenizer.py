@@ -149,7 +149,7 @@ def test_where_nothing_reads_the_tokenizer_the_weights_load_and_a_warning_says_w
         with pytest.warns(UserWarning, match=f"without a tokenizer: '.*tokenizer.json': {words}"):
             assert load(tmp_path)[1] is None
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.warns(UserWarning, match="another kind than GPT-2's; `pip install tokenizers` brings"):
+    with pytest.warns(UserWarning, match="tokenizers is missing; `pip install .gptlib.hub..` brings"):
         model, tokenizer = load(tmp_path)
     assert tokenizer is None and model.config.vocab_size == OURS["qwen"].vocab_size
 

@@ -547,7 +547,10 @@ def _said_plainly(workbook: Path) -> Iterator[None]:
         elif error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
             said = "the disk is full: make room, and try again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            said = f"{where!r} cannot be read or written by you: change its permissions, and try again"
+            said = (
+                f"{where!r} cannot be read or written by you: change its permissions, or close the program "
+                "that has a file in it open, and try again"
+            )
         else:
             said = f"{where!r}: {error.strerror}"
         raise type(error)(f"{said}; nothing that you wrote is lost") from error

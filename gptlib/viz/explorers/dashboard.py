@@ -317,7 +317,7 @@ class TrainingDashboard(Explorer):
             with trace(model) as run:
                 model(torch.tensor([self._tokens], device=device))
             weights = numbers(run.attention[:, 0])[:, :, rows, columns]  # (layer, head, triangle)
-            sample = generate(model, self._tokenizer, self._prompt, **SAMPLE) if self._tokenizer else ""
+            sample = self._sample(model)
         coded = (weights.sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
         with LOCK:
             if self.snapshots and self.snapshots[-1].step not in self._planned:
@@ -325,6 +325,14 @@ class TrainingDashboard(Explorer):
             self.snapshots.append(Snapshot(step, coded, sample))
         self._looked = time.monotonic()
         self._spent += self._looked - began
+
+    def _sample(self, model: GPT) -> str:
+        if self._tokenizer is None:
+            return ""
+        try:
+            return generate(model, self._tokenizer, self._prompt, **SAMPLE)
+        except FloatingPointError as error:  # what ends the run is its loss: the next step says so
+            return f"[{error}]"
 
     # -------------------------------------------------------------------------------------------- the drawing
 

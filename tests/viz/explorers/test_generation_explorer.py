@@ -221,8 +221,8 @@ def test_arguments_that_cannot_work(storyteller, arguments, error, message):
 
 
 def test_a_model_and_a_tokenizer_that_do_not_fit(storyteller, tiny):
-    with pytest.raises(ValueError, match="tokenizer has vocab_size 7; it needs the model's, 2048"):
-        GenerationExplorer(storyteller[0], tiny[1])
+    with pytest.raises(ValueError, match="tokenizer has vocab_size 2048; it needs at most the model's, 7"):
+        GenerationExplorer(tiny[0], storyteller[1])
     without_end = CharacterTokenizer("abcdefg", special_tokens=())
     with pytest.raises(ValueError, match="has no <|endoftext|> token"):
         GenerationExplorer(tiny[0], without_end)
