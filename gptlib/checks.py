@@ -8,14 +8,22 @@ import os
 from collections.abc import Iterable
 from numbers import Integral, Real
 
+from torch import SymInt, Tensor
 
-def check_whole(name: str, value: object, at_least: int | None = 1) -> None:
-    """Raise TypeError unless value is a whole number, ValueError unless it is at least so much."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
+
+def check_whole(name: str, value: object, at_least: int | None = 1, bits: int | None = 64) -> None:
+    """Raise TypeError unless value is a whole number, ValueError unless it is in range.
+
+    bits: how many it may have, those of torch's numbers unless told otherwise; None is any number.
+    """
+    # A SymInt is a size while torch.export follows it through a model.
+    if isinstance(value, bool) or not isinstance(value, (Integral, SymInt)):
         bound = "" if at_least is None else f" of at least {at_least}"
         raise TypeError(f"{name} is {value!r}; it needs a whole number{bound}")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
+    if bits and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        raise ValueError(f"{name} is {value}; it needs to be below 2**{bits - 1}")
 
 
 def whole_numbers(**numbers: int) -> tuple[int, ...]:
@@ -26,10 +34,8 @@ def whole_numbers(**numbers: int) -> tuple[int, ...]:
 
 
 def check_seed(name: str, value: object) -> None:
-    """Raise TypeError unless value is a whole number, ValueError unless torch can take it, and the next."""
+    """Raise TypeError unless value is a whole number, ValueError unless a generator of torch takes it."""
     check_whole(name, value, at_least=0)
-    if value >= 2**63:
-        raise ValueError(f"{name} is {value}; it needs to be below 2**63")
 
 
 def check_positive(name: str, value: object) -> None:
@@ -77,6 +83,11 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], needed: 
             repr(value) if value is None or isinstance(value, (str, Real)) else f"a {type(value).__name__}"
         )
         raise TypeError(f"{name} is {given}; it needs {needed}")
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raise TypeError unless value is a tensor."""
+    check_kind(name, value, Tensor, "a tensor, as torch.tensor makes of numbers")
 
 
 def check_path(name: str, value: object) -> None:

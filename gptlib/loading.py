@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gptlib.checks import check_kind, check_path
 from gptlib.files import read_tensors
 from gptlib.formats.folders import (
     CONFIG,
@@ -79,6 +80,7 @@ def save(folder: str | os.PathLike[str], model: nn.Module, tokenizer: AnyTokeniz
     rebuilt, with nan in its weights or without numbers) or not the tokenizer's, and for a folder by the name
     of a model that `load` knows; FileExistsError for a folder that holds other files, by name.
     """
+    check_path("folder", folder)
     if is_model_name(str(folder)):
         raise ValueError(f"folder is {str(folder)!r}, which load takes for that model; './{folder}' would do")
     return write_folder(Path(folder), _plain(model), tokenizer)
@@ -97,6 +99,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _read(name_or_path: str | os.PathLike[str]) -> tuple[GPT, AnyTokenizer | None]:
+    check_kind("name_or_path", name_or_path, (str, os.PathLike), "a model's name, or a path")
     path = Path(name_or_path)
     if isinstance(name_or_path, str) and (name := published(name_or_path)) is not None:
         path = fetch(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, SupportsIndex
 
@@ -63,9 +64,14 @@ class WrappedTokenizer(Vocabulary):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """For each token of `encode(text)`, the characters it covers: `text[start:end]`."""
-        starts = [*(start for start, _ in characters(text)), len(text)]
+        places = [*(start for start, _ in characters(text)), len(text)]
         offsets = self._cut(whole_text(text), allow_special=False).offsets
-        return [(starts[start], starts[end]) for start, end in offsets]
+        # What a normalizer took away, such as an accent that is part of a letter now, joins what is before.
+        starts = [0, *sorted(start for start, _ in offsets)[1:], len(places) - 1]
+        return [
+            (places[start if number else 0], places[starts[bisect_left(starts, end)]])
+            for number, (start, end) in enumerate(offsets)
+        ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file that it was read from, unchanged."""

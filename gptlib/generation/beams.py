@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gptlib.checks import check_whole
+from gptlib.checks import whole_numbers
 from gptlib.generation.sampling import Sampling, stop_tokens
 from gptlib.generation.writing import last_logits
 from gptlib.model.cache import KeyValueCache
@@ -39,9 +39,9 @@ def beam_search(
     Wu et al. 2016, "Google's Neural Machine Translation System", section 7, for the length.
     """
     check_start(tokens, model)
-    check_whole("n_beams", n_beams, at_least=1)
-    check_whole("max_new_tokens", max_new_tokens, at_least=1)
-    check_whole("n_sequences", n_sequences, at_least=1)
+    n_beams, max_new_tokens, n_sequences = whole_numbers(
+        n_beams=n_beams, max_new_tokens=max_new_tokens, n_sequences=n_sequences
+    )
     if n_sequences > n_beams or len(tokens) != 1:
         raise ValueError(
             f"n_sequences is {n_sequences} and tokens has {len(tokens)} rows; it needs one row, "

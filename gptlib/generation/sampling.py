@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gptlib.checks import check_from_zero, check_positive, check_seed, check_whole, make_plain
+from gptlib.checks import check_from_zero, check_positive, check_seed, check_tensor, check_whole, make_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,8 @@ class Sampling:
         for stop in self.stops:
             if not isinstance(stop, (str, int)):
                 raise TypeError(f"stop holds {stop!r}; it needs texts, or tokens as whole numbers")
+            if not isinstance(stop, str):
+                check_whole("a token of stop", stop, at_least=0)
         if "" in self.stops:
             raise ValueError("stop holds an empty text, which is everywhere; it needs at least one character")
         if self.seed is not None:
@@ -144,6 +146,7 @@ def next_token_distribution(
     FloatingPointError for logits of which no distribution can be made.
     """
     sampling = Sampling.of(sampling, settings)
+    check_tensor("logits", logits)
     if not can_choose(logits):
         raise FloatingPointError(
             f"logits hold {logits.amax().item()} at their highest; they need to be finite"
@@ -201,6 +204,7 @@ def penalize_repetition(
     Raises ValueError unless penalty is above 0.
     """
     Sampling(repetition_penalty=penalty)
+    penalty = float(penalty)
     before = logits.gather(-1, previous)  # (…, vocab) -> (…, seq)
     return logits.scatter(-1, previous, torch.where(before < 0, before * penalty, before / penalty))
 
@@ -241,12 +245,12 @@ def apply_temperature(
     """
     Sampling(temperature=temperature)
     if temperature > 0:
-        divided = logits / temperature
+        divided = logits / float(temperature)
         if can_choose(divided):
             return divided
         # So cold that the quotients overflow. What counts is how far each lies below the highest.
         below = logits - logits.amax(dim=-1, keepdim=True)
-        return below / max(temperature, torch.finfo(logits.dtype).tiny)
+        return below / max(float(temperature), torch.finfo(logits.dtype).tiny)
     likeliest = logits.argmax(dim=-1, keepdim=True)  # the first of them, if several are equal
     return torch.full_like(logits, float("-inf")).scatter(-1, likeliest, 0.0)
 

@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gptlib.checks import check_kind, check_whole
 from gptlib.interpret.tracing import Removal, edit, remove_head, replace_at, trace
+from gptlib.model.checks import check_start
 from gptlib.model.gpt import GPT
 from gptlib.model.norms import LayerNorm
 
@@ -27,12 +29,21 @@ def logit_difference(
     position: int | Int[Tensor, " batch"] = -1,
 ) -> Metric:
     """A metric: by how much the logit of the token `right` is above that of `wrong`, after a position."""
+    _check_token("right", right)
+    _check_token("wrong", wrong)
+    if not isinstance(position, Tensor):
+        check_whole("position", position, at_least=None)
 
     def metric(logits: Float[Tensor, "batch seq vocab"]) -> Float[Tensor, " batch"]:
         rows = torch.arange(len(logits))
         return logits[rows, position, right] - logits[rows, position, wrong]
 
     return metric
+
+
+def _check_token(name: str, token: int | Int[Tensor, " batch"]) -> None:
+    if not isinstance(token, Tensor):
+        check_whole(name, token, at_least=0)
 
 
 # --- reading a run ----------------------------------------------------------------------------------------
@@ -81,6 +92,13 @@ def direct_logit_attribution(
     Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", section "High-Level
     Architecture"; Wang et al. 2022, "Interpretability in the Wild", section 3.1.
     """
+    _check_token("token", token)
+    if minus is not None:
+        _check_token("minus", minus)
+    check_whole("position", position, at_least=None)
+    check_start(tokens, model)
+    if not -tokens.shape[1] <= position < tokens.shape[1]:
+        raise IndexError(f"position is {position}; tokens has {tokens.shape[1]} positions")
     names = ["embedding", "*.attention.heads", "*.attention.output", "*.mlp.output", "residual_final"]
     with trace(model, only=names) as run:
         model(tokens)
@@ -126,6 +144,8 @@ def mean_activation(model: GPT, name: str, batches: Iterable[Int[Tensor, "_ _"]]
 
     Raises ValueError when there is no batch, and as `trace` does.
     """
+    check_kind("name", name, str, "an activation's name, such as those of activation_names(model)")
+    check_kind("batches", batches, Iterable, "several tensors of tokens")
     total, count = torch.zeros(()), 0
     with trace(model, only=name) as run:
         for tokens in batches:

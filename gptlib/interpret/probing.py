@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from gptlib.checks import check_kind, check_positive, check_share, check_tensor, check_whole
+
 
 @dataclass(frozen=True)
 class LinearProbe:
@@ -41,19 +43,20 @@ def fit_probe(
     class alone, all examples have the same features, or ridge is not above 0.
     Hoerl and Kennard 1970, "Ridge Regression: Biased Estimation for Nonorthogonal Problems".
     """
+    check_tensor("features", features)
+    check_tensor("labels", labels)
     if len(features) != len(labels):
         raise ValueError(f"features has {len(features)} examples, labels {len(labels)}; each needs one")
     if len(labels.unique()) < 2:
         raise ValueError("labels holds fewer than two classes; there is nothing to tell apart")
-    if ridge <= 0:
-        raise ValueError(f"ridge is {ridge}; it needs to be above 0")
+    check_positive("ridge", ridge)
     x, targets = features.double(), F.one_hot(labels).double()  # (example, width), (example, class)
     x_mean, target_mean = x.mean(dim=0), targets.mean(dim=0)
     x, targets = x - x_mean, targets - target_mean
     covariance = x.T @ x  # (width, width)
     if not covariance.any():
         raise ValueError("features are the same in all examples; there is nothing to tell them apart by")
-    penalty = ridge * covariance.diagonal().mean() * torch.eye(x.shape[1], dtype=x.dtype)
+    penalty = float(ridge) * covariance.diagonal().mean() * torch.eye(x.shape[1], dtype=x.dtype)
     weight = torch.linalg.solve(covariance + penalty, x.T @ targets).T  # (class, width)
     return LinearProbe(weight, target_mean - weight @ x_mean)
 
@@ -64,6 +67,10 @@ def held_out(texts: Sequence[int], share: float, generator: Generator) -> Bool[T
     texts: for each example, the text that it is from. Examples of one text stay together, or else a probe
     could know a text from training. Raises ValueError when no text or every text would be held out.
     """
+    check_kind("texts", texts, Sequence, "for each example the number of its text")
+    check_share("share", share)
+    for text in texts:
+        check_whole("texts", text, at_least=None)
     of_example = torch.tensor(texts)
     distinct = of_example.unique()
     n_test = round(share * len(distinct))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gptlib.checks import check_whole
+from gptlib.checks import check_kind, check_whole
 from gptlib.model.config import GPTConfig
 
 
@@ -103,6 +103,7 @@ class KeyValueCache:
         dtype: torch.dtype = torch.float32,
         capacity: int | None = None,
     ) -> None:
+        check_kind("config", config, GPTConfig, "a model's GPTConfig")
         check_whole("batch_size", batch_size)
         capacity = config.context_length if capacity is None else capacity
         check_whole("capacity", capacity)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gptlib.checks import check_tensor, check_whole
 from gptlib.model.config import GPTConfig
 
 
@@ -16,7 +17,9 @@ def check_tokens(tokens: Tensor, config: GPTConfig, start: int = 0) -> None:
     context, IndexError when a token is outside the vocabulary.
     """
     if not isinstance(tokens, Tensor):
-        raise TypeError(f"tokens is a {type(tokens).__name__}; for a list torch.tensor([tokens]) would do")
+        raise TypeError(
+            f"tokens is a {type(tokens).__name__}; it needs a tensor, such as torch.tensor([[1, 2]])"
+        )
     if tokens.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"tokens has dtype {tokens.dtype}; it needs int64: tokens.long() would do")
     if tokens.dim() != 2 or tokens.numel() == 0:
@@ -92,6 +95,15 @@ def check_width(x: Float[Tensor, "*batch d_model"], d_model: int) -> None:
         raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension needs to be {d_model}")
 
 
+def check_features(x: Tensor, **tensors: Tensor) -> None:
+    """Raise unless each of the tensors has one number for each feature of x."""
+    check_tensor("x", x)
+    for name, tensor in tensors.items():
+        check_tensor(name, tensor)
+        if tensor.shape != x.shape[-1:]:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
+
+
 def check_sequences(x: Float[Tensor, "batch seq d_model"], d_model: int) -> None:
     """Raise unless x is (batch, seq, d_model) and floating."""
     if x.dim() != 3:
@@ -99,11 +111,20 @@ def check_sequences(x: Float[Tensor, "batch seq d_model"], d_model: int) -> None
     check_width(x, d_model)
 
 
+def check_counts(n_queries: int, n_keys: int) -> None:
+    """Raise unless these are whole numbers of queries and of keys, of which the queries are the last."""
+    check_whole("n_queries", n_queries)
+    check_whole("n_keys", n_keys)
+    if n_queries > n_keys:
+        raise ValueError(f"n_queries is {n_queries} and n_keys {n_keys}; 1 <= n_queries <= n_keys is needed")
+
+
 def check_scored(queries: Tensor, keys: Tensor, mask: Tensor | None, bias: Tensor | None) -> None:
     """Raise unless these queries can be scored against these keys under this mask and bias."""
-    for name, tensor in (("queries", queries), ("keys", keys), ("bias", bias)):
-        if tensor is not None:
-            _check_floating(name, tensor)
+    _check_floating("queries", queries)
+    _check_floating("keys", keys)
+    if bias is not None:
+        _check_floating("bias", bias)
     *batch, n_queries, d_head = queries.shape
     n_keys = keys.shape[-2]
     if keys.shape[-1] != d_head or list(keys.shape[:-2]) != batch:
@@ -135,6 +156,7 @@ def check_values(values: Tensor, keys: Tensor) -> None:
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:
+    check_tensor(name, tensor)
     if not tensor.is_floating_point():
         raise TypeError(f"{name} has dtype {tensor.dtype}; {name}.float() would do")
     if tensor.dim() < 2:

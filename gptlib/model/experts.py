@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gptlib.checks import check_tensor, check_whole
 from gptlib.model.config import GPTConfig
 
 Expert = Callable[[Float[Tensor, "*batch d_model"]], Float[Tensor, "*batch d_model"]]
@@ -26,6 +27,8 @@ def route(probabilities: Float[Tensor, "*batch expert"], n_active: int) -> Float
     Jiang et al. 2024, "Mixtral of Experts", section 2.1; the idea is that of Shazeer et al. 2017,
     "Outrageously Large Neural Networks", section 2.1, equations 3 to 5, without its noise.
     """
+    check_tensor("probabilities", probabilities)
+    check_whole("n_active", n_active, at_least=None)
     n_experts = probabilities.shape[-1]
     if not 1 <= n_active <= n_experts:
         raise ValueError(f"n_active is {n_active}; it needs to be from 1 to {n_experts}, all there are")

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from gptlib.checks import check_whole
+from gptlib.model.checks import check_counts
+
 
 def causal_mask(
     n_queries: int, n_keys: int | None = None, device: torch.device | str | None = None
@@ -16,8 +19,7 @@ def causal_mask(
     Raises ValueError when a count is below 1 or there are more queries than keys.
     """
     n_keys = n_queries if n_keys is None else n_keys
-    if not 1 <= n_queries <= n_keys:
-        raise ValueError(f"n_queries is {n_queries} and n_keys {n_keys}; 1 <= n_queries <= n_keys is needed")
+    check_counts(n_queries, n_keys)
     first = n_keys - n_queries  # the position of the first query among the keys
     return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(first)
 
@@ -30,7 +32,6 @@ def sliding_window_mask(
     Raises as `causal_mask` does, and ValueError when window is below 1.
     Beltagy et al. 2020, "Longformer", section 3.1; Jiang et al. 2023, "Mistral 7B", section 2.
     """
-    if window < 1:
-        raise ValueError(f"window is {window}; it needs to be at least 1, the query's own position")
+    check_whole("window", window)
     mask = causal_mask(n_queries, n_keys, device)
     return mask.triu(mask.shape[1] - n_queries - window + 1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gptlib.model.checks import check_width
+from gptlib.model.checks import check_features, check_width
 from gptlib.model.config import GPTConfig
 
 
@@ -22,9 +22,7 @@ def layer_norm(
     Raises ValueError when weight or bias does not have x's last dimension.
     Ba et al. 2016, "Layer Normalization", section 3.
     """
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.shape != x.shape[-1:]:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
+    check_features(x, weight=weight, bias=weight if bias is None else bias)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean = wide.mean(dim=-1, keepdim=True)
     variance = wide.var(dim=-1, keepdim=True, correction=0)
@@ -41,8 +39,7 @@ def rms_norm(
     Raises ValueError when weight does not have x's last dimension.
     Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 4.
     """
-    if weight.shape != x.shape[-1:]:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}; x has {tuple(x.shape)}")
+    check_features(x, weight=weight)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean_square = wide.square().mean(dim=-1, keepdim=True)
     return (weight * wide / torch.sqrt(mean_square + eps)).to(x.dtype)

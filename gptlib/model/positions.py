@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gptlib.checks import check_positive, check_tensor, check_whole
+from gptlib.model.checks import check_counts
 from gptlib.model.config import INITIAL_STD, GPTConfig
 
 
@@ -20,8 +22,7 @@ def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "length d_m
     Raises ValueError when length is below 1, or d_model is odd or below 2.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
-    if length < 1:
-        raise ValueError(f"length is {length}; it needs to be at least 1")
+    check_whole("length", length)
     _check_even("d_model", d_model)
     angles = _angles(torch.arange(length), d_model, base=10000.0)
     waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # two (seq, d_model/2) -> (seq, d_model/2, 2)
@@ -37,14 +38,15 @@ def rotate(
     Raises ValueError when d_head is odd, there is not one position for each vector, or base is not positive.
     Su et al. 2021, "RoFormer", section 3.2.2, equation 34.
     """
+    check_tensor("x", x)
+    check_tensor("positions", positions)
     _check_even("x: d_head", x.shape[-1])
     if positions.shape != x.shape[-2:-1]:
         raise ValueError(
             f"positions has shape {tuple(positions.shape)}; x has shape {tuple(x.shape)}, "
             f"so positions needs shape ({x.shape[-2]},)"
         )
-    if base <= 0:
-        raise ValueError(f"base is {base}; it needs to be above 0 (10000 is usual)")
+    check_positive("base", base)
     angles = _angles(positions, x.shape[-1], base)  # (seq, d_head/2)
     cosines, sines = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # (…, seq, d_head) -> two of (…, seq, d_head/2)
@@ -59,9 +61,8 @@ def alibi_slopes(n_heads: int) -> Float[Tensor, " head"]:
     that power, as in the authors' code. Raises ValueError when n_heads is below 1.
     Press et al. 2021, "Train Short, Test Long", section 3.
     """
-    if n_heads < 1:
-        raise ValueError(f"n_heads is {n_heads}; it needs to be at least 1")
-    power = 2 ** (n_heads.bit_length() - 1)  # the largest power of two that is at most n_heads
+    check_whole("n_heads", n_heads)
+    power = 2 ** (int(n_heads).bit_length() - 1)  # the largest power of two that is at most n_heads
     slopes = 2.0 ** (-8.0 * torch.arange(1, power + 1) / power)
     between = 2.0 ** (-4.0 * torch.arange(1, 2 * power, 2) / power)
     return torch.cat([slopes, between])[:n_heads]
@@ -73,8 +74,7 @@ def alibi_bias(n_heads: int, n_queries: int, n_keys: int) -> Float[Tensor, "head
     Raises ValueError when a count is below 1 or there are more queries than keys.
     Press et al. 2021, "Train Short, Test Long", section 3.
     """
-    if not 1 <= n_queries <= n_keys:
-        raise ValueError(f"n_queries is {n_queries} and n_keys {n_keys}; 1 <= n_queries <= n_keys is needed")
+    check_counts(n_queries, n_keys)
     return _alibi_bias(alibi_slopes(n_heads), n_queries, n_keys)
 
 
@@ -194,7 +194,7 @@ def _rows(
 
 def _angles(positions: Int[Tensor, " seq"], d: int, base: float | int) -> Float[Tensor, "seq half"]:
     """position * base^(-2i / d) for i = 0 … d/2 - 1, in radians."""
-    frequencies = base ** (-torch.arange(0, d, 2, device=positions.device) / d)  # (d/2,)
+    frequencies = float(base) ** (-torch.arange(0, d, 2, device=positions.device) / d)  # (d/2,)
     return positions[:, None] * frequencies  # (seq, 1) * (d/2,) -> (seq, d/2)
 
 
@@ -208,5 +208,6 @@ def _alibi_bias(
 
 
 def _check_even(name: str, d: int) -> None:
+    check_whole(name, d)
     if d < 2 or d % 2:
         raise ValueError(f"{name} is {d}; pairs need an even number of at least 2")

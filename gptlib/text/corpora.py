@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gptlib.checks import check_share, check_whole
+from gptlib.checks import check_path, check_share, check_whole
 from gptlib.files import write_atomically
 from gptlib.text.text_files import FileDocuments, find_documents, normal_lines
 from gptlib.text.vocabulary import Vocabulary
@@ -81,7 +81,7 @@ class Corpus:
         """
         check_share("validation", validation)
         check_share("test", test)
-        check_whole("seed", seed, at_least=None)
+        check_whole("seed", seed, at_least=None, bits=None)
         if validation + test >= 1:
             raise ValueError(
                 f"validation is {validation} and test {test}; together they need to be below 1, to leave "
@@ -198,6 +198,7 @@ def text_file(path: str | os.PathLike[str], minimum_characters: int = 1000) -> C
     Raises FileNotFoundError for no such file; IsADirectoryError when `path` is a folder; ValueError when
     the file is not text in UTF-8 (the byte offset is named), or is too short.
     """
+    check_path("path", path)
     check_whole("minimum_characters", minimum_characters)
     path = Path(path)
     if path.is_dir():
@@ -258,6 +259,7 @@ class TokenFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        check_path("path", path)
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no token file {str(path)!r}; write_tokens makes one")
@@ -467,6 +469,7 @@ def write_tokens(
     TypeError when `documents` is one text rather than several, or `tokenizer` none; FileNotFoundError when
     the folder of `path` does not exist.
     """
+    check_path("path", path)
     if isinstance(documents, str):
         raise TypeError("documents is one text; it needs several: [text] would do")
     if not isinstance(documents, Iterable):

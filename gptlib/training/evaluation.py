@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptlib.checks import check_flag, check_kind, check_whole
+from gptlib.checks import check_flag, check_kind, check_tensor, check_whole
 from gptlib.model.experts import watch_balance
 from gptlib.training.alone import ALONE, Alone
 
@@ -44,6 +44,8 @@ def loss_of(
 
     In training a model with experts pays for their uneven use besides (`experts.balance_loss`).
     """
+    check_module(model)
+    check_tensor("targets", targets)
     with watch_balance(model) as balance:
         logits = model(inputs)  # (batch, seq, vocab)
     total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")

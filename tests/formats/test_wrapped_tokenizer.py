@@ -65,6 +65,8 @@ for each in KINDS.values():
 @given(st.sampled_from(list(KINDS)), st.text())
 @example("llama", "<s> the 猫\x00 <0x41>")
 @example("qwen", "<|endoftext|> the<think>\n 猫")
+@example("qwen", "oÀ")  # the first token holds a part of the second character
+@example("qwen", "A\u0300 e\u0301 a\u0316\u0301")  # accents that are put into letters, or in order
 def test_text_is_cut_as_by_the_package_and_special_tokens_stay_text(kind, text):
     ours, fast = OURS[kind], KINDS[kind]
     fast.encode_special_tokens = True
@@ -74,7 +76,11 @@ def test_text_is_cut_as_by_the_package_and_special_tokens_stay_text(kind, text):
     normal = text if kind == "llama" else unicodedata.normalize("NFC", text)
     pieces = b"".join(map(ours.token_bytes, tokens)).decode()
     assert ours.decode(tokens) == (pieces[1:] if kind == "llama" else pieces) == normal
-    assert "".join(text[start:end] for start, end in dict.fromkeys(ours.spans(text))) == text
+    covered = 0
+    for start, end in ours.spans(text):
+        assert start <= covered <= end and start < end
+        covered = end
+    assert covered == len(text)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -754,7 +754,7 @@ def test_numbers_of_numpy_and_torch_do_as_settings():
         (lambda model: generate(model, TOKENIZER, stop=None), "stop holds None; it needs texts, or tokens"),
         (lambda model: generate(model, TOKENIZER, stop=[1.5]), "stop holds 1.5; it needs texts, or tokens"),
         (lambda model: generate(model, TOKENIZER, seed="x"), "seed is 'x'; it needs a whole number"),
-        (lambda model: generate_tokens(model, [[1, 2]]), r"tokens is a list; .* torch.tensor\(\[tokens\]\)"),
+        (lambda model: generate_tokens(model, [[1, 2]]), "tokens is a list; it needs a tensor"),
         (lambda model: generate_tokens(None, torch.tensor([[1]])), "model is None; it needs a GPT"),
         (lambda model: beam_search(model, [1, 2]), "tokens is a list"),
         (

@@ -85,9 +85,16 @@ def chosen(probabilities: Tensor, n_active: int, largest: bool = True) -> Tensor
     return torch.zeros_like(probabilities).scatter(-1, places, 1.0)
 
 
+RMS_NORM_SOURCE = """\
+def rms_norm(x, weight, eps=1e-5):
+    mean_square = x.square().mean(dim=-1, keepdim=True)  # (…, 1)
+    return weight * x / torch.sqrt(mean_square + eps)
+"""
+
 RMS_NORM = Exercise(
     name="modern.rms_norm",
     reference=rms_norm,
+    source=RMS_NORM_SOURCE,
     inputs=vectors_and_weights,
     buys="It is the norm of Llama, Qwen and Mixtral, and later in this notebook that of queries and keys.",
     hints=(
@@ -252,9 +259,17 @@ WINDOW_MASK = Exercise(
     difficulty=2,
 )
 
+ROUTE_SOURCE = """\
+def route(probabilities, n_active):
+    kept, chosen = probabilities.topk(n_active, dim=-1)  # (…, expert) -> (…, n_active)
+    shares = kept / kept.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(probabilities).scatter(-1, chosen, shares)
+"""
+
 ROUTE = Exercise(
     name="modern.route",
     reference=route,
+    source=ROUTE_SOURCE,
     inputs=router_probabilities,
     buys="That is all a mixture of experts adds to a GPT: who gets which token, and how much each answer counts.",
     hints=(

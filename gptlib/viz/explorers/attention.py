@@ -128,11 +128,12 @@ class AttentionExplorer(Explorer):
                     f"{name} cannot change: this attention came without a model to read another text"
                 )
             return self._adapter.tokens, self._adapter.words
-        if hasattr(
-            self.tokenizer, "pieces"
-        ):  # the course's own tokenizers; a text starts after an end of text
+        # The course's own tokenizers have pieces; a text starts after an end of text.
+        if hasattr(self.tokenizer, "pieces"):
             tokens = document(self.tokenizer, text)
             words = ["(start)", *self.tokenizer.pieces(tokens[1:])]
+        elif not callable(self.tokenizer):
+            raise TypeError(f"tokenizer is {self.tokenizer!r}; it needs the model's own")
         else:
             tokens = list(self.tokenizer(text)["input_ids"])
             words = [self.tokenizer.decode([token]) for token in tokens]

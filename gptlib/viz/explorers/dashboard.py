@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import nn
 from traitlets import Enum, Int, TraitError, observe, validate
 
+from gptlib.checks import check_kind
 from gptlib.generation.writing import generate
 from gptlib.interpret.tracing import trace
 from gptlib.model.checks import check_vocabulary
@@ -99,8 +100,12 @@ class TrainingDashboard(Explorer):
         floor: float | int | None = None,
     ) -> None:
         _check(model, tokenizer)
+        check_kind("config", config, TrainConfig, "a TrainConfig")
         if text is None:
-            opening = (train_data if validation_data is None else validation_data).tokens[:LONGEST_TEXT]
+            given = "train_data" if validation_data is None else "validation_data"
+            data = train_data if validation_data is None else validation_data
+            check_kind(given, data, TokenFile, "a TokenFile, whose beginning is shown where text is None")
+            opening = data.tokens[:LONGEST_TEXT]
             tokens = opening.astype(int).tolist()
         else:
             tokens = _tokens(text, tokenizer)

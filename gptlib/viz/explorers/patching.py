@@ -10,6 +10,7 @@ from torch import Tensor
 from traitlets import Enum, Unicode
 
 from gptlib.interpret.inspecting import each_patch
+from gptlib.model.checks import check_vocabulary
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -57,6 +58,7 @@ class PatchingExplorer(Explorer):
     ) -> None:
         if not isinstance(model, GPT):
             raise TypeError(f"model is a {type(model).__name__}; it needs to be a gptlib.GPT")
+        check_vocabulary(tokenizer, model.config)
         self.model, self.tokenizer = model, tokenizer
         super().__init__(clean=clean, corrupted=corrupted, part=part)
         self.begin()

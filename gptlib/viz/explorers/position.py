@@ -10,6 +10,7 @@ from torch import Tensor
 from traitlets import Float as Number
 from traitlets import Int, Unicode
 
+from gptlib.checks import check_whole
 from gptlib.model.positions import rotate
 from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
@@ -58,6 +59,7 @@ class PositionExplorer(Explorer):
         m: int | None = None,
         n: int | None = None,
     ) -> None:
+        check_whole("length", length)
         m, n = length * 5 // 8 if m is None else m, length * 3 // 8 if n is None else n
         super().__init__(d_model=d_model, length=length, base=base, kind=kind, m=m, n=n)
         self._length = length
