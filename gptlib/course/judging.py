@@ -116,7 +116,7 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
             time_limit(seconds),  # innermost: what the others set back is not interrupted
         ):
             warnings.simplefilter("ignore")
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # and no accelerator's, which nothing would set back
             # Unlike a leaf, its clone may be changed in place.
             given = tuple(value.clone() if _is_float(value) and leaves else value for value in given)
             value = exercise.use(answer, *given)

@@ -40,11 +40,18 @@ def each(attribute):
 
 
 @pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
-def test_the_reference_is_right_and_each_misconception_is_told_apart(task):
+def test_the_reference_is_right(task):
     for seed in SEEDS:
         assert verdict_on(task, task.reference, seed).status == "right"
         for given in task.inputs(torch.Generator().manual_seed(seed)):
             assert outcome(task, task.reference, given).problem is None
+
+
+# A reader's answer meets the errors of a library whose shapes nobody checks.
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
+def test_each_misconception_is_told_apart(task):
+    for seed in SEEDS:
         for misconception in task.misconceptions:
             verdict = verdict_on(task, misconception.answer, seed)
             assert (verdict.status, verdict.misconception) == ("not yet", misconception.name)
@@ -53,6 +60,7 @@ def test_the_reference_is_right_and_each_misconception_is_told_apart(task):
             assert any(outcome(task, misconception.answer, given).problem is None for given in inputs)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(("task", "name", "answer"), each("RIGHT"))
 def test_right_answers_that_are_written_otherwise_pass(task, name, answer):
     assert answer is not task.reference
@@ -60,6 +68,7 @@ def test_right_answers_that_are_written_otherwise_pass(task, name, answer):
         assert verdict_on(task, answer, seed).status == "right"
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(("task", "name", "answer"), each("WRONG"))
 def test_wrong_answers_get_the_message_of_their_misconception_and_no_other(task, name, answer):
     because = {misconception.name: misconception.because for misconception in task.misconceptions}
