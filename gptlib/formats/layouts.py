@@ -440,10 +440,10 @@ def _rope(given: Settings, older: dict[str, Any]) -> dict[str, Any]:
     """What a config.json says of rotary positions: newer files all in one place, older ones in several."""
     rope = dict(older)
     for name in ("rope_parameters", "rope_scaling"):
-        said = given.get(name) or {}
-        if not isinstance(said, dict):
+        said = given.get(name)
+        if said is not None and not isinstance(said, dict):
             raise TypeError(f"{name} is {said!r}; it needs an object such as {older!r}")
-        rope |= said
+        rope |= said or {}
     return rope
 
 

@@ -238,3 +238,12 @@ def test_json_of_any_types_loads_rightly_or_is_refused_by_name(folders, data, ki
     else:
         # Such as another base of the positions, which is a number, or a part that is taken away.
         assert path.name == "config.json" and isinstance(value, (int, float, type(None), dict))
+
+
+@pytest.mark.parametrize("value", ["", [], False, 0])
+def test_what_is_empty_and_no_object_is_no_lack_of_one(value, tmp_path):
+    as_others_have_it(tmp_path, "mixtral")
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    write_json(tmp_path / "config.json", config | {"rope_parameters": value})
+    with pytest.raises(ValueError, match="rope_parameters is .*; it needs an object such as"):
+        load(tmp_path)
