@@ -73,7 +73,7 @@ def add_lora(model: GPT, rank: int = 8, alpha: float | int = 16, seed: int = 0) 
         raise ValueError("model has LoRA layers already; take them away with without_lora(model)")
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+        torch.default_generator.manual_seed(int(seed))  # not an accelerator's, which would stay so
         for module in list(model.blocks.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear):
