@@ -104,7 +104,7 @@ CALLS = {
         {"model": MODEL, "data": "data", "context_length": 8, "max_batches": 2, "batch_size": 2},
     ),
     "train": (
-        lambda **given: list(train(**given)),
+        to_new(lambda model, **given: list(train(model, **given))),
         {"model": MODEL, "train_data": "data", "validation_data": "data", "config": TRAINING},
     ),
     "TrainConfig": (

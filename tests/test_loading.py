@@ -154,10 +154,9 @@ def test_what_save_accepts_load_returns(shape, state, name, padding, tied, seed)
     assert again.token_embedding.weight.dtype == inner.token_embedding.weight.dtype
     assert (again.unembedding.weight is again.token_embedding.weight) == tied
     assert all(parameter.requires_grad for parameter in again.parameters())
-    if state in ("LoRA attached", "compiled LoRA"):
-        torch.testing.assert_close(logits(again), expected, atol=1e-5, rtol=1e-5)
-    else:
-        assert torch.equal(logits(again), expected)
+    if state in ("LoRA attached", "compiled LoRA"):  # added to the weights, which rounds as it does there
+        expected = logits(without_lora(inner).eval())
+    assert torch.equal(logits(again), expected)
     assert torch.equal(logits(alone), logits(again))
 
 
