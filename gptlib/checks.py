@@ -11,10 +11,10 @@ from numbers import Integral, Real
 from torch import SymInt, Tensor
 
 
-def check_whole(name: str, value: object, at_least: int | None = 1, bits: int | None = 64) -> None:
+def check_whole(name: str, value: object, at_least: int | None = 1, any_size: bool = False) -> None:
     """Raise TypeError unless value is a whole number, ValueError unless it is in range.
 
-    bits: how many it may have, those of torch's numbers unless told otherwise; None is any number.
+    any_size: it may have more than the 64 bits of torch's numbers.
     """
     # A SymInt is a size while torch.export follows it through a model.
     if isinstance(value, bool) or not isinstance(value, (Integral, SymInt)):
@@ -22,8 +22,8 @@ def check_whole(name: str, value: object, at_least: int | None = 1, bits: int | 
         raise TypeError(f"{name} is {value!r}; it needs a whole number{bound}")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name} is {value}; it needs to be at least {at_least}")
-    if bits and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
-        raise ValueError(f"{name} is {value}; it needs to be below 2**{bits - 1}")
+    if not any_size and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name} is {value}; it needs to fit into 64 bits")
 
 
 def whole_numbers(**numbers: int) -> tuple[int, ...]:

@@ -95,13 +95,12 @@ def check_width(x: Float[Tensor, "*batch d_model"], d_model: int) -> None:
         raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension needs to be {d_model}")
 
 
-def check_features(x: Tensor, **tensors: Tensor) -> None:
-    """Raise unless each of the tensors has one number for each feature of x."""
+def check_features(name: str, tensor: Tensor, x: Tensor) -> None:
+    """Raise unless the tensor has one number for each feature of x."""
     check_tensor("x", x)
-    for name, tensor in tensors.items():
-        check_tensor(name, tensor)
-        if tensor.shape != x.shape[-1:]:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
+    check_tensor(name, tensor)
+    if tensor.shape != x.shape[-1:]:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; x has {tuple(x.shape)}")
 
 
 def check_sequences(x: Float[Tensor, "batch seq d_model"], d_model: int) -> None:

@@ -22,7 +22,9 @@ def layer_norm(
     Raises ValueError when weight or bias does not have x's last dimension.
     Ba et al. 2016, "Layer Normalization", section 3.
     """
-    check_features(x, weight=weight, bias=weight if bias is None else bias)
+    check_features("weight", weight, x)
+    if bias is not None:
+        check_features("bias", bias, x)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean = wide.mean(dim=-1, keepdim=True)
     variance = wide.var(dim=-1, keepdim=True, correction=0)
@@ -39,7 +41,7 @@ def rms_norm(
     Raises ValueError when weight does not have x's last dimension.
     Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 4.
     """
-    check_features(x, weight=weight)
+    check_features("weight", weight, x)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # in 16 bits the squares would overflow
     mean_square = wide.square().mean(dim=-1, keepdim=True)
     return (weight * wide / torch.sqrt(mean_square + eps)).to(x.dtype)

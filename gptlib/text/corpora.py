@@ -81,7 +81,7 @@ class Corpus:
         """
         check_share("validation", validation)
         check_share("test", test)
-        check_whole("seed", seed, at_least=None, bits=None)
+        check_whole("seed", seed, at_least=None, any_size=True)
         if validation + test >= 1:
             raise ValueError(
                 f"validation is {validation} and test {test}; together they need to be below 1, to leave "

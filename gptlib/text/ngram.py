@@ -178,7 +178,7 @@ class NGram:
         or the context holds a token outside the vocabulary.
         """
         check_whole("n_tokens", n_tokens, at_least=0)
-        check_whole("seed", seed, at_least=0, bits=None)
+        check_whole("seed", seed, at_least=0, any_size=True)
         if stop is not None:
             check_whole("stop", stop, at_least=0)
         self._check_fitted()

@@ -174,7 +174,7 @@ class Storyworld:
     def __init__(self, seed: int = 0, split: str = "train", heroines: float = 0.5):
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}; it needs to be one of {', '.join(SPLITS)}")
-        check_whole("seed", seed, at_least=None, bits=None)
+        check_whole("seed", seed, at_least=None, any_size=True)
         self.split = split
         self._weights = hero_weights(heroines)
         self._random = random.Random(index(seed)).random  # `random()` alone is the same in every Python version

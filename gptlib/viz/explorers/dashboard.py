@@ -102,9 +102,10 @@ class TrainingDashboard(Explorer):
         _check(model, tokenizer)
         check_kind("config", config, TrainConfig, "a TrainConfig")
         if text is None:
-            given = "train_data" if validation_data is None else "validation_data"
-            data = train_data if validation_data is None else validation_data
-            check_kind(given, data, TokenFile, "a TokenFile, whose beginning is shown where text is None")
+            name, data = "validation_data", validation_data
+            if data is None:
+                name, data = "train_data", train_data
+            check_kind(name, data, TokenFile, "a TokenFile, whose beginning is shown where text is None")
             opening = data.tokens[:LONGEST_TEXT]
             tokens = opening.astype(int).tolist()
         else:
