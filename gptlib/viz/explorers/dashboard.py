@@ -8,6 +8,7 @@ that all changes of explorers take. That works while a cell is running, and in a
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from gptlib.checks import check_kind
 from gptlib.generation.writing import generate
 from gptlib.interpret.tracing import trace
 from gptlib.model.checks import check_vocabulary
+from gptlib.model.finiteness import why_not_finite
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile
@@ -284,22 +286,26 @@ class TrainingDashboard(Explorer):
 
     def _train(self) -> str:
         """Make steps, and return the state after the last: done, paused or stopped."""
+        state = "done"
         while not self._wish:
             began = time.perf_counter()
             step = next(self._run, None)
             if step is None:
-                return "done"
+                break
             self._note(step, time.perf_counter() - began)
             if step.step in self._planned or self._look_is_due():
-                self._look(step.step, self.model)
+                # Where numbers became too large, the loss of the next step says so, and what helps.
+                with contextlib.suppress(FloatingPointError):
+                    self._look(step.step, self.model)
             if time.monotonic() - self._drawn >= REDRAW_EVERY:
                 self._draw()
+        else:
+            state = "paused" if self._wish == "pause" else "stopped"
         if self.snapshots[-1].step < self.step:
             self._look(self.step, self.model)
-        if self._wish == "pause":
-            return "paused"
-        self._run.close()
-        return "stopped"
+        if state == "stopped":
+            self._run.close()
+        return state
 
     def _note(self, step: Step, seconds: float) -> None:
         with LOCK:
@@ -316,14 +322,20 @@ class TrainingDashboard(Explorer):
         return patient and self._spent <= SHARE_FOR_LOOKS * self._trained
 
     def _look(self, step: int, model: GPT) -> None:
-        """Note how the model reads the text and what it writes, in place of a latest look not planned."""
+        """Note how the model reads the text and what it writes, in place of a latest look not planned.
+
+        Raises FloatingPointError, naming the cause, where it computes what is no number.
+        """
         began = time.monotonic()
         rows, columns = torch.tril_indices(len(self._tokens), len(self._tokens))
         with in_use(model) as device:
+            text = torch.tensor([self._tokens], device=device)
             with trace(model) as run:
-                model(torch.tensor([self._tokens], device=device))
+                model(text)
             weights = numbers(run.attention[:, 0])[:, :, rows, columns]  # (layer, head, triangle)
-            sample = self._sample(model)
+            if not weights.isfinite().all():
+                raise FloatingPointError(why_not_finite(model, text))
+            sample = generate(model, self._tokenizer, self._prompt, **SAMPLE) if self._tokenizer else ""
         coded = (weights.sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
         with LOCK:
             if self.snapshots and self.snapshots[-1].step not in self._planned:
@@ -331,14 +343,6 @@ class TrainingDashboard(Explorer):
             self.snapshots.append(Snapshot(step, coded, sample))
         self._looked = time.monotonic()
         self._spent += self._looked - began
-
-    def _sample(self, model: GPT) -> str:
-        if self._tokenizer is None:
-            return ""
-        try:
-            return generate(model, self._tokenizer, self._prompt, **SAMPLE)
-        except FloatingPointError as error:  # what ends the run is its loss: the next step says so
-            return f"[{error}]"
 
     # -------------------------------------------------------------------------------------------- the drawing
 

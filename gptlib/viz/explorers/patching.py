@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from traitlets import Enum, Unicode
 
+from gptlib.generation.sampling import can_choose
 from gptlib.interpret.inspecting import each_patch
 from gptlib.model.checks import check_vocabulary
+from gptlib.model.finiteness import why_not_finite
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
@@ -73,6 +75,8 @@ class PatchingExplorer(Explorer):
         with in_use(self.model) as device:
             pair = torch.tensor([clean, corrupted], device=device)
             whole = numbers(self.model(pair)[:, -1])  # (2, vocab)
+            if not can_choose(whole):
+                raise FloatingPointError(why_not_finite(self.model, pair))
             patched = [
                 (layer, column, numbers(logits[0, -1]))
                 for layer, column, logits in each_patch(self.model, pair[:1], pair[1:], self.part)

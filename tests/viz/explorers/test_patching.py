@@ -1,5 +1,6 @@
 """PatchingExplorer: cells are those of the core, bars the patched runs, and what cannot be is refused."""
 
+import copy
 import json
 
 import pytest
@@ -78,6 +79,14 @@ def test_follows_what_the_page_changes(explorer):
 def test_what_cannot_be_patched_is_refused(model, clean, corrupted, message):
     with pytest.raises(ValueError, match=message):
         PatchingExplorer(model, TOKENIZER, clean, corrupted)
+
+
+def test_a_model_whose_numbers_are_none_is_refused_by_the_weights_name(model):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.blocks[1].mlp.up.weight[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="its weight blocks.1.mlp.up.weight holds nan"):
+        PatchingExplorer(broken, TOKENIZER, CLEAN, CORRUPTED)
 
 
 def test_another_model_is_refused():
