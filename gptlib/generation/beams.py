@@ -34,7 +34,7 @@ def beam_search(
     are filled up with the token that they ended with.
 
     Raises ValueError for a setting that cannot work, by its name, and as the model does for tokens;
-    FloatingPointError where the model's logits are no numbers, naming where they come from.
+    FloatingPointError where the model's logits are not numbers, naming where they come from.
     Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2, for the search;
     Wu et al. 2016, "Google's Neural Machine Translation System", section 7, for the length.
     """

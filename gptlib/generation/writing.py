@@ -46,7 +46,7 @@ def generate(
 
     Settings are the fields of `Sampling`. Raises ValueError for one that cannot work, by its name, or a
     tokenizer that is not the model's; TypeError for one that does not exist; FloatingPointError where the
-    model's logits are no numbers, naming the weight or the part that they come from.
+    model's logits are not numbers, naming the weight or the part that they come from.
     """
     return "".join(stream(model, tokenizer, prompt, sampling, **settings))
 
@@ -191,7 +191,7 @@ def last_logits(
 ) -> Float[Tensor, "batch vocab"]:
     """Logits after the last token; dropout is off, whatever mode the model is in.
 
-    Raises FloatingPointError, naming the cause, where they are no numbers.
+    Raises FloatingPointError, naming the cause, where they are not numbers.
     """
     was_training = model.training
     if was_training:

@@ -12,16 +12,16 @@ REMEDY = "load the model again, or an earlier checkpoint of it"
 
 
 def why_not_finite(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> str:
-    """Why the logits after these tokens are no numbers, and what would do: a sentence for an error."""
+    """Why the logits after these tokens are not numbers, and what would do: a sentence for an error."""
     for name, weight in model.named_parameters():
         if spoilt := _first_not_finite(weight):
-            return f"the model's logits are no numbers: its weight {name} holds {spoilt}; {REMEDY}"
+            return f"the model's logits are not numbers: its weight {name} holds {spoilt}; {REMEDY}"
     if found := _first_part(model, tokens):
         return (
-            f"the model's logits are no numbers: its weights are finite, but what {found[0]} gives holds "
+            f"the model's logits are not numbers: its weights are finite, but what {found[0]} gives holds "
             f"{found[1]}: numbers grew too large on the way; {REMEDY}, or use float32 instead of 16 bits"
         )
-    return f"the model's logits are no numbers, or all -inf, yet none of its parts gives such; {REMEDY}"
+    return f"the model's logits are not numbers, or all -inf, yet every part of it gives numbers; {REMEDY}"
 
 
 def _first_part(model: nn.Module, tokens: Int[Tensor, "batch seq"]) -> tuple[str, str] | None:

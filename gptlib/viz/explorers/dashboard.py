@@ -324,7 +324,7 @@ class TrainingDashboard(Explorer):
     def _look(self, step: int, model: GPT) -> None:
         """Note how the model reads the text and what it writes, in place of a latest look not planned.
 
-        Raises FloatingPointError, naming the cause, where it computes what is no number.
+        Raises FloatingPointError, naming the cause, where what it computes is not finite.
         """
         began = time.monotonic()
         rows, columns = torch.tril_indices(len(self._tokens), len(self._tokens))

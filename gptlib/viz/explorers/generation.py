@@ -256,7 +256,7 @@ class GenerationExplorer(Explorer):
             raise ValueError("path goes on after the end-of-text token, where its text has ended")
 
     def _logits(self, tokens: list[int]) -> Float[Tensor, "seq vocab"]:
-        """Logits of the tokenizer's tokens after each token. FloatingPointError where they are no numbers."""
+        """Logits of the tokenizer's tokens after each token. FloatingPointError where they are not finite."""
         with in_use(self.model) as device:
             row = torch.tensor([tokens], device=device)
             logits = numbers(self.model(row)[0, :, : self.tokenizer.vocab_size])

@@ -140,7 +140,7 @@ def test_what_fails_is_told_and_raised():
     with pytest.raises(LossNotFinite, match="at step"):
         dashboard.wait()
     assert dashboard.state == "failed" and "The loss is nan at step" in dashboard.details["failure"]
-    assert [snapshot.step for snapshot in dashboard.snapshots] == [0]  # none of what is no number
+    assert [snapshot.step for snapshot in dashboard.snapshots] == [0]  # none of what is not finite
     assert all(weights.isfinite().all() for weights in dashboard.model.parameters())
     with pytest.raises(RuntimeError, match="this run is over"):
         dashboard.start()
@@ -151,7 +151,7 @@ def test_a_run_whose_last_step_leaves_no_numbers_says_so():
     dashboard.start()
     with pytest.raises(FloatingPointError, match="what blocks.0.attention_norm gives holds nan"):
         dashboard.wait()
-    assert dashboard.state == "failed" and "logits are no numbers" in dashboard.details["failure"]
+    assert dashboard.state == "failed" and "logits are not numbers" in dashboard.details["failure"]
 
 
 def test_a_resumed_run_begins_at_its_checkpoint(tmp_path):
