@@ -8,6 +8,7 @@ MODULES = {  # by extra, what the code behind it imports
     "viz": ("PIL", "anywidget", "matplotlib", "traitlets"),
     "hub": ("huggingface_hub", "tokenizers"),
     "course": (
+        "IPython",
         "filelock",
         "ipywidgets",
         "jinja2",

@@ -32,7 +32,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NOT_IMPORTED = {"jupyterlab", "ipython"}  # by gptlib itself: a program, and what notebooks import
+NOT_IMPORTED = {"jupyterlab"}  # by gptlib itself: a program
 
 
 # ------------------------------------------------------------------------------- what is imported is declared

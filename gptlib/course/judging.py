@@ -15,30 +15,28 @@ import linecache
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from gptlib.course.comparing import LONGEST_TEXT, TooLarge, difference, on_one_line, plain, shown
 from gptlib.course.exercises import Exercise
 from gptlib.course.limits import TimeLimit, time_limit, undisturbed
 
 SECONDS = 5.0  # for an answer on one input
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
-# Tensors with at most this many numbers are shown whole.
-SHOWN_WHOLE = 36
-LONGEST_TEXT = 200
 HOLDERS = (torch.Tensor, np.ndarray, list, tuple, dict)  # inputs in which a change can be seen
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
+COULD_NOT = "could not be judged"  # in grading, where the fault is not the answer's
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What an answer gave on one input.
 
-    value: What it returned; tensors are detached.
+    value: What it returned, made plain.
     problem: The error that it raised instead, or that it took too long.
     changed: The places of the inputs that it changed.
     gradients: Of the output with respect to each input that has one; None for an input that it does not
@@ -122,29 +120,30 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
             value = exercise.use(answer, *given)
             if inspect.iscoroutine(value):
                 value.close()  # which spares a warning that nobody awaited it
-            gradients = _gradients(value, leaves) if exercise.gradients else None
             # Within the limits too: what came back may be as odd as what was run.
-            value = _detached(value)
-            shown(value)
+            found = plain(value)
+            gradients = plain(_gradients(value, leaves)) if exercise.gradients else None
             changed = tuple(
                 place
                 for place, (was, now) in enumerate(zip(inputs, given, strict=True))
-                if isinstance(was, HOLDERS) and difference(was, now)
+                if isinstance(was, HOLDERS) and difference(plain(was), plain(now))
             )
     except TimeLimit:
         problem = f"it took longer than {seconds:g} seconds; is there a loop that never ends?"
         return Outcome(problem=problem, late=True)
     except KeyboardInterrupt:
         raise
+    except TooLarge as error:
+        return Outcome(problem=str(error))
     except BaseException as error:
         return Outcome(problem=said(error) + _line_of(answer, error))
-    return Outcome(value, None, changed, gradients)
+    return Outcome(found, None, changed, gradients)
 
 
 def said(error: BaseException) -> str:
     """An error's kind and text on one line."""
     try:
-        text = _on_one_line(str(error))[:300]
+        text = on_one_line(str(error))[:300]
     except Exception:  # an error of the answer's own, that cannot be shown
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -241,130 +240,6 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, str | bytes) else 1
 
 
-def difference(expected: Any, got: Any) -> str | None:
-    """In what `got` differs from `expected`, as a sentence; None if it does not.
-
-    Whole numbers agree exactly and others within TOLERANCE; a list may stand for a tuple, and a tensor of one
-    number for a number.
-    """
-    if isinstance(expected, torch.Tensor):
-        return _tensor_difference(expected, got)
-    if isinstance(expected, np.ndarray):
-        return _array_difference(expected, got)
-    if isinstance(expected, bool | str | bytes) or expected is None:
-        got = got.item() if isinstance(expected, bool) and _is_number(got) and hasattr(got, "item") else got
-        if type(got) is type(expected) and got == expected:
-            return None
-    elif isinstance(expected, int | np.integer):
-        if _is_number(got) and got == expected:
-            return None
-    elif isinstance(expected, float | np.floating):
-        if _is_number(got) and torch.isclose(_number(expected), _number(got), **TOLERANCE, equal_nan=True):
-            return None
-    elif isinstance(expected, Mapping):
-        if isinstance(got, Mapping) and expected.keys() == got.keys():
-            return _first_difference(((key, expected[key], got[key]) for key in expected), expected, got)
-    elif isinstance(expected, list | tuple):
-        if isinstance(got, list | tuple) and len(got) == len(expected):
-            return _first_difference(zip(range(len(got)), expected, got, strict=True), expected, got)
-    elif expected == got:
-        return None
-    return _expected_and_got(expected, got)
-
-
-def _expected_and_got(expected: Any, got: Any) -> str:
-    texts = shown(expected), shown(got)
-    if texts[0] == texts[1]:  # they differ further behind
-        texts = shown(expected, digits=9), shown(got, digits=9)
-    return f"expected {texts[0]}, got {texts[1]}"
-
-
-def _first_difference(pairs: Iterable[tuple[Any, Any, Any]], expected: Any, got: Any) -> str | None:
-    """Of two collections: both, if that shows it, else the first place and the difference there."""
-    for place, one, other in pairs:
-        if inner := difference(one, other):
-            texts = shown(expected), shown(got)
-            if texts[0] != texts[1] and max(map(len, texts)) <= LONGEST_TEXT // 2:
-                return f"expected {texts[0]}, got {texts[1]}"
-            return f"at [{place!r}]{inner[3:]}" if inner.startswith("at [") else f"at [{place!r}] {inner}"
-    return None
-
-
-def _tensor_difference(expected: torch.Tensor, got: Any) -> str | None:
-    if not isinstance(got, torch.Tensor):
-        return f"expected a tensor of shape {tuple(expected.shape)}, got {shown(got)}"
-    if expected.shape != got.shape:
-        return f"expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}"
-    if expected.dtype != got.dtype:
-        return f"expected the dtype {str(expected.dtype)[6:]}, got {str(got.dtype)[6:]}"
-    if got.layout != expected.layout:
-        return f"expected an ordinary tensor, got one of layout {str(got.layout)[6:]}"
-    if expected.device != got.device:
-        return f"expected a tensor on {expected.device}, got one on {got.device}"
-    exact = not expected.is_floating_point()
-    near = expected == got if exact else torch.isclose(expected, got, **TOLERANCE, equal_nan=True)
-    if near.all():
-        return None
-    if expected.numel() <= SHOWN_WHOLE:
-        return _expected_and_got(expected, got)
-    first = tuple((~near).nonzero()[0].tolist())
-    at = ", ".join(map(str, first))
-    return f"at [{at}] {_expected_and_got(expected[first].item(), got[first].item())}"
-
-
-def _array_difference(expected: np.ndarray, got: Any) -> str | None:
-    """As of tensors, but a list may stand for an array, and whole numbers for others."""
-    try:
-        numbers = np.asarray(got)
-    except (TypeError, ValueError, RuntimeError):
-        numbers = np.asarray(None)
-    if numbers.dtype.kind not in "biuf":
-        return f"expected an array of shape {expected.shape}, got {shown(got)}"
-    different = _tensor_difference(
-        torch.from_numpy(expected.astype(float)), torch.from_numpy(numbers.astype(float))
-    )
-    return different and different.replace("tensor", "array")
-
-
-def shown(value: Any, digits: int = 4) -> str:
-    """A value as a reader wants to see it: short, on one line, and numbers with so many digits."""
-    text = _written(value, digits)
-    few_numbers = isinstance(value, torch.Tensor | np.ndarray)
-    return text if few_numbers or len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
-
-
-def _written(value: Any, digits: int) -> str:
-    if value is ...:
-        return "..."
-    if isinstance(value, torch.Tensor):
-        plain = value.layout == torch.strided and value.device.type != "meta"
-        if plain and value.numel() <= SHOWN_WHOLE:
-            return f"tensor {_written(value.tolist(), digits)}"
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, np.ndarray):
-        if value.size <= SHOWN_WHOLE:
-            return f"array {_written(value.tolist(), digits)}"
-        return f"an array of shape {value.shape}"
-    if isinstance(value, float):
-        return f"{value:.{digits}g}"
-    if isinstance(value, list | tuple):
-        opening, closing = "[]" if isinstance(value, list) else "()"
-        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
-        return opening + ", ".join(_written(item, digits) for item in value) + comma + closing
-    if isinstance(value, type) or inspect.isroutine(value):
-        return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
-    if inspect.isgenerator(value) or inspect.iscoroutine(value):
-        return f"a {type(value).__name__}"
-    if isinstance(value, torch.nn.Module) and type(value).__repr__ is torch.nn.Module.__repr__:
-        return f"a module, {type(value).__name__}"
-    return _on_one_line(repr(value))
-
-
-def _on_one_line(text: str) -> str:
-    """Without the places in memory, which say nothing."""
-    return " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", text).split())
-
-
 def _smallest_difference(exercise: Exercise, inputs: tuple, expected: Outcome, got: Outcome) -> str:
     named = zip(_names(exercise, len(inputs)), inputs, strict=True)
     where = "\n".join(f"  {name} = {shown(value)}" for name, value in named)
@@ -404,29 +279,9 @@ def _gradients(value: Any, inputs: list[torch.Tensor]) -> tuple[torch.Tensor | N
         return (None,) * len(inputs)
     generator = torch.Generator("cpu").manual_seed(0)
     weighting = torch.randn(output.shape, generator=generator, dtype=output.dtype, device="cpu")
-    return torch.autograd.grad(output, inputs, weighting.to(output.device), allow_unused=True)
-
-
-def _detached(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_detached, value))
-    if type(value) is dict:
-        return {key: _detached(item) for key, item in value.items()}
-    return value
+    found = torch.autograd.grad(output, inputs, weighting.to(output.device), allow_unused=True)
+    return tuple(None if gradient is None else gradient.to_dense() for gradient in found)
 
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is one number, also as a tensor or numpy's."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1
-    return isinstance(value, int | float) or getattr(value, "shape", None) == ()
-
-
-def _number(value: Any) -> torch.Tensor:
-    return torch.tensor(float(value), dtype=torch.float64, device="cpu")

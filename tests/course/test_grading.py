@@ -3,13 +3,14 @@
 All is done with the notebook on attention. A submission is the course's notebook with other answers in it.
 """
 
-import ast
 import csv
 import io
 import json
 import os
+import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -17,16 +18,17 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from gptlib.course.desk.checking import solution
 from gptlib.course.exercises import lessons
 from gptlib.course.grading import marking, reports, sandbox, submissions
-from gptlib.course.grading.answers import Cell, course_cells, find_answer
+from gptlib.course.grading.answers import find_answer
+from gptlib.course.grading.cells import course_cells, read_cell
+from gptlib.course.grading.examiner import Examiner
 from gptlib.course.grading.grades import Graded, Row
+from gptlib.course.grading.keeper import Keeper
 from gptlib.course.grading.marking import grade
 from gptlib.course.grading.runner import Limits, Runner
-from gptlib.course.judging import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = json.loads(lessons()["attention"].notebook.read_bytes())
@@ -100,13 +102,18 @@ HOSTILE = {
     ),
     "null byte": (WEIGHTED + "\0", 0, "Python cannot read the cell"),
     "nested too deep": (
-        "def weighted_average(w, v):\n    return " + "-" * 90_000 + "1",
+        "def weighted_average(w, v):\n    return " + "-" * 45_000 + "1",
         0,
         "cannot read the cell",
     ),
     "infinite loop": (body("while True: pass"), 0, "longer than 1 seconds"),
     "loop at the top level": ("while True: pass\n" + WEIGHTED, 1, ""),
-    "loop in a definition": ("class A:\n    while True: pass\n" + WEIGHTED, 0, "never ends"),
+    "loop in a definition": (
+        "class A:\n    while True: pass\n" + WEIGHTED.replace("values)", "values, a=A)", 1),
+        0,
+        "never ends",
+    ),
+    "loop in what is not needed": ("class A:\n    while True: pass\n" + WEIGHTED, 1, ""),
     "loop that catches all": (
         body(
             """
@@ -194,9 +201,11 @@ HOSTILE = {
         "",
     ),
     "returns 64 MB": (body("return torch.zeros(2**24)"), 0, "64 MB; at most 32 MB"),
-    "returns a huge view": (body("return torch.zeros(1).expand(2**40)"), 0, "needs more than the 400 MB"),
+    "returns a huge view": (body("return torch.zeros(1).expand(2**40)"), 0, "4,194,304 MB; at most 32 MB"),
     "returns a nested list": (body("x = []\nfor _ in range(10**5): x = [x]\nreturn x"), 0, ""),
-    "returns itself": (body("x = []\nx.append(x)\nreturn x"), 0, "RecursionError"),
+    "returns itself": (body("x = []\nx.append(x)\nreturn x"), 0, "too deep inside one another"),
+    "returns a huge number": (body("return 10**400"), 0, "got a whole number of about 400 digits"),
+    "returns a huge range": (body("return range(2 * 10**8)"), 0, "got range(0, 200000000)"),
     "patches gptlib": (
         body("import gptlib.model.attention as a\na.attend = lambda *x: 0\nreturn values"),
         0,
@@ -438,7 +447,7 @@ def test_the_machine_is_unharmed(hostile):
     left = [
         pid
         for pid in processes() - hostile[2]
-        if b"gptlib.course.runner"
+        if b"gptlib.course.grading"
         in (Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b"")
     ]
     assert left == []
@@ -450,6 +459,105 @@ def test_reports_hold_no_markup_of_a_students(hostile):
     assert len(pages) == len(graded.rows) + 1
     assert all("<script" not in page and "http" not in page.split("<body>")[0] for page in pages)
     assert any("&lt;script&gt;alert(2)" in page for page in pages)
+
+
+# -------------------------------------------------------------------------------- grading itself, in trouble
+
+
+def class_of(folder, **answers):
+    folder.mkdir()
+    for name, given in answers.items():
+        contents = given if isinstance(given, bytes) else notebook(given)
+        (folder / f"{name}.ipynb").write_bytes(contents)
+    return folder
+
+
+def forging(kind, content, more=0):
+    """An answer that writes a message itself, with so many more bytes of 0, and ends."""
+    data = kind + struct.pack(">Q", len(content) + more) + content
+    return body(f"import os; os.write(3, {data!r} + bytes({more})); os._exit(0)")
+
+
+def tree(of):
+    text = json.dumps(of).encode()
+    return struct.pack(">Q", len(text)) + text
+
+
+def test_nothing_that_is_handed_in_stops_slows_or_swells_the_grading(tmp_path):
+    bombs = {
+        "forged range": forging(b"r", tree(["range", ["0x0", hex(10**9), "0x1"]])),
+        "forged int": forging(b"o", tree(["int", hex(2**80_000)])),
+        "forged tree": forging(b"o", struct.pack(">Q", 2**40)),
+        "forged bytes": forging(b"p", tree(["list", [["bytes", 0, 2**18]] * 900]), more=2**18),
+    }
+    names = ", ".join("a" * 10_000)
+    cells = [code(f"({names})", f"bomb-{k}") for k in range(100)]
+    files = {name: {"weighted_average": answer, "entropy": ENTROPY} for name, answer in bombs.items()}
+    files |= {
+        "many names": notebook(ALL_RIGHT, lambda found: [*cells, *found]),
+        "one long cell": notebook(ALL_RIGHT, lambda found: [code(f"({names * 2})"), *found]),
+        "deep": notebook({**ALL_RIGHT, "entropy": ENTROPY.replace("weights)", "(" * 5000 + "weights)")}),
+        "a tower": b'{"cells": ' + b"[[]," * 4_000_000 + b"[]",
+        "much of nothing": b'{"cells": [' + b"[]," * 6_000_000 + b"[]]}",
+        "ada": ALL_RIGHT,
+    }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    graded = run(class_of(tmp_path / "handed in", **files), tmp_path / "out")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    rows = {row.name: row for row in graded.rows}
+    for name in bombs:
+        assert marks(graded)[name] == {"entropy": 2}, rows[name]
+    assert marks(graded)["ada"] == marks(graded)["one long cell"] == POINTS
+    assert marks(graded)["deep"] == {name: POINTS[name] for name in POINTS if name != "entropy"}
+    remarks = {name: " ".join(row.remarks) for name, row in rows.items()}
+    assert "more than 500,000 characters of code" in remarks["many names"]
+    assert "damaged" in remarks["a tower"]
+    assert remarks["much of nothing"]
+    assert (tmp_path / "out" / "class.html").exists() and grown < 200_000  # kB
+
+
+@pytest.mark.parametrize("part", [Runner, Examiner])
+def test_where_grading_itself_fails_one_answer_could_not_be_judged(part, tmp_path, monkeypatch):
+    """Whatever it is that fails: here it is put there."""
+    method = {Runner: "run", Examiner: "judge"}[part]
+    works = getattr(part, method)
+
+    def fails(self, answer, *rest):
+        if "look_up" in getattr(answer, "exercise", answer):
+            raise ArithmeticError("a case that nobody thought of")
+        return works(self, answer, *rest)
+
+    monkeypatch.setattr(part, method, fails)
+    folder, out = class_of(tmp_path / "handed in", ada=ALL_RIGHT, bob=ALL_RIGHT), tmp_path / "out"
+    graded = run(folder, out)
+    for row in graded.rows:
+        answer = row.answers["attention.look_up"]
+        assert (answer.status, graded.points(row, answer.exercise)) == ("could not be judged", 0)
+        assert "because ArithmeticError: a case that nobody thought of" in " ".join(reports.remarks_on(row))
+        assert marks(graded)[row.name].keys() == POINTS.keys() - {"look_up"}
+    page = next((out / "students").glob("ada-*.html")).read_text("utf-8")
+    assert "could not be judged" in page and "ArithmeticError" not in page
+    monkeypatch.undo()
+    again = run(folder, out)  # which tries it again
+    assert [again.total(row) for row in again.rows] == [6, 6]
+
+
+def test_a_process_that_is_lost_costs_what_it_was_doing_and_no_more(tmp_path, monkeypatch):
+    asked = Keeper.ask
+    calls = []
+
+    def ask(self, job, contents=b""):
+        calls.append(job)
+        if len(calls) in (2, 6):
+            self._started().kill()
+        return asked(self, job, contents)
+
+    monkeypatch.setattr(Keeper, "ask", ask)
+    graded = run(class_of(tmp_path / "handed in", ada=ALL_RIGHT, bob=ALL_RIGHT), tmp_path / "out", jobs=1)
+    rows = {row.name: row for row in graded.rows}
+    assert "did not come to an end (lost)" in rows["bob"].remarks[0]  # the second thing that was read
+    statuses = [answer.status for answer in rows["ada"].answers.values()]
+    assert statuses.count("right") == 3 and set(statuses) - {"right"} <= {"not yet", "could not be judged"}
 
 
 # ---------------------------------------------------------------------------------------------------- a class
@@ -594,20 +702,15 @@ def test_a_hint_that_shows_a_solution_gets_full_marks():
         "from __future__ import annotations\nimport math\nimport torch\nimport torch.nn.functional as F\n"
     )
     imports += "from torch import nn\n"
-    with Runner(Limits(seconds=20.0, together=60.0)) as runner:
+    limits, refused = Limits(seconds=20.0, together=60.0), {}
+    with Runner(limits) as runner, Examiner(limits) as examiner:
         for each in lessons().values():
             course = course_cells(each.topic)
             for task in each.exercises:
-                source = imports + solution(task)
-                cells = [
-                    Cell(cell.id, source, tuple(ast.parse(source).body))
-                    if cell.id == task.id_of_cell("answer")
-                    else cell
-                    for cell in course
-                ]
-                ran = runner.run(find_answer(task, cells, course), 1234)
-                inputs = list(task.inputs(torch.Generator().manual_seed(1234)))
-                if ran.problem or any("NameError" in str(got.problem) for got in ran.outcomes):
-                    continue  # the library's own source, which names what stands beside it
-                assert judge(task, inputs, ran.outcomes).status == "right", task.name
-                assert ran.refused == ()
+                answer = read_cell(task.id_of_cell("answer"), imports + solution(task))
+                cells = [answer if cell.id == answer.id else cell for cell in course]
+                judged = examiner.judge(task.name, 1234, runner.run(find_answer(task, cells, course), 1234))
+                if judged.status != "right":
+                    refused[task.name] = judged.message
+                assert judged.refused == ()
+    assert refused == {}

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from gptlib.course.grading import submissions
+from gptlib.course.grading.answers import read_notebook
 from gptlib.course.grading.submissions import find_submissions
 
 
@@ -25,7 +26,8 @@ def zipped(files):
 
 
 def names(where):
-    return {student.name: [file.label for file in student.files] for student in find_submissions(where)}
+    found = find_submissions(where, read_notebook)
+    return {student.name: [file.label for file in student.files] for student in found}
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -80,11 +82,11 @@ def test_a_large_or_lying_zip_is_read_up_to_a_limit(tmp_path, monkeypatch):
     bomb = zipped({"Ada/03.ipynb": b"0" * 10**8, "Bob/03.ipynb": notebook()})
     # The size that the zip says is a lie.
     where.write_bytes(bomb.replace(struct.pack("<L", 10**8), struct.pack("<L", 100)))
-    found = {student.name: student.files[0].problem for student in find_submissions(where)}
+    found = {student.name: student.files[0].problem for student in find_submissions(where, read_notebook)}
     assert found["Bob"] is None
     assert found["Ada"]
     where.write_bytes(bomb)
-    found = {student.name: student.files[0].problem for student in find_submissions(where)}
+    found = {student.name: student.files[0].problem for student in find_submissions(where, read_notebook)}
     assert "95 MB; at most" in found["Ada"]
 
 
@@ -94,7 +96,7 @@ def test_zips_in_zips_are_read_and_broken_ones_said(tmp_path):
     (tmp_path / "Bob").mkdir()
     (tmp_path / "Bob" / "work.zip").write_bytes(zipped({"work/03.ipynb": notebook()})[:-30])
     (tmp_path / "Cy.ipynb").symlink_to("/etc/passwd")
-    found = {student.name: student.files[0] for student in find_submissions(tmp_path)}
+    found = {student.name: student.files[0] for student in find_submissions(tmp_path, read_notebook)}
     assert found["Ada"].topic == "attention"
     assert "zip cannot be read" in found["Bob"].problem
     assert "link" in found["Cy"].problem
@@ -103,5 +105,5 @@ def test_zips_in_zips_are_read_and_broken_ones_said(tmp_path):
 def test_a_large_notebook_is_not_read(tmp_path, monkeypatch):
     with open(tmp_path / "Ada.ipynb", "wb") as file:
         file.truncate(2**30)
-    (found,) = find_submissions(tmp_path)
-    assert found.files[0].problem == "it has 1,024 MB; at most 50 MB are read"
+    (found,) = find_submissions(tmp_path, read_notebook)
+    assert found.files[0].problem == "it has 1,024 MB; at most 20 MB are read"

@@ -232,13 +232,6 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(model(tokens), model(tokens))
     model.eval()
     assert torch.equal(model(tokens), model(tokens))
-    without = build(SMALL)
-    droppers = [module for module in without.modules() if isinstance(module, torch.nn.Dropout)]
-    for dropper in droppers:  # each is felt alone
-        dropper.p = 0.3
-        assert not torch.equal(without(tokens), without(tokens))
-        dropper.p = 0.0
-    assert droppers and torch.equal(without(tokens), without(tokens))
 
 
 @pytest.mark.parametrize("position", POSITIONS)

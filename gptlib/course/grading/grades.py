@@ -11,7 +11,10 @@ from gptlib.course.grading.rubrics import Rubric
 
 @dataclass(frozen=True)
 class Graded:
-    """An exercise of a student's: the verdict, the code, and remarks for the teacher."""
+    """An exercise of a student's: the verdict, the code, and remarks.
+
+    trouble: Why it could not be judged; for the teacher alone.
+    """
 
     exercise: str
     status: str
@@ -21,6 +24,7 @@ class Graded:
     source: str = ""
     remarks: list[str] = field(default_factory=list)
     telling: bool = False
+    trouble: str = ""
 
     @property
     def because(self) -> str:

@@ -21,18 +21,19 @@ from typing import Any
 import torch
 
 from gptlib.checks import check_whole
-from gptlib.course.exercises import Exercise, Lesson, lessons
-from gptlib.course.grading.answers import Answer, Cell, course_cells, find_answers
+from gptlib.course.exercises import Lesson, lessons
+from gptlib.course.grading.answers import Answer
+from gptlib.course.grading.examiner import Examiner, could_not
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
 from gptlib.course.grading.rubrics import plain_rubric, read_rubric
 from gptlib.course.grading.runner import Limits, Runner
 from gptlib.course.grading.submissions import File, Student, find_submissions
-from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, Known, judge, known
+from gptlib.course.judging import COULD_NOT, NOT_ATTEMPTED, NOT_YET, said
 from gptlib.files import write_atomically
 from gptlib.places import PACKAGE
 
 # The modules that a verdict comes from.
-JUDGES = ("exercises.py", "judging.py", "limits.py", "grading/*.py")
+JUDGES = ("comparing.py", "exercises.py", "judging.py", "limits.py", "grading/*.py")
 
 # An answer of fewer characters is the same in many heads.
 TELLING = 60
@@ -59,17 +60,18 @@ def grade(
     check_whole("jobs", jobs)
     scale = read_rubric(rubric) if rubric else plain_rubric()
     limits = limits or Limits()
-    students = find_submissions(submissions, leave_out=out)
     results = out / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    chosen = {student.name: _chosen(student) for student in students}
-    topics = {topic for files, _ in chosen.values() for topic in files}
-    marked = [lesson for lesson in lessons().values() if lesson.topic in topics]
-    grader = _Grader(marked, _secret(results), limits, results)
-    try:
-        rows = list(_rows(grader, students, chosen, jobs, progress))
-    finally:
-        grader.close()
+    with Examiner(limits) as examiner:
+        students = find_submissions(submissions, examiner.read, leave_out=out)
+        results.mkdir(parents=True, exist_ok=True)
+        chosen = {student.name: _chosen(student) for student in students}
+        topics = {topic for files, _ in chosen.values() for topic in files}
+        marked = [lesson for lesson in lessons().values() if lesson.topic in topics]
+        grader = _Grader(marked, _secret(results), limits, results, examiner)
+        try:
+            rows = list(_rows(grader, students, chosen, jobs, progress))
+        finally:
+            grader.close()
     _mark_identical(rows, chosen)
     graded = Class(marked, rows, scale)
     write_reports(graded, out)
@@ -115,7 +117,7 @@ def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
     for topic, found in sorted(candidates.items()):
         files[topic] = found[-1]
         if len({file.digest for file in found}) > 1:
-            done = [_n_attempted(topic, file) for file in found]
+            done = [sum(answer.attempted for answer in file.answers) for file in found]
             place = max(range(len(found)), key=lambda k: (done[k], k))
             files[topic] = found[place]
             name = lessons()[topic].notebook.stem
@@ -123,23 +125,17 @@ def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
     return files, remarks
 
 
-def _n_attempted(topic: str, file: File) -> int:
-    return sum(each.attempted for each in find_answers(lessons()[topic], file.cells, course_cells(topic)))
-
-
 class _Grader:
     """What all students are graded with: the same inputs, and a runner for each thread."""
 
-    def __init__(self, marked: Sequence[Lesson], secret: str, limits: Limits, results: Path) -> None:
-        self.secret, self.limits, self.results = secret, limits, results
-        self.course = {lesson.topic: course_cells(lesson.topic) for lesson in marked}
+    def __init__(
+        self, marked: Sequence[Lesson], secret: str, limits: Limits, results: Path, examiner: Examiner
+    ) -> None:
+        self.secret, self.limits, self.results, self.examiner = secret, limits, results, examiner
         self.versions = {lesson.topic: course_version(lesson) for lesson in marked}
-        self.inputs: dict[str, list[tuple[Any, ...]]] = {}
-        self.known: dict[str, Known] = {}
         self.lock = threading.Lock()
         self.local = threading.local()
         self.runners: list[Runner] = []
-        self.closed = False
 
     def row(self, name: str, files: dict[str, File], remarks: Sequence[str]) -> Row:
         """A student's row, from the kept results where they still hold."""
@@ -156,59 +152,50 @@ class _Grader:
         kept = _kept(path, key)
         if kept is not None:
             return kept
-        graded = self._graded(topic, file.cells)
-        text = json.dumps(
-            {"key": key, "student": name, "answers": [asdict(each) for each in graded]}, indent=1
-        )
-        write_atomically(path, lambda binary: binary.write(text.encode()))
+        graded = self._graded(file.answers)
+        if all(each.status != COULD_NOT for each in graded):  # else it is tried again
+            text = json.dumps(
+                {"key": key, "student": name, "answers": [asdict(each) for each in graded]}, indent=1
+            )
+            write_atomically(path, lambda binary: binary.write(text.encode()))
         return graded
 
-    def _graded(self, topic: str, cells: Sequence[Cell]) -> list[Graded]:
+    def _graded(self, answers: Sequence[Answer]) -> list[Graded]:
         graded: list[Graded] = []
-        lesson = lessons()[topic]
-        for task, answer in zip(
-            lesson.exercises, find_answers(lesson, cells, self.course[topic]), strict=True
-        ):
+        for answer in answers:
             right = [each.exercise for each in graded if each.status == "right"]
-            graded.append(self._answer(task, answer, right))
+            graded.append(self._answer(answer, right))
         return graded
 
-    def _answer(self, task: Exercise, answer: Answer, right: Sequence[str]) -> Graded:
+    def _answer(self, answer: Answer, right: Sequence[str]) -> Graded:
         remarks, telling = list(answer.remarks), answer.added >= TELLING
-        base = Graded(task.name, NOT_YET, "", source=answer.source, remarks=remarks, telling=telling)
+        base = Graded(answer.exercise, NOT_YET, "", source=answer.source, remarks=remarks, telling=telling)
         if not answer.attempted:
             return replace(base, status=NOT_ATTEMPTED, message="Nothing was written.")
         if answer.problem or answer.cell is None:
             return replace(base, message=_sentence(answer.problem or "there is nothing to run"))
-        inputs, by = self._known(task)
-        ran = self._runner().run(answer, self._seed(task), right)
-        if ran.refused:
-            others = len(ran.refused) - 1
-            remarks.append(f"it was refused {ran.refused[0]}" + (f", and {others} more" if others else ""))
-        if ran.problem:
-            return replace(base, message=_sentence(ran.problem))
-        verdict = judge(task, inputs, ran.outcomes[: len(inputs)], by)
-        if verdict.status == NOT_ATTEMPTED:
-            return replace(base, status=NOT_ATTEMPTED, message="It still gives back `...`.")
+        try:
+            seed = self._seed(answer.exercise)
+            ran = self._runner().run(answer, seed, right)
+            with self.lock:
+                judged = self.examiner.judge(answer.exercise, seed, ran)
+        except Exception as error:  # of one answer: the others are graded all the same
+            judged = could_not(said(error))
+        if judged.refused:
+            others = len(judged.refused) - 1
+            remarks.append(f"it was refused {judged.refused[0]}" + (f", and {others} more" if others else ""))
+        given_back = judged.status == NOT_ATTEMPTED
         return replace(
             base,
-            status=verdict.status,
-            message=verdict.message,
-            misconception=verdict.misconception,
-            share=verdict.share,
+            status=judged.status,
+            message="It still gives back `...`." if given_back else judged.message,
+            misconception=judged.misconception,
+            share=judged.share,
+            trouble=judged.because,
         )
 
-    def _known(self, task: Exercise) -> tuple[list[tuple[Any, ...]], Known]:
-        # One thread at a time: what the reference prints is silenced for the whole process.
-        with self.lock:
-            if task.name not in self.known:
-                generator = torch.Generator().manual_seed(self._seed(task))
-                self.inputs[task.name] = list(task.inputs(generator))
-                self.known[task.name] = known(task, self.inputs[task.name])
-            return self.inputs[task.name], self.known[task.name]
-
-    def _seed(self, task: Exercise) -> int:
-        return int(sha256(f"{self.secret} {task.name}".encode()).hexdigest()[:15], 16)
+    def _seed(self, exercise: str) -> int:
+        return int(sha256(f"{self.secret} {exercise}".encode()).hexdigest()[:15], 16)
 
     def _runner(self) -> Runner:
         if not hasattr(self.local, "runner"):

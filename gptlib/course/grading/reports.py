@@ -17,10 +17,10 @@ from markupsafe import Markup
 
 from gptlib.course.exercises import Exercise
 from gptlib.course.grading.grades import Class, Row, safe_name
-from gptlib.course.judging import NOT_ATTEMPTED, NOT_YET, RIGHT
+from gptlib.course.judging import COULD_NOT, NOT_ATTEMPTED, NOT_YET, RIGHT
 from gptlib.files import write_atomically
 
-MARKS = {RIGHT: "✓", NOT_YET: "✗", NOT_ATTEMPTED: "○"}
+MARKS = {RIGHT: "✓", NOT_YET: "✗", NOT_ATTEMPTED: "○", COULD_NOT: "?"}
 OTHER = "something else"
 
 
@@ -109,7 +109,10 @@ def grades_csv(graded: Class) -> str:
 
 def remarks_on(row: Row) -> list[str]:
     """The remarks on a student's files, then those on the answers with the exercise's name in front."""
-    found = [f"{name}: {remark}" for name, answer in row.answers.items() for remark in answer.remarks]
+    found = []
+    for name, answer in row.answers.items():
+        trouble = [f"it {COULD_NOT}, because {answer.trouble}"] if answer.trouble else []
+        found += [f"{name}: {remark}" for remark in (*trouble, *answer.remarks)]
     return [*row.remarks, *row.alike, *found]
 
 

@@ -1,6 +1,7 @@
 """Find what a class handed in: notebooks in a folder or a zip, however a learning platform named them.
 
-Nothing is unpacked to disk, and nothing is run. Names only ever become labels.
+Nothing is unpacked to disk, and nothing is run. Names only ever become labels. What is in a notebook is read
+elsewhere, by the function that `find_submissions` is given.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import stat
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from gptlib.course.desk.renaming import FORMER_NAMES
 from gptlib.course.exercises import lessons
-from gptlib.course.grading.answers import Cell, NoNotebook, code_cells, notebook_topic
+from gptlib.course.grading.answers import Answer, ReadNotebook
+from gptlib.course.grading.cells import NoNotebook
 
-LARGEST_NOTEBOOK = 50 * 2**20  # bytes
-LARGEST_ZIP = 500 * 2**20  # one that lies in a folder or in another zip
+LARGEST_NOTEBOOK = 20 * 2**20  # bytes
+LARGEST_ZIP = 200 * 2**20  # one that lies in a folder or in another zip, and all that is in it
 LARGEST_CLASS = 20 * 2**30  # of all files together, as a zip may hold more than it says
 MOST_FILES = 20_000
 IGNORED = {"__MACOSX", "__pycache__"}
@@ -36,14 +38,14 @@ class File:
     path: Its folders and its name, below the folder or zip of the class.
     digest: Of its bytes.
     topic: Which notebook of the course it is, if that can be told.
-    cells: Its code cells.
+    answers: What it holds for each exercise.
     problem: Why it cannot be graded.
     """
 
     path: tuple[str, ...]
     digest: str = ""
     topic: str | None = None
-    cells: tuple[Cell, ...] = ()
+    answers: tuple[Answer, ...] = ()
     problem: str | None = None
 
     @property
@@ -59,7 +61,10 @@ class Student:
     files: tuple[File, ...]
 
 
-def find_submissions(where: Path, leave_out: Path | None = None) -> list[Student]:
+Read = Callable[[bytes, str], ReadNotebook]  # of a file's bytes and name; it may raise NoNotebook
+
+
+def find_submissions(where: Path, read: Read, leave_out: Path | None = None) -> list[Student]:
     """Everybody who handed something in, in the order of their names.
 
     A file that lies alone is a student's, named after it; a folder is a student's too, unless the folders in
@@ -72,11 +77,11 @@ def find_submissions(where: Path, leave_out: Path | None = None) -> list[Student
             f"there is no folder or zip {str(where)!r}; give the one that holds what was handed in"
         )
     if where.is_dir():
-        found = _in_folder(where, leave_out.resolve() if leave_out else None)
+        found = _in_folder(where, read, leave_out.resolve() if leave_out else None)
     elif zipfile.is_zipfile(where):
-        found = _in_zip(where, ())
+        found = _in_zip(where, read, ())
     elif where.suffix == ".ipynb":
-        found = iter([_read_file(where, (where.name,))])
+        found = iter([_read_file(where, read, (where.name,))])
     else:
         raise ValueError(
             f"{str(where)!r} is none of what is graded; it needs to be a folder, a zip or a notebook (.ipynb)"
@@ -90,7 +95,9 @@ def find_submissions(where: Path, leave_out: Path | None = None) -> list[Student
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-def _in_folder(folder: Path, leave_out: Path | None, above: tuple[str, ...] = ()) -> Iterator[File]:
+def _in_folder(
+    folder: Path, read: Read, leave_out: Path | None, above: tuple[str, ...] = ()
+) -> Iterator[File]:
     for path in sorted(folder.iterdir()):
         where = (*above, _label(path.name))
         if _ignored(path.name) or path.resolve() == leave_out:
@@ -100,29 +107,26 @@ def _in_folder(folder: Path, leave_out: Path | None, above: tuple[str, ...] = ()
         elif path.is_dir() and len(where) > 20:
             yield File(where, problem="it lies too deep")
         elif path.is_dir():
-            below = list(_in_folder(path, leave_out, where))
+            below = list(_in_folder(path, read, leave_out, where))
             yield from below or [File((*where, ""), problem="the folder is empty")]
         elif path.is_file():
-            yield from _read(path, where)
+            yield from (
+                _in_zip(path, read, where)
+                if path.suffix.lower() == ".zip"
+                else [_read_file(path, read, where)]
+            )
 
 
-def _read(path: Path, where: tuple[str, ...]) -> Iterator[File]:
-    if path.suffix.lower() == ".zip":
-        yield from _in_zip(path, where)
-    else:
-        yield _read_file(path, where)
-
-
-def _read_file(path: Path, where: tuple[str, ...]) -> File:
+def _read_file(path: Path, read: Read, where: tuple[str, ...]) -> File:
     try:
         if path.stat().st_size > LARGEST_NOTEBOOK:
             return File(where, problem=_too_large(path.stat().st_size))
-        return read_notebook(path.read_bytes(), where)
+        return _file(path.read_bytes(), read, where)
     except OSError as error:
         return File(where, problem=f"it cannot be read: {error.strerror}")
 
 
-def _in_zip(source: Path | io.BytesIO, above: tuple[str, ...], deep: int = 0) -> Iterator[File]:
+def _in_zip(source: Path | io.BytesIO, read: Read, above: tuple[str, ...], deep: int = 0) -> Iterator[File]:
     """The files in a zip; one that cannot be read is a file with a problem."""
     try:
         with zipfile.ZipFile(source) as archive:
@@ -130,7 +134,7 @@ def _in_zip(source: Path | io.BytesIO, above: tuple[str, ...], deep: int = 0) ->
             if len(entries) > MOST_FILES:
                 yield File((*above, ""), problem=f"the zip holds more than {MOST_FILES:,} files")
                 return
-            room = LARGEST_CLASS
+            room = LARGEST_ZIP if above else LARGEST_CLASS
             for entry in entries:
                 parts = tuple(
                     _label(part) for part in re.split(r"[/\\]", entry.filename) if part not in ("", ".", "..")
@@ -159,23 +163,22 @@ def _in_zip(source: Path | io.BytesIO, above: tuple[str, ...], deep: int = 0) ->
                 if len(contents) > most:
                     yield File((*above, *parts), problem=_too_large(max(entry.file_size, most + 1)))
                 elif nested and deep < 2:
-                    yield from _in_zip(io.BytesIO(contents), (*above, *parts), deep + 1)
+                    yield from _in_zip(io.BytesIO(contents), read, (*above, *parts), deep + 1)
                 else:
-                    yield read_notebook(contents, (*above, *parts))
+                    yield _file(contents, read, (*above, *parts))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         yield File(above or ("",), problem=f"the zip cannot be read: {error}")
 
 
-def read_notebook(contents: bytes, path: tuple[str, ...]) -> File:
+def _file(contents: bytes, read: Read, path: tuple[str, ...]) -> File:
     """The notebook in these bytes; what is none has a problem."""
     digest = sha256(contents).hexdigest()
     try:
-        cells = code_cells(contents)
+        found = read(contents, path[-1])
     except NoNotebook as error:
         return File(path, digest, problem=str(error))
-    topic = notebook_topic(cells, path[-1])
-    problem = None if topic else "it cannot be told which notebook of the course it is"
-    return File(path, digest, topic, tuple(cells), problem)
+    problem = None if found.topic else "it cannot be told which notebook of the course it is"
+    return File(path, digest, found.topic, found.answers, problem)
 
 
 def _too_large(size: int) -> str:
