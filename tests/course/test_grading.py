@@ -21,7 +21,7 @@ import pytest
 
 from gptlib.course.desk.checking import solution
 from gptlib.course.exercises import lessons
-from gptlib.course.grading import marking, reports, sandbox, submissions
+from gptlib.course.grading import marking, reports, sandbox, students
 from gptlib.course.grading.answers import find_answer
 from gptlib.course.grading.cells import course_cells, read_cell
 from gptlib.course.grading.examiner import Examiner
@@ -618,7 +618,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
 
 def test_of_two_notebooks_that_are_the_same_both_are_said():
     rows = [Row(name) for name in ("Ada", "Bob")]
-    file = submissions.File(("x",), digest="same")
+    file = students.File(("x",), digest="same")
     for row in rows:
         for task in (*lessons()["attention"].exercises, *lessons()["many_heads"].exercises):
             row.answers[task.name] = Graded(task.name, "right", "", source="x")

@@ -52,18 +52,97 @@ def names(where):
             ["Ada L_12_assignsubmission_file_/03.ipynb", "Ada L_13_assignsubmission_file/03.ipynb"],
             {"Ada L_12", "Ada L_13"},
         ),
+        # Moodle, with folders in it, and without folders
+        (
+            [
+                "Ada L_12_assignsubmission_file_/old/03.ipynb",
+                "Ada L_12_assignsubmission_file_/final/03.ipynb",
+                "Bob_13_assignsubmission_file_/a.ipynb",
+            ],
+            {"Ada L_12", "Bob_13"},
+        ),
+        (
+            [
+                "Ada L_12_assignsubmission_file_04_attention.ipynb",
+                "Bob_7_assignsubmission_file_homework 3.ipynb",
+            ],
+            {"Ada L_12", "Bob_7"},
+        ),
+        (["Ada L_12_assignsubmission_file_/old/03.ipynb"], {"Ada L_12"}),
+        # Canvas: two files of one assignment, a renamed one, a late one
+        (
+            ["lovelaceada_12345_678901_03.ipynb", "lovelaceada_12345_678902_04_attention-1.ipynb"],
+            {"lovelaceada_12345"},
+        ),
+        (
+            ["boolegeorge_LATE_12346_678903_hw_attention.ipynb", "boolegeorge_12347_678904_my work.ipynb"],
+            {"boolegeorge_12346", "boolegeorge_12347"},
+        ),
+        # Brightspace: two attempts, and its own page
+        (
+            [
+                "12345-678901 - Ada Lovelace - Nov 29, 2026 1030 AM/04_attention.ipynb",
+                "12345-678909 - Ada Lovelace - Nov 30, 2026 830 PM/04_attention.ipynb",
+                "12346-678902 - Bob - Nov 29, 2026 1031 AM/hw.ipynb",
+                "index.html",
+            ],
+            {"Ada Lovelace_12345", "Bob_12346"},
+        ),
+        # Google Classroom
+        (["Ada L - Copy of 04_attention.ipynb", "Bob B - 04_attention.ipynb"], {"Ada L", "Bob B"}),
+        # GitHub Classroom: clones of the course, of which two notebooks are one student's
+        (
+            [
+                *("hw-ada/README.md", "hw-ada/notebooks/04.ipynb", "hw-ada/work/04.ipynb"),
+                *("hw-bob/README.md", "hw-bob/notebooks/04_attention.ipynb", "hw-bob/src/mine.ipynb"),
+                "README.md",
+            ],
+            {"hw-ada", "hw-bob"},
+        ),
+        (["hw-ada/README.md", "hw-ada/notebooks/04.ipynb", "hw-ada/work/04.ipynb"], {"hw-ada"}),
+        # one student of many with two folders, and groups of whom most hold several
+        (["Ada/old/1.ipynb", "Ada/new/1.ipynb", "Bob/1.ipynb", "Cy/1.ipynb"], {"Ada", "Bob", "Cy"}),
+        (
+            [
+                *("Tue/Ada/1.ipynb", "Tue/Bob/1.ipynb", "Wed/Dee/1.ipynb"),
+                *("Wed/Cy/a/1.ipynb", "Wed/Cy/b/1.ipynb"),
+            ],
+            {"Tue/Ada", "Tue/Bob", "Wed/Cy", "Wed/Dee"},
+        ),
     ],
 )
 def test_whose_files_they_are(tmp_path, kind, files, expected):
     if kind == "zip":
         where = tmp_path / "class.zip"
-        where.write_bytes(zipped(dict.fromkeys(files, notebook())))
+        where.write_bytes(zipped({name: contents_of(name) for name in files}))
     else:
         where = tmp_path / "class"
         for name in files:
             (where / name).parent.mkdir(parents=True, exist_ok=True)
-            (where / name).write_bytes(notebook())
+            (where / name).write_bytes(contents_of(name))
     assert set(names(where)) == expected
+
+
+def contents_of(name):
+    return b"words" if name.endswith((".md", ".html")) else notebook()
+
+
+def test_a_student_with_two_zips_is_one(tmp_path):
+    for name in ("Ada", "Bob", "Cy"):
+        (tmp_path / name).mkdir()
+    for name in ("Ada/first.zip", "Ada/second.zip", "Bob/work.zip"):
+        (tmp_path / name).write_bytes(zipped({"04_attention.ipynb": notebook()}))
+    (tmp_path / "Cy" / "04_attention.ipynb").write_bytes(notebook())
+    assert {name: len(files) for name, files in names(tmp_path).items()} == {"Ada": 2, "Bob": 1, "Cy": 1}
+
+
+def test_what_a_platform_says_of_a_student(tmp_path):
+    (tmp_path / "boolegeorge_LATE_12346_678903_hw.ipynb").write_bytes(notebook())
+    (tmp_path / "lovelaceada_12345_678901_hw.ipynb").write_bytes(notebook())
+    (tmp_path / "Cy.ipynb").write_bytes(notebook())
+    found = find_submissions(tmp_path, read_notebook)
+    said = [("boolegeorge_12346", "12346", True), ("Cy", "", False), ("lovelaceada_12345", "12345", False)]
+    assert [(student.name, student.id, student.late) for student in found] == said
 
 
 def test_a_zip_cannot_leave_its_place(tmp_path):

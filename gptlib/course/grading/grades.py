@@ -35,6 +35,7 @@ class Graded:
 class Row:
     """A student, with what was graded and with what could not be.
 
+    id: The learning platform's number for the student, or "".
     files: What was graded, by the notebook's topic.
     answers: By exercise.
     remarks: On the files.
@@ -42,6 +43,7 @@ class Row:
     """
 
     name: str
+    id: str = ""
     files: dict[str, str] = field(default_factory=dict)
     answers: dict[str, Graded] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

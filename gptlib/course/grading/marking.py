@@ -27,7 +27,8 @@ from gptlib.course.grading.examiner import Examiner, could_not
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
 from gptlib.course.grading.rubrics import plain_rubric, read_rubric
 from gptlib.course.grading.runner import Limits, Runner
-from gptlib.course.grading.submissions import File, Student, find_submissions
+from gptlib.course.grading.students import File, Student
+from gptlib.course.grading.submissions import find_submissions
 from gptlib.course.judging import COULD_NOT, NOT_ATTEMPTED, NOT_YET, said
 from gptlib.files import write_atomically
 from gptlib.places import PACKAGE
@@ -88,7 +89,7 @@ def _rows(
     from tqdm import tqdm
 
     with ThreadPoolExecutor(jobs) as pool:
-        pending = [pool.submit(grader.row, student.name, *chosen[student.name]) for student in students]
+        pending = [pool.submit(grader.row, student, *chosen[student.name]) for student in students]
         bar = tqdm(total=len(pending), unit="student", disable=not progress, file=sys.stderr)
         try:
             for each in pending:
@@ -106,7 +107,7 @@ def _rows(
 def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
     """The file to grade for each notebook, and remarks on the others."""
     candidates: dict[str, list[File]] = defaultdict(list)
-    remarks = []
+    remarks = ["it was handed in late"] if student.late else []
     for file in student.files:
         if file.topic and not file.problem:
             candidates[file.topic].append(file)
@@ -137,11 +138,12 @@ class _Grader:
         self.local = threading.local()
         self.runners: list[Runner] = []
 
-    def row(self, name: str, files: dict[str, File], remarks: Sequence[str]) -> Row:
+    def row(self, student: Student, files: dict[str, File], remarks: Sequence[str]) -> Row:
         """A student's row, from the kept results where they still hold."""
-        row = Row(name, {topic: file.label for topic, file in files.items()}, remarks=list(remarks))
+        labels = {topic: file.label for topic, file in files.items()}
+        row = Row(student.name, student.id, labels, remarks=list(remarks))
         for topic, file in files.items():
-            for graded in self._notebook(name, topic, file):
+            for graded in self._notebook(student.name, topic, file):
                 row.answers[graded.exercise] = graded
         return row
 

@@ -85,18 +85,19 @@ def write_reports(graded: Class, out: Path) -> None:
 
 
 def grades_csv(graded: Class) -> str:
-    """A row for each student: the files, points for each exercise, the total, and remarks."""
+    """A row for each student: the platform's number, the files, points, their total, and remarks."""
     text = io.StringIO()
     names = [task.name for task in graded.exercises]
     # Quoted, and never starting as a formula does: a file's name may be one.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["student", "files", *names, "total", "out of", "remarks"])
+    writer.writerow(["student", "id", "files", *names, "total", "out of", "remarks"])
     for row in graded.rows:
         points = [graded.points(row, name) for name in names]
         files, remarks = "; ".join(row.files.values()), "; ".join(remarks_on(row))
         writer.writerow(
             [
                 _harmless(row.name),
+                row.id,
                 _harmless(files),
                 *points,
                 graded.total(row),

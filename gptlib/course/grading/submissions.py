@@ -11,64 +11,25 @@ import re
 import stat
 import zipfile
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from gptlib.course.desk.renaming import FORMER_NAMES
-from gptlib.course.exercises import lessons
-from gptlib.course.grading.answers import Answer, ReadNotebook
+from gptlib.course.grading.answers import ReadNotebook
 from gptlib.course.grading.cells import NoNotebook
+from gptlib.course.grading.students import File, Student, students_of
 
 LARGEST_NOTEBOOK = 20 * 2**20  # bytes
 LARGEST_ZIP = 200 * 2**20  # one that lies in a folder or in another zip, and all that is in it
 LARGEST_CLASS = 20 * 2**30  # of all files together, as a zip may hold more than it says
 MOST_FILES = 20_000
 IGNORED = {"__MACOSX", "__pycache__"}
-# What Moodle puts behind a name and a number in a folder's name.
-MOODLE = re.compile(r"_assignsubmission_[a-z]+_?$")
-
-
-@dataclass(frozen=True)
-class File:
-    """A file that was handed in.
-
-    path: Its folders and its name, below the folder or zip of the class.
-    digest: Of its bytes.
-    topic: Which notebook of the course it is, if that can be told.
-    answers: What it holds for each exercise.
-    problem: Why it cannot be graded.
-    """
-
-    path: tuple[str, ...]
-    digest: str = ""
-    topic: str | None = None
-    answers: tuple[Answer, ...] = ()
-    problem: str | None = None
-
-    @property
-    def label(self) -> str:
-        return "/".join(self.path)
-
-
-@dataclass(frozen=True)
-class Student:
-    """Who handed something in, by the name of a folder or file, and what."""
-
-    name: str
-    files: tuple[File, ...]
-
 
 Read = Callable[[bytes, str], ReadNotebook]  # of a file's bytes and name; it may raise NoNotebook
 
 
 def find_submissions(where: Path, read: Read, leave_out: Path | None = None) -> list[Student]:
-    """Everybody who handed something in, in the order of their names.
-
-    A file that lies alone is a student's, named after it; a folder is a student's too, unless the folders in
-    it hold the same notebook: then each of those is a student's.
+    """Everybody who handed something in, in the order of their names; whose files they are, `students` says.
 
     Raises FileNotFoundError if there is no such folder or zip, and ValueError if nothing is in it.
     """
@@ -89,7 +50,7 @@ def find_submissions(where: Path, read: Read, leave_out: Path | None = None) -> 
     files = sorted(found, key=lambda file: [part.casefold() for part in file.path])
     if not files:
         raise ValueError(f"{str(where)!r} is empty; give the folder or zip that holds what was handed in")
-    return sorted(_students(_without_common_folder(files)), key=lambda student: student.name.casefold())
+    return students_of(files)
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -193,66 +154,3 @@ def _label(name: str) -> str:
     """A name that can be shown and written: no control characters, only Unicode, not too long."""
     name = name.encode("utf-8", "replace").decode("utf-8")
     return "".join(letter if letter.isprintable() else "�" for letter in name)[:200]
-
-
-# --------------------------------------------------------------------------------------------------- students
-
-
-def _without_common_folder(files: Sequence[File]) -> list[File]:
-    """A zip often holds one folder that holds everything: it is nobody's name."""
-    files = list(files)
-    while all(len(file.path) > 1 for file in files) and len({file.path[0] for file in files}) == 1:
-        # The course's own names for its files tell that the folder is a student's.
-        # nbgrader puts a folder of that name between the two.
-        if any(len(file.path) < 4 and not any(map(_rest, file.path[1:])) for file in files):
-            break
-        files = [replace(file, path=file.path[1:]) for file in files]
-    return files
-
-
-def _students(files: Sequence[File]) -> Iterator[Student]:
-    alone: dict[str, list[File]] = defaultdict(list)
-    folders: dict[str, list[File]] = defaultdict(list)
-    for file in files:
-        if len(file.path) == 1:
-            alone[_rest(file.path[0]) or _stem(file.path[0])].append(file)
-        else:
-            folders[MOODLE.sub("", file.path[0]) or file.path[0]].append(file)
-    for name, theirs in alone.items():
-        if name in folders:
-            folders[name] += theirs
-        else:
-            yield Student(name, tuple(theirs))
-    for name, theirs in folders.items():
-        yield from _split(name, theirs, 1)
-
-
-def _split(name: str, files: list[File], depth: int) -> Iterator[Student]:
-    """One student, or several if the folders at this depth hold the same notebook."""
-    holders: dict[str, set[str]] = defaultdict(set)
-    for file in files:
-        if file.topic and len(file.path) > depth + 1:
-            holders[file.topic].add(file.path[depth])
-    if all(len(folders) < 2 for folders in holders.values()):
-        yield Student(name, tuple(files))
-        return
-    here = [file for file in files if len(file.path) <= depth + 1]
-    if here:
-        yield Student(name, tuple(here))
-    inner: dict[str, list[File]] = defaultdict(list)
-    for file in files:
-        if len(file.path) > depth + 1:
-            inner[file.path[depth]].append(file)
-    for folder, theirs in inner.items():
-        yield from _split(f"{name}/{folder}", theirs, depth + 1)
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"(\.ipynb|\.json|\.txt|\.zip)+$", "", name, flags=re.IGNORECASE) or name
-
-
-def _rest(name: str) -> str:
-    """A file's name without the notebook's name in it: what a platform put around that is the student's."""
-    stem = _stem(name)
-    notebooks = "|".join([*(lesson.notebook.stem for lesson in lessons().values()), *FORMER_NAMES])
-    return re.sub(rf"[\s_-]*({notebooks})([\s_-]*(copy)?[\s_-]*\(?\d*\)?)$", "", stem, flags=re.IGNORECASE)
