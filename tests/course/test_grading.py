@@ -15,13 +15,14 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from gptlib.course.desk.checking import solution
-from gptlib.course.exercises import lessons
-from gptlib.course.grading import marking, reports, sandbox, students
+from gptlib.course.exercises import exercise, lesson_of, lessons
+from gptlib.course.grading import marking, reports, sandbox, students, withheld
 from gptlib.course.grading.answers import find_answer
 from gptlib.course.grading.cells import course_cells, read_cell
 from gptlib.course.grading.examiner import Examiner
@@ -459,6 +460,130 @@ def test_reports_hold_no_markup_of_a_students(hostile):
     assert len(pages) == len(graded.rows) + 1
     assert all("<script" not in page and "http" not in page.split("<body>")[0] for page in pages)
     assert any("&lt;script&gt;alert(2)" in page for page in pages)
+
+
+# ------------------------------------------------------------------------------------ the reference, borrowed
+
+FIND = """
+    import sys, types
+    seen, found = set(), []
+    def search(value, depth=0):
+        if id(value) in seen or depth > 5:
+            return
+        seen.add(id(value))
+        if isinstance(value, types.FunctionType) and value.__module__ == "__main__":
+            return
+        if isinstance(value, types.FunctionType):
+            if value.__name__ == "causal_mask":
+                found.append(value)
+            for cell in value.__closure__ or ():
+                search(cell.cell_contents, depth + 1)
+        elif isinstance(value, dict):
+            for held in list(value.values()):
+                search(held, depth + 1)
+        elif isinstance(value, (list, tuple)):
+            for held in value:
+                search(held, depth + 1)
+        elif type(value).__module__.startswith("gptlib"):
+            search(getattr(value, "__dict__", {}), depth + 1)
+"""
+USE = """
+    for function in found:
+        try:
+            return function(n)
+        except RuntimeError as error:
+            refusal = error
+    raise refusal
+"""
+# Ways to the course's own causal_mask; all are bodies of causal_mask(n).
+BORROWED = {
+    "the module": "import gptlib.model.masks as masks\nreturn masks.causal_mask(n)",
+    "sys.modules": "import sys\nreturn sys.modules['gptlib.model.masks'].causal_mask(n)",
+    "a closure": FIND + "    search(sys.modules['gptlib.model.masks'].causal_mask)" + USE,
+    "all modules": FIND
+    + "    for name in list(sys.modules):\n        if name.startswith('gptlib'):\n"
+    + "            search(vars(sys.modules[name]))"
+    + USE,
+    "frames by traceback": FIND
+    + "    import traceback\n    for frame, _ in traceback.walk_stack(None):\n"
+    + "        search(frame.f_locals)\n        search(frame.f_globals)"
+    + USE,
+    "frames by logging": FIND
+    + "    import logging\n    frame = logging.currentframe()\n    while frame:\n"
+    + "        search(frame.f_locals)\n        search(frame.f_globals)\n        frame = frame.f_back"
+    + USE,
+    "frames by a signal": FIND
+    + """
+    import os, signal
+    def handler(_, frame):
+        while frame:
+            search(frame.f_locals)
+            search(frame.f_globals)
+            frame = frame.f_back
+    signal.signal(signal.SIGUSR1, handler)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    for _ in range(1000): pass
+    """
+    + USE,
+    "a trace function": FIND
+    + "    def look(frame, *_):\n        search(frame.f_back.f_locals)\n    sys.settrace(look)\n"
+    + "    (lambda: 0)()"
+    + USE,
+    "a profile function": FIND
+    + "    def look(frame, *_):\n        search(frame.f_back.f_locals)\n    sys.setprofile(look)\n"
+    + "    (lambda: 0)()"
+    + USE,
+    "a partial": "import functools, gptlib.model.masks as m\nreturn functools.partial(m.causal_mask, n)()",
+    "a map": "import gptlib.model.masks as masks\nreturn next(map(masks.causal_mask, [n]))",
+    "its code": "import types, gptlib.model.masks as masks\nreturn types.FunctionType("
+    "masks.causal_mask.__code__, vars(masks))(n)",
+    "another's code": "import gptlib.model.masks as masks\n"
+    "masks.causal_mask.__code__ = (lambda n: None).__code__\nreturn masks.causal_mask(n)",
+    "the caller's file": "import gptlib.model.masks as masks\n"
+    "code = compile('made = causal_mask(n)', masks.__file__, 'exec')\n"
+    "space = {**vars(masks), 'n': n}\nexec(code, space)\nreturn space['made']",
+}
+
+
+def indented(body):
+    return textwrap.indent(textwrap.dedent(body if body[0] != "\n" else body).strip("\n"), "    ")
+
+
+@pytest.fixture(scope="module")
+def borrowed():
+    """What is said of answers that borrow."""
+    task = exercise("attention.causal_mask")
+    course = course_cells(lesson_of(task.name).topic)
+    limits = Limits(seconds=30.0, together=60.0)  # a search takes its time
+    with Runner(limits) as runner, Examiner(limits) as examiner:
+
+        def said(text):
+            answer = read_cell(task.id_of_cell("answer"), f"def causal_mask(n):\n{indented(text)}")
+            assert not answer.problem, answer.problem
+            cells = [answer if cell.id == answer.id else cell for cell in course]
+            return examiner.judge(task.name, 7, runner.run(find_answer(task, cells, course), 7))
+
+        yield said
+
+
+@pytest.mark.parametrize("way", BORROWED)
+def test_the_reference_cannot_be_borrowed(borrowed, way):
+    found = borrowed(BORROWED[way])
+    assert found.status == "not yet", found
+    assert found.refused or "comes from gptlib" in found.message, found
+
+
+def test_every_reference_can_be_guarded():
+    for lesson in lessons().values():
+        for task in lesson.exercises:
+            for original in [task.reference, *withheld._wrapped(task.reference)]:
+                assert withheld._functions(original), task.name
+                for function in withheld._functions(original):
+                    code, around = function.__code__, function.__closure__
+                    copy = types.FunctionType(code, function.__globals__, closure=around)
+                    withheld.guard(copy, print)
+                    assert print in copy.__code__.co_consts
+                    assert copy.__code__.co_freevars == code.co_freevars
 
 
 # -------------------------------------------------------------------------------- grading itself, in trouble

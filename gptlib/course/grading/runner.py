@@ -32,7 +32,7 @@ from gptlib.course.grading.answers import Answer
 from gptlib.course.grading.cells import course_cells
 from gptlib.course.grading.keeper import Keeper, Reply, Write, serve
 from gptlib.course.grading.wire import encode, encode_outcome
-from gptlib.course.grading.withheld import STUDIES, Withheld
+from gptlib.course.grading.withheld import STUDIES, Withheld, library_code, passing_code
 from gptlib.course.judging import outcome, said
 from gptlib.course.limits import TimeLimit, time_limit
 from gptlib.places import PACKAGE, course_root
@@ -115,6 +115,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     for name in gptlib.__all__:
         getattr(gptlib, name)  # is imported only when it is asked for
+    library_code(), passing_code()  # are kept
 
 
 def _warm_up(task: Exercise) -> None:
@@ -162,7 +163,7 @@ def _work(job: dict[str, Any], _: bytes, scratch: str, send: Write) -> None:
     known, update = (str(PACKAGE), "<"), linecache.updatecache
     linecache.updatecache = lambda name, *rest: [] if name.startswith(known) else update(name, *rest)
     refused: list[str] = []
-    audit = sandbox.hook(scratch, readable, [*hidden, "gptlib.course"], refused)
+    audit = sandbox.hook(scratch, readable, [*hidden, "gptlib.course"], withheld.guarded, refused)
 
     def write(kind: bytes, content: bytes) -> None:
         send(kind + len(content).to_bytes(8, "big") + content)

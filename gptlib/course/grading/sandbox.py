@@ -48,7 +48,8 @@ REFUSED = (
         "os.symlink",
         "os.system",
     ),
-    *("pty.spawn", "resource.", "socket.", "sqlite3.", "subprocess.", "sys._current_", "syslog."),
+    *("pty.spawn", "resource.", "socket.", "sqlite3.", "subprocess."),
+    *("sys._current_", "sys.setprofile", "sys.settrace", "syslog."),
     *("signal.pthread_kill", "os.killpg", "winreg.", "webbrowser.", "ftplib.", "smtplib.", "http.client."),
 )
 CHANGES = ("os.chdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.utime", "shutil.")
@@ -156,15 +157,20 @@ def _prctl(what: int, value: int) -> None:
 
 
 def hook(
-    scratch: str, readable: Sequence[str], withheld: Sequence[str], refused: list[str]
+    scratch: str,
+    readable: Sequence[str],
+    withheld: Sequence[str],
+    guarded: Sequence[object],
+    refused: list[str],
 ) -> Callable[..., None]:
     """The audit hook: raises Refused for what no answer needs, and notes it in `refused`.
 
-    `withheld` are files and folders inside the readable ones, or names of modules with their dots. All that
+    `withheld` are files and folders inside the readable ones, or names of modules with their dots; `guarded`
+    are functions whose code may not be looked at. All that
     the hook calls is C, bound here: what an answer changes in Python's modules does not reach it.
     """
     getcwd, getpid, getframe, isdir = os.getcwd, os.getpid, sys._getframe, _isdir
-    inside = scratch + "/"
+    inside, hidden = scratch + "/", frozenset(map(id, guarded))
     folders = tuple(path + "/" for path in withheld if path.startswith("/"))
     modules = tuple(path for path in withheld if not path.startswith("/"))
     allowed = tuple(path + "/" for path in readable) + (inside,)
@@ -233,9 +239,11 @@ def hook(
         elif event == "os.kill":
             if arguments[0] != getpid():
                 refuse("os.kill of another process")
-        elif event == "object.__getattr__":
+        elif event in ("object.__getattr__", "object.__setattr__"):
             if arguments[1] in FRAMES:
                 refuse("looking into the frames of the program that runs it")
+            if id(arguments[0]) in hidden:
+                refuse("looking into the course's own solution")
         elif event == "sys._getframe" and not state["busy"]:
             state["busy"] = True
             try:

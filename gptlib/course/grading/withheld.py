@@ -2,33 +2,135 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import inspect
-import os
+import itertools
 import sys
+import textwrap
 import types
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from gptlib.course.exercises import Exercise, lesson_of
-from gptlib.places import PACKAGE
 
 STUDIES = "gptlib.course.studies"  # of the course's modules those that answers may import
+MARK = "what the check stands for"
+Code = dict[int, types.CodeType]  # by id, as equal code may be an answer's; kept, so that no id is used again
+PASSING = (
+    *("torch.nn.modules.module", "torch.nn.modules.container", "torch.utils._contextlib"),
+    *("functools", "contextlib"),
+)
+
+
+def guard(function: types.FunctionType, check: Callable[[], None]) -> None:
+    """Have a function call `check` first, from within its own code.
+
+    There nothing can take it out that has no access to the code: not by another name for the function, nor by
+    a closure or a frame that holds it, nor by its class. Raises ValueError for a function without a source.
+    """
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{function.__qualname__} has no source of its own") from error
+    if not isinstance(definition, ast.FunctionDef):
+        raise ValueError(f"{function.__qualname__} is no function with a name")
+    definition.decorator_list = []
+    first = 1 if ast.get_docstring(definition) is not None else 0
+    definition.body.insert(first, ast.Expr(ast.Call(ast.Constant(MARK), [], [])))
+    # What the function takes from around it is here an argument of what stands around it.
+    outer = ast.parse(f"def outer({', '.join(function.__code__.co_freevars)}):\n    pass")
+    outer.body[0].body = [definition]  # type: ignore[attr-defined]
+    ast.fix_missing_locations(outer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a text is called, which stands for the check
+        compiled = compile(outer, function.__code__.co_filename, "exec", dont_inherit=True)
+    for _ in range(2):
+        compiled = next(held for held in compiled.co_consts if isinstance(held, types.CodeType))
+    constants = tuple(check if held == MARK else held for held in compiled.co_consts)
+    function.__code__ = compiled.replace(co_consts=constants)
+
+
+def _functions(original: Any) -> list[types.FunctionType]:
+    """The functions that an original runs: itself, or the methods of a class."""
+    held = list(vars(original).values()) if isinstance(original, type) else [original]
+    held = [each.fget if isinstance(each, property) else each for each in held]
+    found = (inspect.unwrap(each) for each in held if callable(each))
+    return [each for each in found if isinstance(each, types.FunctionType)]
+
+
+def _caller_check(sentence: str, allowed: Code) -> Callable[[], None]:
+    """A function that raises RuntimeError unless `allowed` code called its caller, perhaps through torch."""
+    getframe, between = sys._getframe, passing_code()
+
+    def check() -> None:
+        frame = getframe(1).f_back
+        while frame is not None and id(frame.f_code) in between:
+            frame = frame.f_back
+        if frame is None or id(frame.f_code) not in allowed:
+            raise RuntimeError(sentence)
+
+    return check
+
+
+@cache
+def library_code() -> Code:
+    """All code of gptlib, but not the course's own."""
+    names = [name for name in sys.modules if name.split(".")[0] == "gptlib"]
+    return _code_of(
+        name for name in names if not name.startswith("gptlib.course") or name.startswith(STUDIES)
+    )
+
+
+@cache
+def passing_code() -> Code:
+    """The code through which gptlib calls itself."""
+    return _code_of(PASSING)
+
+
+def _code_of(modules: Iterable[str]) -> Code:
+    found: Code = {}
+    for name in modules:
+        file = sys.modules[name].__file__
+        for held in list(vars(sys.modules[name]).values()):
+            for function in _functions(held) if isinstance(held, type) or callable(held) else ():
+                if function.__code__.co_filename == file:
+                    _add(function.__code__, found)
+    return found
+
+
+def _add(code: types.CodeType, to: Code) -> None:
+    """The code, and that of the functions in it."""
+    to[id(code)] = code
+    for held in code.co_consts:
+        if isinstance(held, types.CodeType):
+            _add(held, to)
 
 
 class Withheld:
     """An exercise without its solution.
 
-    The reference is replaced in all of gptlib by a stand-in that only gptlib's own modules can call; the
-    lesson keeps what its `use` and the inputs need, and no more.
+    The reference refuses all callers but gptlib itself, from within its own code (see `guard`); the lesson
+    keeps what its `use` and the inputs need, and no more.
     """
 
     def __init__(self, task: Exercise, inputs: Sequence[tuple[Any, ...]]) -> None:
-        self.task, self._inputs = task, inputs
+        self._task, self._inputs = task, inputs
         self.originals = [task.reference, *_wrapped(task.reference)]
         self.sentence = f"{task.function} comes from gptlib; this exercise asks for your own"
-        self.stand_ins = [self._replaced(original) for original in self.originals]
+        earlier = [other.reference for other in self._others()]
+        found = (function for original in self.originals for function in _functions(original))
+        # A lesson's `use` may make one of a reference's class, for its weights, and puts it to no use.
+        self.guarded = [function for function in found if function.__name__ != "__init__"]
+        allowed = dict(library_code())
+        check = _caller_check(self.sentence, allowed)
+        for function in self.guarded:
+            guard(function, check)
+        for function in (*self.guarded, *(each for other in earlier for each in _functions(other))):
+            _add(function.__code__, allowed)
         self.bare = dataclasses.replace(
             task,
             reference=_nothing,
@@ -37,12 +139,13 @@ class Withheld:
             hints=("", "", ""),
             source=None,
         )
-        self._earlier = {}
-        for other in lesson_of(task.name).exercises:
-            if other.name == task.name:
-                break
-            self._earlier[other.name] = other.reference
+        self._earlier = {other.name: other.reference for other in self._others()}
         self._strip()
+
+    def _others(self) -> Iterator[Exercise]:
+        """The exercises before this one."""
+        exercises = lesson_of(self._task.name).exercises
+        return itertools.takewhile(lambda other: other.name != self._task.name, exercises)
 
     def earlier(self, right: Sequence[str]) -> dict[str, Callable[..., Any] | None]:
         """For each exercise before this one its reference, or None if the student's own is right."""
@@ -50,49 +153,17 @@ class Withheld:
 
     def is_it(self, answer: Any) -> bool:
         """Whether an answer is the library's own, or a class made from it."""
-        if any(answer is known for known in (*self.originals, *self.stand_ins)):
+        if any(answer is known for known in self.originals):
             return True
         classes = [known for known in self.originals if isinstance(known, type)]
         return isinstance(answer, type) and any(known in type.mro(answer) for known in classes)
-
-    def _replaced(self, original: Any) -> Any:
-        getframe, folder, course = sys._getframe, str(PACKAGE), str(PACKAGE / "course")
-        sentence = self.sentence
-
-        def from_library() -> bool:
-            file = getframe(2).f_code.co_filename
-            return file.startswith(folder) and not file.startswith(course + os.sep + "exercises")
-
-        if isinstance(original, type):
-            made = original.__init__
-
-            def __init__(self: Any, *arguments: Any, **named: Any) -> None:
-                if not from_library():
-                    raise RuntimeError(sentence)
-                made(self, *arguments, **named)
-
-            with contextlib.suppress(TypeError, AttributeError):
-                original.__init__ = __init__
-            return original
-
-        def stand_in(*arguments: Any, **named: Any) -> Any:
-            if not from_library():
-                raise RuntimeError(sentence)
-            return original(*arguments, **named)
-
-        for name, module in list(sys.modules.items()):
-            if name.split(".")[0] == "gptlib" and not name.startswith("gptlib.course.lessons."):
-                for key, value in list(vars(module).items()):
-                    if value is original:
-                        setattr(module, key, stand_in)
-        return stand_in
 
     def _strip(self) -> None:
         """Forget the lessons, except for what `use`, the inputs and the earlier references need."""
         from gptlib.course import exercises
 
         needed: dict[int, set[str]] = {}
-        _needs([self.task.use, *self._earlier.values(), *self._inputs], needed, set())
+        _needs([self._task.use, *self._earlier.values(), *self._inputs], needed, set())
         for name in [name for name in sys.modules if name.startswith("gptlib.course.lessons.")]:
             space = vars(sys.modules[name])
             for key in list(space):
@@ -116,9 +187,6 @@ def _nothing(*_: object) -> None:
 
 def _wrapped(reference: Callable[..., Any]) -> list[Callable[..., Any]]:
     """The library's function that a reference does nothing but call."""
-    import ast
-    import textwrap
-
     if not isinstance(reference, types.FunctionType) or not reference.__module__.startswith("gptlib.course"):
         return []
     try:
