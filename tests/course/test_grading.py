@@ -577,6 +577,23 @@ def test_the_reference_cannot_be_borrowed(borrowed, way):
     assert found.refused or "comes from gptlib" in found.message, found
 
 
+def test_a_method_cannot_be_borrowed_by_its_class():
+    task = exercise("heads.MultiHeadAttention")
+    course = course_cells(lesson_of(task.name).topic)
+    text = """
+    def forward(self, x):
+        for other in nn.Module.__subclasses__():
+            if other.__name__ == "MultiHeadAttention" and "course" in other.__module__:
+                return other.forward(self, x)
+    """
+    source = solution(task).partition("    def forward(")[0] + textwrap.indent(textwrap.dedent(text), "    ")
+    answer = read_cell(task.id_of_cell("answer"), "from torch import nn\n" + source)
+    cells = [answer if cell.id == answer.id else cell for cell in course]
+    with Runner(LIMITS) as runner, Examiner(LIMITS) as examiner:
+        found = examiner.judge(task.name, 7, runner.run(find_answer(task, cells, course), 7))
+    assert found.status == "not yet" and "comes from gptlib" in found.message, found
+
+
 def test_every_reference_can_be_guarded():
     for lesson in lessons().values():
         for task in lesson.exercises:

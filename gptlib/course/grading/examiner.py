@@ -151,7 +151,7 @@ def _judged(job: dict[str, Any], data: bytes, inputs: list[tuple[Any, ...]], by:
     outcomes, problem, refused = _what_came(job["ending"], data, limits)
     found: dict[str, Any] = {"refused": refused}
     if problem is not None:
-        return found | {"status": NOT_YET, "message": _sentence(problem)}
+        return found | {"status": NOT_YET, "message": sentence(problem)}
     verdict = judge(exercise(job["exercise"]), inputs, outcomes[: len(inputs)], by)
     return found | {
         "status": verdict.status,
@@ -161,17 +161,16 @@ def _judged(job: dict[str, Any], data: bytes, inputs: list[tuple[Any, ...]], by:
     }
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text as a sentence: with a capital, and an end."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!", "…")) else text + "."
 
 
 def _what_came(ending: str, data: bytes, limits: Limits) -> tuple[list[Outcome], str | None, list[str]]:
-    """The outcomes in what an answer's process wrote, why it could not be run at all, and what it was
-    refused.
+    """The outcomes in what an answer's process wrote, why it could not be run, and what it was refused.
 
-    Nothing in the bytes is trusted. There are fewer outcomes than inputs if the answer did not come to an
-    end.
+    Nothing in the bytes is trusted. There are fewer outcomes than inputs if the answer did not end.
     """
     outcomes: list[Outcome] = []
     problem, refused, done, place = None, [], False, 0

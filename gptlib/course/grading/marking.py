@@ -23,7 +23,7 @@ import torch
 from gptlib.checks import check_whole
 from gptlib.course.exercises import Lesson, lessons
 from gptlib.course.grading.answers import Answer
-from gptlib.course.grading.examiner import Examiner, could_not
+from gptlib.course.grading.examiner import Examiner, could_not, sentence
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
 from gptlib.course.grading.rubrics import plain_rubric, read_rubric
 from gptlib.course.grading.runner import Limits, Runner
@@ -175,7 +175,7 @@ class _Grader:
         if not answer.attempted:
             return replace(base, status=NOT_ATTEMPTED, message="Nothing was written.")
         if answer.problem or answer.cell is None:
-            return replace(base, message=_sentence(answer.problem or "there is nothing to run"))
+            return replace(base, message=sentence(answer.problem or "there is nothing to run"))
         try:
             seed = self._seed(answer.exercise)
             ran = self._runner().run(answer, seed, right)
@@ -244,11 +244,6 @@ def _kept(path: Path, key: str) -> list[Graded] | None:
         return [Graded(**each) for each in found["answers"]] if found["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "?", "!", "…")) else text + "."
 
 
 def _mark_identical(rows: Sequence[Row], chosen: dict[str, tuple[dict[str, File], list[str]]]) -> None:

@@ -166,8 +166,8 @@ def hook(
     """The audit hook: raises Refused for what no answer needs, and notes it in `refused`.
 
     `withheld` are files and folders inside the readable ones, or names of modules with their dots; `guarded`
-    are functions whose code may not be looked at. All that
-    the hook calls is C, bound here: what an answer changes in Python's modules does not reach it.
+    are functions whose code may not be looked at. All that the hook calls is C, bound here: what an answer
+    changes in Python's modules does not reach it.
     """
     getcwd, getpid, getframe, isdir = os.getcwd, os.getpid, sys._getframe, _isdir
     inside, hidden = scratch + "/", frozenset(map(id, guarded))
