@@ -8,7 +8,8 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,13 +22,17 @@ AGAIN = 1.0
 SOONEST = 1e-4
 
 
+# On a machine that is busy with other things, or for a sleep: so many times the seconds, by the clock.
+PATIENCE = 3
+
+
 class TimeLimit(BaseException):
     """The time is up. No Exception, so that an answer's own `except Exception` does not catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimit in the block if it takes longer than `seconds`.
+    """Raise TimeLimit in the block if it takes longer than `seconds` of the processor, or PATIENCE times that.
 
     What cannot be stopped from within a process is one long call outside Python, such as a huge product of
     matrices; away from the main thread, and on Windows, a sleep ends only when it is over.
@@ -37,14 +42,28 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
 
 
+def _clock(seconds: float) -> Callable[[], float]:
+    """Says how many of the seconds are left, at least: 0 if the time is up."""
+    began, used = time.monotonic(), time.process_time()
+
+    def left() -> float:
+        by_clock = PATIENCE * seconds - (time.monotonic() - began)
+        return max(0.0, min(by_clock, seconds - (time.process_time() - used)))
+
+    return left
+
+
 @contextmanager
 def _by_signal(seconds: float) -> Iterator[None]:
     running = True
     pause = AGAIN
+    left = _clock(seconds)
 
     def stop(_: int, frame: FrameType | None) -> None:
         nonlocal pause
-        if running:
+        if running and (more := left()):
+            signal.setitimer(signal.ITIMER_REAL, max(more, SOONEST))
+        elif running:
             ending = _is_ending(frame)
             # Once, not again and again: a slow step back to the answer would never be finished.
             signal.setitimer(signal.ITIMER_REAL, pause)
@@ -69,10 +88,14 @@ def _by_signal(seconds: float) -> Iterator[None]:
 def _by_thread(seconds: float) -> Iterator[None]:
     watched = ctypes.c_ulong(threading.get_ident())
     done = threading.Event()
+    left = _clock(seconds)
 
     def watch() -> None:
         wait, pause = seconds, AGAIN
         while not done.wait(wait):
+            if more := left():
+                wait = max(more, SOONEST)
+                continue
             if not _is_ending(sys._current_frames().get(watched.value)):
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(watched, ctypes.py_object(TimeLimit))
             wait, pause = pause, max(pause / 2, 100 * SOONEST)

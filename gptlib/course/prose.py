@@ -48,6 +48,17 @@ def short_title(path: Path) -> str:
     return "".join(first).splitlines()[0].removeprefix("# ").partition(":")[0]
 
 
+def headings_above(path: Path) -> dict[str, str]:
+    """By the ids of a notebook's cells, the last heading that stands above each."""
+    heading, found = "", {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        found[cell["id"]] = heading
+        if cell["cell_type"] == "markdown":
+            texts = [block.text for block in blocks("".join(cell["source"])) if block.kind == "heading"]
+            heading = texts[-1] if texts else heading
+    return found
+
+
 def find_notebook(name: str, folder: Path = NOTEBOOKS) -> Path:
     """The course's notebook of a topic ("attention"), a name ("04_attention") or a number ("04" or "4").
 

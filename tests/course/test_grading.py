@@ -184,6 +184,22 @@ HOSTILE = {
         "File too large",
     ),
     "many files": (body("for k in range(10**6): open(str(k), 'w')"), 0, "more than 100 files"),
+    "many files from C++": (
+        body("for k in range(10**6): torch.save(weights, str(k))"),
+        0,
+        "wrote more than 100 files",
+    ),
+    "many folders": (body("import os\nfor k in range(10**6): os.mkdir(str(k))"), 0, "more than 100 files"),
+    "one folder in another": (
+        body("import os\nfor k in range(10**6):\n    os.mkdir('x')\n    os.chdir('x')"),
+        0,
+        "more than 100 files",
+    ),
+    "a few files from C++": (
+        body("for k in range(5): torch.save(weights, str(k))\nreturn weights @ values"),
+        1,
+        "",
+    ),
     "network": (body("import socket; socket.create_connection(('127.0.0.1', PORT))"), 0, "socket."),
     "network, caught": (
         body(
@@ -460,10 +476,12 @@ def test_the_machine_is_unharmed(hostile):
 
 def test_reports_hold_no_markup_of_a_students(hostile):
     graded, out, _ = hostile
-    pages = [page.read_text("utf-8") for page in out.rglob("*.html")]
-    assert len(pages) == len(graded.rows) + 1
-    assert all("<script" not in page and "http" not in page.split("<body>")[0] for page in pages)
-    assert any("&lt;script&gt;alert(2)" in page for page in pages)
+    pages = {page.name: page.read_text("utf-8") for page in out.rglob("*.html")}
+    assert len(pages) == len(graded.rows) + 2
+    assert pages["teacher.html"].count("<script") == 1  # ours, which sorts
+    assert "<script" not in "".join(page for name, page in pages.items() if name != "teacher.html")
+    assert not any("://" in page.split("<body")[0] for page in pages.values())
+    assert any("&lt;script&gt;alert(2)" in page for page in pages.values())
 
 
 # ------------------------------------------------------------------------------------ the reference, borrowed

@@ -74,10 +74,19 @@ def test_a_sleep_is_ended():
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("main", [True, False])
+def test_time_that_others_took_does_not_count(main):
+    """A sleep stands for a machine that is busy with other things."""
+    def waits():
+        limited(lambda: time.sleep(0.4), 0.2)
+
+    assert not (waits() if main else elsewhere(waits))
+
+
 def test_a_limit_that_is_over_interrupts_nothing_later():
     for wait in range(30):  # the time is up just about when the block ends
         with contextlib.suppress(TimeLimit):
-            limited(lambda wait=wait: time.sleep(0.001 * wait / 15), 0.001)
+            limited(lambda wait=wait: time.sleep(0.001 * wait / 5), 0.001)
     time.sleep(0.1)
 
 

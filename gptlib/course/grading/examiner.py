@@ -211,6 +211,8 @@ def _ending(status: str, limits: Limits) -> str:
         return f"it took longer than {limits.together:g} seconds in all; is there a loop that never ends?"
     if status == "large":
         return f"it gave back more than {LARGEST_REPLY // 2**20} MB"
+    if status == "full":
+        return f"it wrote more than {sandbox.MOST_WRITES} files"
     if status in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL"):
         return "it crashed Python; is there a recursion without an end?"
     if status.startswith("SIG"):

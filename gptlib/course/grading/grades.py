@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from gptlib.course.exercises import Exercise, Lesson
+from gptlib.course.grading.by_hand import ByHand, Note
 from gptlib.course.grading.rubrics import Rubric
 
 
@@ -52,22 +53,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Class:
-    """All that the reports are made of: the lessons that somebody handed in, and the rows."""
+    """All that the reports are made of: the lessons that somebody handed in, the rows, and what is by hand."""
 
     lessons: list[Lesson]
     rows: list[Row]
     rubric: Rubric
+    by_hand: ByHand = field(default_factory=dict)
 
     @property
     def exercises(self) -> list[Exercise]:
         return [task for lesson in self.lessons for task in lesson.exercises]
 
+    def note(self, row: Row, name: str = "") -> Note:
+        """What the teacher wrote of an exercise, or of all."""
+        return self.by_hand.get((row.name, name), Note())
+
     def points(self, row: Row, name: str) -> float:
-        found = row.answers.get(name)
+        found, by_hand = row.answers.get(name), self.note(row, name).points
+        if by_hand is not None:
+            return by_hand
         return self.rubric[name].of(found.status, found.misconception, found.share) if found else 0.0
 
     def total(self, row: Row) -> float:
-        return round(sum(self.points(row, task.name) for task in self.exercises), 2)
+        """The points of all exercises, and what the teacher added or took away, but not below 0."""
+        points = sum(self.points(row, task.name) for task in self.exercises)
+        return round(max(0.0, points + (self.note(row).points or 0.0)), 2)
 
     @property
     def most(self) -> float:

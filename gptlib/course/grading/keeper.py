@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from gptlib.course.grading import sandbox
+from gptlib.course.limits import PATIENCE
 from gptlib.places import PACKAGE
 
 LARGEST_REPLY = 48 * 2**20  # bytes
 STARTING = 120  # seconds, for the imports
+LOOK = 0.05  # seconds between two looks at what a child has written to its folder
 ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUTF8": "1",
@@ -46,7 +48,7 @@ Work = Callable[[dict[str, Any], bytes, str, Write], None]
 class Reply:
     """How a child ended, and what it wrote before.
 
-    ending: "exit", "late", "large", the name of the signal that ended it, or "lost" if its keeper ended too.
+    ending: "exit", "late", "large", "full" if its folder holds too many files, the name of the signal that ended it, or "lost" if its keeper ended too.
     """
 
     ending: str
@@ -70,7 +72,10 @@ class Keeper:
         self._scratch: str | None = None
 
     def ask(self, job: dict[str, Any], contents: bytes = b"") -> Reply:
-        """Have a child do the job, with these bytes to read; it has `job["together"]` seconds."""
+        """Have a child do the job, with these bytes to read.
+
+        It has `job["together"]` seconds of the processor, and PATIENCE times that by the clock.
+        """
         try:
             process = self._started()
             assert process.stdin is not None and process.stdout is not None
@@ -78,7 +83,7 @@ class Keeper:
                 process.stdin.write(struct.pack(">Q", len(part)) + part)
             process.stdin.flush()
             # The keeper keeps time itself; this is for the case that it was stopped.
-            ready, _, _ = select.select([process.stdout], [], [], job["together"] + STARTING)
+            ready, _, _ = select.select([process.stdout], [], [], PATIENCE * job["together"] + STARTING)
             if not ready:
                 process.kill()
             ending, data = (_received(process.stdout.fileno()) for _ in range(2))
@@ -184,15 +189,20 @@ def _supervised(job: dict[str, Any], contents: bytes, base: str, work: Work) -> 
         finally:
             os._exit(0)
     os.close(writing)
-    until = time.monotonic() + job["together"] + 2
+    until = time.monotonic() + PATIENCE * job["together"] + 2
+    look = time.monotonic() + LOOK
     data, ending = bytearray(), None
     while ending is None:
-        ready, _, _ = select.select([reading, 0], [], [], max(0, until - time.monotonic()))
-        if not ready:
-            ending = "late"
+        ready, _, _ = select.select([reading, 0], [], [], max(0, look - time.monotonic()))
+        if time.monotonic() >= look:
+            look = time.monotonic() + LOOK
+            if _is_full(scratch):
+                ending = "full"
+            elif time.monotonic() >= until:
+                ending = "late"
         elif 0 in ready:
             ending = "stop"  # the other end is gone: nobody writes while a job is running
-        else:
+        elif ready:
             chunk = os.read(reading, 2**20)
             data += chunk
             if not chunk:
@@ -206,6 +216,25 @@ def _supervised(job: dict[str, Any], contents: bytes, base: str, work: Work) -> 
         remove(base)
         os._exit(0)
     return Reply(ending or (signal.Signals(-code).name if code < 0 else "exit"), bytes(data))
+
+
+def _is_full(scratch: str) -> bool:
+    """Whether a folder holds more files and folders than an answer may write, whoever wrote them."""
+    folders, count = [scratch], 0
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > sandbox.MOST_WRITES:
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):  # it was removed meanwhile
+            continue
+        except OSError:  # such as a path that is too long to be looked at
+            return True
+    return False
 
 
 def _alone(writing: int) -> None:

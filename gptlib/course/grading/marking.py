@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ import torch
 from gptlib.checks import check_whole
 from gptlib.course.exercises import Lesson, lessons
 from gptlib.course.grading.answers import Answer
+from gptlib.course.grading.by_hand import find_student, read_by_hand, start_by_hand
 from gptlib.course.grading.examiner import Examiner, could_not, sentence
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
 from gptlib.course.grading.rubrics import plain_rubric, read_rubric
 from gptlib.course.grading.runner import Limits, Runner
 from gptlib.course.grading.students import File, Student
 from gptlib.course.grading.submissions import find_submissions
+from gptlib.course.grading.tallies import past, remember, tally
 from gptlib.course.judging import COULD_NOT, NOT_ATTEMPTED, NOT_YET, said
 from gptlib.files import write_atomically
 from gptlib.places import PACKAGE
@@ -47,14 +50,18 @@ def grade(
     jobs: int = 2,
     limits: Limits | None = None,
     progress: bool = True,
+    again: Sequence[str] = (),
+    since: Path | None = None,
 ) -> Class:
-    """Grade all notebooks in a folder or zip, and write grades.csv, class.html and students/ to `out`.
+    """Grade all notebooks in a folder or zip, and write the table and the pages of the reports to `out`.
 
     `jobs` answers run at a time. Called again, it grades only what is new or was changed, in the submissions
-    or in the course.
+    or in the course, and the students named in `again`. What a teacher wrote in `out`/by_hand.csv counts.
+    `since` is the `out` of an earlier grading that the class is compared with; without it, the last one in
+    this `out` that differs.
 
-    Raises FileNotFoundError or ValueError, in one sentence, if there is nothing to grade, `rubric` is none,
-    or `jobs` is below 1.
+    Raises FileNotFoundError or ValueError, in one sentence, if there is nothing to grade, `rubric` or
+    by_hand.csv is none, a name is nobody's, nothing was graded in `since`, or `jobs` is below 1.
     """
     from gptlib.course.grading.reports import write_reports
 
@@ -62,21 +69,35 @@ def grade(
     scale = read_rubric(rubric) if rubric else plain_rubric()
     limits = limits or Limits()
     results = out / "results"
+    earlier = past(since / "results") if since else []
+    if since and not earlier:
+        raise ValueError(f"since is {str(since)!r}, where nothing was graded; give the --out of an earlier run")
     with Examiner(limits) as examiner:
         students = find_submissions(submissions, examiner.read, leave_out=out)
-        results.mkdir(parents=True, exist_ok=True)
         chosen = {student.name: _chosen(student) for student in students}
         topics = {topic for files, _ in chosen.values() for topic in files}
         marked = [lesson for lesson in lessons().values() if lesson.topic in topics]
+        exercises = [task for lesson in marked for task in lesson.exercises]
+        by_hand = read_by_hand(out / "by_hand.csv", students, exercises, scale)
+        for path in _kept_of([find_student(name, students) for name in again], results):
+            path.unlink()
+        results.mkdir(parents=True, exist_ok=True)
         grader = _Grader(marked, _secret(results), limits, results, examiner)
         try:
             rows = list(_rows(grader, students, chosen, jobs, progress))
         finally:
             grader.close()
     _mark_identical(rows, chosen)
-    graded = Class(marked, rows, scale)
-    write_reports(graded, out)
+    graded = Class(marked, rows, scale, by_hand)
+    tallies = [tally(graded, task) for task in graded.exercises]
+    before = remember(results, tallies, date.today())
+    write_reports(graded, tallies, earlier[-1] if earlier else before, out)
+    start_by_hand(out / "by_hand.csv")
     return graded
+
+
+def _kept_of(students: Sequence[Student], results: Path) -> list[Path]:
+    return [path for student in students for path in results.glob(f"{safe_name(student.name)}.*.json")]
 
 
 def _rows(

@@ -1,11 +1,15 @@
-"""What a teacher gets of a graded class: grades.csv, a page for each student, and a page for the class."""
+"""What a teacher gets of a graded class: a table, and pages for the teacher, the class and each student."""
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
+import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -15,71 +19,68 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from gptlib.course.exercises import Exercise
+from gptlib.course.exercises import Exercise, lessons
 from gptlib.course.grading.grades import Class, Row, safe_name
+from gptlib.course.grading.tallies import Past, Tally
 from gptlib.course.judging import COULD_NOT, NOT_ATTEMPTED, NOT_YET, RIGHT
+from gptlib.course.prose import headings_above
 from gptlib.files import write_atomically
 
 MARKS = {RIGHT: "✓", NOT_YET: "✗", NOT_ATTEMPTED: "○", COULD_NOT: "?"}
-OTHER = "something else"
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_STEPS = 3
+MOST_BINS = 10
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A bar of a histogram: what some answers show, whose they are, and the shortest of them."""
-
-    name: str
-    because: str
-    rows: list[Row]
-    example: str
-
-    @property
-    def count(self) -> int:
-        return len(self.rows)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How a class did at an exercise."""
+class Step:
+    """What a student does next: an exercise, in the notebook, below the heading."""
 
     task: Exercise
-    right: int
-    attempted: int
-    students: int
-    bars: list[Bar]
-
-    @property
-    def most_frequent(self) -> Bar | None:
-        """The misconception that most answers show."""
-        return self.bars[0] if self.bars and self.bars[0].name != OTHER else None
-
-    @property
-    def share(self) -> float:
-        return self.right / self.students if self.students else 0.0
+    notebook: str
+    heading: str
 
 
-def write_reports(graded: Class, out: Path) -> None:
-    """Write grades.csv, class.html and students/NAME.html to the folder `out`."""
+def write_reports(graded: Class, tallies: Sequence[Tally], before: Past | None, out: Path) -> None:
+    """Write grades.csv, teacher.html, class.html and students/NAME.html to the folder `out`.
+
+    `before` is what the class did the last time.
+    """
     (out / "students").mkdir(parents=True, exist_ok=True)
     pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    pages.filters |= {"points": _points, "breakable": _breakable, "marked": _marked}
-    shared: dict[str, Any] = {"graded": graded, "marks": MARKS, "safe_name": safe_name}
+    pages.filters |= {"points": _points, "percent": _percent, "breakable": _breakable, "marked": _marked}
+    totals = [graded.total(row) for row in graded.rows]
+    # What students wrote stands on these pages: the browser is to run our script, and nothing else.
+    sorting = Markup((TEMPLATES / "sort.js").read_text("utf-8"))
+    shared: dict[str, Any] = {
+        "scripts": "'none'",
+        "graded": graded,
+        "marks": MARKS,
+        "safe_name": safe_name,
+        "tallies": tallies,
+        "before": before,
+        "middle": round(median(totals), 2),
+        "chance": 2 / math.sqrt(len(totals)),
+    }
     student = pages.get_template("student.html")
     for row in graded.rows:
-        _write(out / "students" / f"{safe_name(row.name)}.html", student.render(row=row, **shared))
-    tallies = [tally(graded, task) for task in graded.exercises]
-    totals = [graded.total(row) for row in graded.rows]
-    remarked = [(row, remarks) for row in graded.rows if (remarks := remarks_on(row))]
-    whole = pages.get_template("class.html").render(
-        tallies=tallies, middle=round(median(totals), 2), remarked=remarked, **shared
+        page = student.render(row=row, steps=next_steps(graded, row), next_notebook=_next(graded), **shared)
+        _write(out / "students" / f"{safe_name(row.name)}.html", page)
+    teacher = pages.get_template("teacher.html").render(
+        urgent=[(row, found) for row in graded.rows if (found := _urgent(row))],
+        remarked=[(row, found) for row in graded.rows if (found := _other_remarks(row))],
+        bins=bins(totals, graded.most),
+        sorting=sorting,
+        **{**shared, "scripts": f"'sha256-{base64.b64encode(hashlib.sha256(sorting.encode()).digest()).decode()}'"},
     )
-    _write(out / "class.html", whole)
+    _write(out / "teacher.html", teacher)
+    _write(out / "class.html", pages.get_template("class.html").render(**shared))
     # A spreadsheet knows Unicode by the mark in front.
     _write(out / "grades.csv", "\ufeff" + grades_csv(graded))
 
@@ -112,33 +113,57 @@ def remarks_on(row: Row) -> list[str]:
     """The remarks on a student's files, then those on the answers with the exercise's name in front."""
     found = []
     for name, answer in row.answers.items():
-        trouble = [f"it {COULD_NOT}, because {answer.trouble}"] if answer.trouble else []
-        found += [f"{name}: {remark}" for remark in (*trouble, *answer.remarks)]
+        found += [f"{name}: {remark}" for remark in (*_trouble(answer.trouble), *answer.remarks)]
     return [*row.remarks, *row.alike, *found]
 
 
-def tally(graded: Class, task: Exercise) -> Tally:
-    """How the class did at an exercise, and the misconceptions that it shows, the most frequent first."""
-    because = {wrong.name: wrong.because for wrong in task.misconceptions}
-    handed_in = [row for row in graded.rows if task.name in row.answers]
-    statuses = Counter(row.answers[task.name].status for row in handed_in)
-    wrong: dict[str, list[Row]] = defaultdict(list)
-    for row in handed_in:
-        answer = row.answers[task.name]
-        if answer.status == NOT_YET:
-            wrong[answer.misconception if answer.misconception in because else OTHER].append(row)
-    # What has no name comes last, however frequent it is.
-    order = sorted(wrong, key=lambda name: (name == OTHER, -len(wrong[name])))
-    bars = [
-        Bar(
-            name,
-            because.get(name, "the students' reports say what."),
-            wrong[name],
-            min((row.answers[task.name].source.strip() for row in wrong[name]), key=len),
-        )
-        for name in order
-    ]
-    return Tally(task, statuses[RIGHT], statuses[RIGHT] + statuses[NOT_YET], len(graded.rows), bars)
+def _urgent(row: Row) -> list[str]:
+    """The remarks that want a teacher's eyes: what could not be judged, was refused, or is alike."""
+    found = list(row.alike)
+    for name, answer in row.answers.items():
+        refused = [remark for remark in answer.remarks if remark.startswith("it was refused")]
+        found += [f"{name}: {remark}" for remark in (*_trouble(answer.trouble), *refused)]
+    return found
+
+
+def _other_remarks(row: Row) -> list[str]:
+    urgent = _urgent(row)
+    return [remark for remark in remarks_on(row) if remark not in urgent]
+
+
+def _trouble(why: str) -> list[str]:
+    return [f"it {COULD_NOT}, because {why}"] if why else []
+
+
+def next_steps(graded: Class, row: Row) -> list[Step]:
+    """The first exercises of what was handed in that are not right yet, in the order of the course."""
+    steps = []
+    for lesson in graded.lessons:
+        headings = headings_above(lesson.notebook)
+        for task in lesson.exercises:
+            answer = row.answers.get(task.name)
+            done = graded.points(row, task.name) == graded.rubric[task.name].points > 0
+            if answer and answer.status in (NOT_YET, NOT_ATTEMPTED) and not done:
+                heading = headings.get(task.id_of_cell("answer"), "")
+                steps.append(Step(task, lesson.notebook.stem, heading))
+    return steps[:MOST_STEPS]
+
+
+def _next(graded: Class) -> str:
+    """The notebook behind the last that was graded, or "" if there is none."""
+    topics = list(lessons())
+    behind = [topics.index(lesson.topic) + 1 for lesson in graded.lessons]
+    place = max(behind, default=0)
+    return lessons()[topics[place]].notebook.stem if place < len(topics) else ""
+
+
+def bins(totals: Sequence[float], most: float) -> list[tuple[str, int]]:
+    """How many totals lie in each of at most eleven steps of whole points, rounded down; the lowest first."""
+    top = int(max([most, *totals]))
+    width = max(1, -(-top // MOST_BINS))
+    counts = Counter(int(total) // width for total in totals)
+    steps = [(low, min(low + width - 1, top)) for low in range(0, top + 1, width)]
+    return [(f"{low}–{high}" if low < high else str(low), counts[low // width]) for low, high in steps]
 
 
 def _harmless(text: str) -> str:
@@ -151,9 +176,13 @@ def _points(number: float) -> str:
     return f"{number:g}"
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
 def _breakable(name: str) -> Markup:
-    """An exercise's name, which may be broken behind its dot and underscores, and before capitals."""
-    return Markup(re.sub(r"(?<=[._])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)))
+    """A name that may be broken behind its dots, slashes and underscores, and before capitals."""
+    return Markup(re.sub(r"(?<=[._/])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)))
 
 
 def _marked(message: str) -> Markup:

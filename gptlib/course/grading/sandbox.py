@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 LARGEST_FILE = 2**20  # bytes
-MOST_WRITES = 100  # files opened for writing
+MOST_WRITES = 100  # files opened for writing, and files and folders that are there
 REFUSED = (
     *(
         "ctypes.",
