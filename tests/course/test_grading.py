@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from gptlib.cli.main import main
 from gptlib.course.desk.checking import solution
 from gptlib.course.exercises import exercise, lesson_of, lessons
 from gptlib.course.grading import marking, reports, sandbox, students, withheld
@@ -744,7 +745,7 @@ def test_a_class_gets_the_grades_that_are_known(tmp_path):
     assert {row["student"]: float(row["total"]) for row in rows} == {
         name: sum(points for points, _ in answers.values()) for name, answers in expected.items()
     }
-    page = (out / "class.html").read_text("utf-8")
+    page = (out / "class.html").read_text("utf-8").replace("<wbr>", "")
     shown = [why for answers in expected.values() for _, why in answers.values() if why]
     assert all(f"({why})" in page for why in shown)
     assert "<code>keys.transpose(-2, -1)</code>" in page and "solved</th>" in page
@@ -778,6 +779,50 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
     (tmp_path / "rubric.json").write_text('{"attention.weighted_average": {"points": 5}}')
     priced = grade(folder, out, tmp_path / "rubric.json", progress=False)
     assert [priced.total(row) for row in priced.rows] == [0, 5, 0, 5, 0]
+
+
+def test_what_the_teacher_wrote_survives_a_new_run_and_one_student_is_graded_again(tmp_path, monkeypatch):
+    folder, out = class_of(tmp_path / "handed in", ada=ALL_RIGHT, bob={"look_up": LOOK_UP}), tmp_path / "out"
+    run(folder, out)
+    table = out / "by_hand.csv"
+    assert table.read_text("utf-8-sig") == "student,exercise,points,comment\n"
+    table.write_text(table.read_text("utf-8-sig") + "bob,attention.entropy,1.5,you were near\nada,,-1,late\n")
+    mine, judged = table.read_bytes(), []
+    judge = Examiner.judge
+    monkeypatch.setattr(Examiner, "judge", lambda *given: judged.append(given[1]) or judge(*given))
+    graded = run(folder, out)
+    assert [graded.total(row) for row in graded.rows] == [5, 2.5] and judged == []
+    graded = run(folder, out, again=["Bob"])
+    assert [graded.total(row) for row in graded.rows] == [5, 2.5] and judged == ["attention.look_up"]
+    assert table.read_bytes() == mine
+    assert "you were near" in next((out / "students").glob("bob-*.html")).read_text("utf-8")
+    with pytest.raises(ValueError, match="there is no student 'Bo'; there is 'bob'"):
+        run(folder, out, again=["Bo"])
+    with pytest.raises(ValueError, match="since is .*, where nothing was graded; give the --out"):
+        run(folder, out, since=tmp_path)
+    (folder / "cy.ipynb").write_bytes(notebook(ALL_RIGHT))
+    later = run(folder, tmp_path / "later", since=out)
+    assert [later.total(row) for row in later.rows] == [6, 1, 6]
+    assert "the last time solved by 1 of 2 (50%)" in (tmp_path / "later" / "class.html").read_text("utf-8")
+    table.write_text("student,exercise,points,comment\nBobby,,1,\n")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="by_hand.csv, row 2: there is no student 'Bobby'; there is 'bob'"):
+        run(folder, out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("answers", [ALL_RIGHT, {**ALL_RIGHT, "entropy": "def entropy(weights):\n    return 0"}])
+def test_in_ci_the_exit_status_says_whether_all_is_right(tmp_path, capsys, answers):
+    where = tmp_path / "04_attention.ipynb"
+    where.write_bytes(notebook(answers))
+    status = main(["grade", str(where), "--out", str(tmp_path / "out"), "--ci"])
+    said = capsys.readouterr().out
+    assert "✓ attention.look_up: 1 of 1\n    right" in said
+    if answers is ALL_RIGHT:
+        assert status == 0 and said.endswith("\n6 of 6 points\n")
+    else:
+        assert status == 1 and said.endswith("\n4 of 6 points\n")
+        assert "✗ attention.entropy: 0 of 2\n    not yet. " in said
 
 
 def test_of_two_notebooks_that_are_the_same_both_are_said():
@@ -845,7 +890,7 @@ def test_what_is_identical_and_what_is_broken_is_said(tmp_path):
     assert len(rows) == 13
     theirs = next((out / "students").glob("Ada-*.html")).read_text("utf-8")
     assert "Bob" not in theirs, "whose answers are the same is for the teacher alone"
-    assert "the same answers as Bob" in (out / "class.html").read_text("utf-8")
+    assert "the same answers as Bob" in (out / "teacher.html").read_text("utf-8")
     table = (out / "grades.csv").read_text("utf-8-sig")
     assert "\"'=cmd|" in table and '\n"=' not in table
 
