@@ -32,7 +32,7 @@ class TimeLimit(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeLimit in the block if it takes longer than `seconds` of the processor, or PATIENCE times that.
+    """Raise TimeLimit in the block after `seconds` of the processor, or three times that by the clock.
 
     What cannot be stopped from within a process is one long call outside Python, such as a huge product of
     matrices; away from the main thread, and on Windows, a sleep ends only when it is over.

@@ -20,7 +20,9 @@ NAMES = [
     *(f"Student {number:02}" for number in range(12)),
 ]
 CODE = "def answer(queries, keys):\n    " + " + ".join(["queries @ keys.transpose(-2, -1)"] * 8)
-MESSAGE = "Its shape is (2, 3), and should be (3, 2): `" + "x" * 200 + "`\nThat was on the smallest input:\n  x = 1"
+MESSAGE = (
+    "Its shape is (2, 3), and should be (3, 2): `" + "x" * 200 + "`\nThat was on the smallest input:\n  x = 1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,13 @@ def graded(tmp_path_factory):
     theirs = [lessons()[topic] for topic in ("attention", "causal_attention")]
     rows, by_hand = [], {}
     for number, name in enumerate(NAMES):
-        row = Row(name, files={theirs[0].topic: f"{name}/a_very_long_name_of_a_file_{'_' * 60}04_attention.ipynb"})
+        row = Row(
+            name, files={theirs[0].topic: f"{name}/a_very_long_name_of_a_file_{'_' * 60}04_attention.ipynb"}
+        )
         for place, task in enumerate(theirs[0].exercises):
-            status = [RIGHT, NOT_YET, NOT_YET, COULD_NOT, NOT_ATTEMPTED][(number + 2 * place + number // 5) % 5]
+            status = [RIGHT, NOT_YET, NOT_YET, COULD_NOT, NOT_ATTEMPTED][
+                (number + 2 * place + number // 5) % 5
+            ]
             why = task.misconceptions[0].name if status == NOT_YET and number % 2 else None
             trouble = "judging it took longer than 20 seconds" if status == COULD_NOT else ""
             refused = ["it was refused reading /home/teacher/exam.ipynb"] if number == 3 else []
@@ -53,7 +59,12 @@ def graded(tmp_path_factory):
     return out
 
 
-PAGES = ["class.html", "teacher.html", f"students/{safe_name(NAMES[0])}.html", f"students/{safe_name(NAMES[2])}.html"]
+PAGES = [
+    "class.html",
+    "teacher.html",
+    f"students/{safe_name(NAMES[0])}.html",
+    f"students/{safe_name(NAMES[2])}.html",
+]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -59,13 +59,19 @@ def test_any_spreadsheet_may_have_written_it(table, encoding, parted_by, end):
     [
         ("Adda,,1,", "row 2: there is no student 'Adda'; there is 'Ada Lovelace_12'"),
         (",,1,", "row 2: there is no student ''"),
-        ("Zoë,attention.look_upp,1,", "row 2: nobody handed in an exercise 'attention.look_upp'; there is 'att"),
+        (
+            "Zoë,attention.look_upp,1,",
+            "row 2: nobody handed in an exercise 'attention.look_upp'; there is 'att",
+        ),
         ("Zoë,block.block_forward,1,", "nobody handed in an exercise 'block.block_forward'"),
         ("Zoë,,1,\n\nZoë,,,again", "row 4: Zoë has a row for all already"),
         ("Zoë,attention.look_up,many,", "row 2: points is 'many'; it needs a number"),
         ("Zoë,attention.look_up,nan,", "points is 'nan'; it needs a number"),
         ("Zoë,attention.look_up,-1,", "points is -1; it needs to be from 0 to 1"),
-        ("Zoë,attention.look_up,20,", "points is 20; it needs to be from 0 to 1; a bonus stands in a row without"),
+        (
+            "Zoë,attention.look_up,20,",
+            "points is 20; it needs to be from 0 to 1; a bonus stands in a row without",
+        ),
         ("CY,,1,", "row 2: 'CY' may be 'cy' or 'Cy'"),
         ("12,,1,", "row 2: '12' may be 'Ada Lovelace_12' or '12'"),
     ],
@@ -100,7 +106,10 @@ def test_a_table_is_started_and_never_changed(table):
     assert table.read_text() == "mine"
 
 
-@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: (HEADER + text).encode("utf-8", "ignore")))
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=100).map(lambda text: (HEADER + text).encode("utf-8", "ignore"))
+)
 def test_any_file_is_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     for mark in (b"", codecs.BOM_UTF16_LE, codecs.BOM_UTF8):

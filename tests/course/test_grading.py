@@ -613,6 +613,24 @@ def test_a_method_cannot_be_borrowed_by_its_class():
     assert found.status == "not yet" and "comes from gptlib" in found.message, found
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("modern.window_mask", "from gptlib.model.masks import sliding_window_mask as window_mask"),
+        ("costs.cache_bytes", "from gptlib.scaling.costs import cache_memory as cache_bytes"),
+    ],
+)
+def test_what_the_reference_only_passes_on_is_said_to_be_the_librarys(name, line):
+    """Here alone `check`, which sees that it is right and not whose it is, says something else."""
+    task = exercise(name)
+    course = course_cells(lesson_of(name).topic)
+    answer = read_cell(task.id_of_cell("answer"), line)
+    cells = [answer if cell.id == answer.id else cell for cell in course]
+    with Runner(LIMITS) as runner, Examiner(LIMITS) as examiner:
+        found = examiner.judge(name, 7, runner.run(find_answer(task, cells, course), 7))
+    assert found.status == "not yet" and "comes from gptlib; this exercise asks for your own" in found.message
+
+
 def test_every_reference_can_be_guarded():
     for lesson in lessons().values():
         for task in lesson.exercises:
@@ -783,27 +801,22 @@ def test_a_run_that_was_killed_goes_on(tmp_path, monkeypatch):
 
 def test_what_the_teacher_wrote_survives_a_new_run_and_one_student_is_graded_again(tmp_path, monkeypatch):
     folder, out = class_of(tmp_path / "handed in", ada=ALL_RIGHT, bob={"look_up": LOOK_UP}), tmp_path / "out"
+    with pytest.raises(ValueError, match="since is .*, where nothing was graded; give the --out"):
+        run(folder, out, since=tmp_path)
     run(folder, out)
     table = out / "by_hand.csv"
     assert table.read_text("utf-8-sig") == "student,exercise,points,comment\n"
     table.write_text(table.read_text("utf-8-sig") + "bob,attention.entropy,1.5,you were near\nada,,-1,late\n")
     mine, judged = table.read_bytes(), []
+    (out / "results" / "history.json").write_text(json.dumps([LAST_TERM]))
     judge = Examiner.judge
+    monkeypatch.delattr(Examiner, "read")  # as nothing is new
     monkeypatch.setattr(Examiner, "judge", lambda *given: judged.append(given[1]) or judge(*given))
-    graded = run(folder, out)
-    assert [graded.total(row) for row in graded.rows] == [5, 2.5] and judged == []
-    graded = run(folder, out, again=["Bob"])
+    graded = run(folder, out, again=["Bob"], since=out)
     assert [graded.total(row) for row in graded.rows] == [5, 2.5] and judged == ["attention.look_up"]
     assert table.read_bytes() == mine
     assert "you were near" in next((out / "students").glob("bob-*.html")).read_text("utf-8")
-    with pytest.raises(ValueError, match="there is no student 'Bo'; there is 'bob'"):
-        run(folder, out, again=["Bo"])
-    with pytest.raises(ValueError, match="since is .*, where nothing was graded; give the --out"):
-        run(folder, out, since=tmp_path)
-    (folder / "cy.ipynb").write_bytes(notebook(ALL_RIGHT))
-    later = run(folder, tmp_path / "later", since=out)
-    assert [later.total(row) for row in later.rows] == [6, 1, 6]
-    assert "the last time solved by 1 of 2 (50%)" in (tmp_path / "later" / "class.html").read_text("utf-8")
+    assert "the last time solved by 3 of 4 (75%)" in (out / "class.html").read_text("utf-8")
     table.write_text("student,exercise,points,comment\nBobby,,1,\n")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="by_hand.csv, row 2: there is no student 'Bobby'; there is 'bob'"):
@@ -811,18 +824,23 @@ def test_what_the_teacher_wrote_survives_a_new_run_and_one_student_is_graded_aga
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("answers", [ALL_RIGHT, {**ALL_RIGHT, "entropy": "def entropy(weights):\n    return 0"}])
-def test_in_ci_the_exit_status_says_whether_all_is_right(tmp_path, capsys, answers):
-    where = tmp_path / "04_attention.ipynb"
-    where.write_bytes(notebook(answers))
-    status = main(["grade", str(where), "--out", str(tmp_path / "out"), "--ci"])
+LAST_TERM = {
+    "when": "2026-05-01",
+    "counts": {"attention.look_up": {"handed_in": 4, "right": 3, "misconceptions": {}}},
+}
+
+
+def test_in_ci_the_exit_status_says_whether_all_points_were_reached(tmp_path, capsys):
+    where, rubric = tmp_path / "04_attention.ipynb", tmp_path / "rubric.json"
+    where.write_bytes(notebook({**ALL_RIGHT, "entropy": "def entropy(weights):\n    return 0"}))
+    command = ["grade", str(where), "--out", str(tmp_path / "out"), "--ci"]
+    assert main(command) == 1
     said = capsys.readouterr().out
-    assert "✓ attention.look_up: 1 of 1\n    right" in said
-    if answers is ALL_RIGHT:
-        assert status == 0 and said.endswith("\n6 of 6 points\n")
-    else:
-        assert status == 1 and said.endswith("\n4 of 6 points\n")
-        assert "✗ attention.entropy: 0 of 2\n    not yet. " in said
+    assert "✓ attention.look_up: 1 of 1\n    right" in said and said.endswith("\n4 of 6 points\n")
+    assert "✗ attention.entropy: 0 of 2\n    not yet. " in said
+    rubric.write_text('{"attention.entropy": {"points": 0}}')
+    assert main([*command, "--rubric", str(rubric)]) == 0
+    assert capsys.readouterr().out.endswith("\n4 of 4 points\n")
 
 
 def test_of_two_notebooks_that_are_the_same_both_are_said():

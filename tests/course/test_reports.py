@@ -38,8 +38,19 @@ def written(graded, out, before=None):
     """The pages, by name, as they are read: without markup."""
     write_reports(graded, [tally(graded, task) for task in graded.exercises], before, out)
     pages = {path.stem.split("-")[0]: path.read_text("utf-8") for path in out.rglob("*.html")}
-    return {name: " ".join(html.unescape(re.sub(r"<wbr>|<(style|script)>.*?</\1>|<[^>]+>", lambda tag: "" if
-            tag[0] == "<wbr>" else " ", text, flags=re.DOTALL)).split()) for name, text in pages.items()}
+    return {
+        name: " ".join(
+            html.unescape(
+                re.sub(
+                    r"<wbr>|<(style|script)>.*?</\1>|<[^>]+>",
+                    lambda tag: "" if tag[0] == "<wbr>" else " ",
+                    text,
+                    flags=re.DOTALL,
+                )
+            ).split()
+        )
+        for name, text in pages.items()
+    }
 
 
 def test_a_share_is_of_those_who_handed_the_notebook_in():
@@ -50,7 +61,9 @@ def test_a_share_is_of_those_who_handed_the_notebook_in():
         lessons=(ATTENTION, MASKS),
     )
     found = {task.function: tally(graded, task) for task in graded.exercises}
-    shares = {name: (each.right, each.attempted, each.handed_in, each.could_not) for name, each in found.items()}
+    shares = {
+        name: (each.right, each.attempted, each.handed_in, each.could_not) for name, each in found.items()
+    }
     assert shares["weighted_average"] == (2, 2, 2, 0) and shares["look_up"] == (1, 2, 2, 0)
     assert shares["scaled_scores"] == (0, 2, 2, 0) and shares["entropy"] == (0, 0, 1, 1)
     assert shares["causal_mask"] == (1, 1, 1, 0)
@@ -75,7 +88,12 @@ def test_the_page_for_the_class_has_no_names(tmp_path):
 
 
 def test_something_else_is_told_by_its_causes(tmp_path):
-    causes = ["IndexError: 3 is out of bounds", "IndexError: 4 is out of bounds", "It took longer.\nThat was", "x"]
+    causes = [
+        "IndexError: 3 is out of bounds",
+        "IndexError: 4 is out of bounds",
+        "It took longer.\nThat was",
+        "x",
+    ]
     rows = []
     for k, message in enumerate(causes):
         rows.append(row(f"S{k}", *[NOT_YET] * 4, source=f"long{'er' * k} = {k}"))
@@ -92,7 +110,10 @@ def test_something_else_is_told_by_its_causes(tmp_path):
     ("source", "left"),
     [
         ("x = 1  # Ada\n# Bob\ny = '#' + \"# no\"\n", "x = 1\ny = '#' + \"# no\""),
-        ('"""Ada"""\ndef f():\n    """By Ada,\n    and Bob."""  # so\n    return """kept"""', 'def f():\n    return """kept"""'),
+        (
+            '"""Ada"""\ndef f():\n    """By Ada,\n    and Bob."""  # so\n    return """kept"""',
+            'def f():\n    return """kept"""',
+        ),
         ("def f(:  # Ada\n    'x'\n", "def f(:\n    'x'"),
         ("\tx = (\n # Ada\n", "x = ("),
         ("!ls  # Ada\n  y = 1\n", "!ls\n  y = 1"),
@@ -120,23 +141,30 @@ def test_discrimination_is_the_correlation_with_the_others():
 def test_what_is_by_hand_counts():
     right = row("Ada", RIGHT, RIGHT, RIGHT, NOT_YET)
     names = [task.name for task in ATTENTION.exercises]
-    by_hand = {("Ada", names[3]): Note(1.5, "nearly"), ("Ada", names[0]): Note(0.0), ("Ada", ""): Note(-1.0, "late")}
+    by_hand = {
+        ("Ada", names[3]): Note(1.5, "nearly"),
+        ("Ada", names[0]): Note(0.0),
+        ("Ada", ""): Note(-1.0, "late"),
+    }
     graded = made(right, row("Bob", RIGHT, RIGHT, RIGHT, RIGHT), by_hand=by_hand)
     assert [graded.points(right, name) for name in names] == [0, 1, 2, 1.5]
     assert [graded.total(each) for each in graded.rows] == [3.5, 6]
-    assert '0.0,1.0,2.0,1.5,3.5,6.0' in grades_csv(graded)
+    assert "0.0,1.0,2.0,1.5,3.5,6.0" in grades_csv(graded)
     assert made(right, by_hand={("Ada", ""): Note(-20.0)}).total(right) == 0
 
 
 def test_the_students_page_says_what_to_do_next_and_what_the_teacher_says(tmp_path):
-    by_hand = {("Ada", ENTROPY.name): Note(2.0, "I see what you mean: <b>well</b> done."), ("Ada", ""): Note(1.0, "A bonus.")}
+    by_hand = {
+        ("Ada", ENTROPY.name): Note(2.0, "I see what you mean: <b>well</b> done."),
+        ("Ada", ""): Note(1.0, "A bonus."),
+    }
     ada = row("Ada", RIGHT, NOT_ATTEMPTED, "unscaled", NOT_YET)
     bob, cy = row("Bob", RIGHT, RIGHT, RIGHT, RIGHT), Row("Cy", remarks=["x.pdf: it is no notebook"])
     graded = made(ada, bob, cy, by_hand=by_hand)
     assert [step.task for step in next_steps(graded, ada)] == [LOOK_UP, SCORES]
     pages = written(graded, tmp_path)
     assert "4 of 6 points , including 1 that your teacher added Your teacher: A bonus." in pages["Ada"]
-    assert 'look_up , in 04_attention below “Exercise: a soft dictionary”' in pages["Ada"]
+    assert "look_up , in 04_attention below “Exercise: a soft dictionary”" in pages["Ada"]
     assert 'hint("attention.look_up")' in pages["Ada"]
     assert "(by your teacher) Your teacher: I see what you mean: <b>well</b> done." in pages["Ada"]
     assert "all of it is right. The course goes on with 05_causal_attention." in pages["Bob"]
@@ -169,14 +197,21 @@ def test_what_was_is_remembered_and_shown(tmp_path):
 
 def test_before_of_other_exercises_is_no_comparison(tmp_path):
     before = Past(date(2026, 11, 1), {"block.block_forward": Counts(3, 1, {})})
-    assert "was" not in written(made(row("Ada", *[NOT_YET] * 4)), tmp_path, before)["class"].split("What was hard")[1]
+    assert (
+        "was"
+        not in written(made(row("Ada", *[NOT_YET] * 4)), tmp_path, before)["class"].split("What was hard")[1]
+    )
 
 
 @pytest.mark.parametrize(
     ("totals", "most", "expected"),
     [
         ([0, 1.5, 2], 2, [("0", 1), ("1", 1), ("2", 1)]),
-        ([0, 12, 11.9, 5], 12, [("0–1", 1), ("2–3", 0), ("4–5", 1), ("6–7", 0), ("8–9", 0), ("10–11", 1), ("12", 1)]),
+        (
+            [0, 12, 11.9, 5],
+            12,
+            [("0–1", 1), ("2–3", 0), ("4–5", 1), ("6–7", 0), ("8–9", 0), ("10–11", 1), ("12", 1)],
+        ),
         ([7], 6, [*[(str(k), 0) for k in range(7)], ("7", 1)]),
         ([0], 0, [("0", 1)]),
     ],

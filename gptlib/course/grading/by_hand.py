@@ -82,7 +82,7 @@ def read_by_hand(
 
 
 def find_student(text: str, students: Sequence[Student]) -> Student:
-    """The student of this name, as it stands in grades.csv, or of this number; ValueError if there is none."""
+    """The student of this name, as grades.csv has it, or of this number; ValueError if there is none."""
     for key in (str, _plain):
         found = [student for student in students if key(text) in (key(student.name), student.id or None)]
         if len(found) == 1:

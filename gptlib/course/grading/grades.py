@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Class:
-    """All that the reports are made of: the lessons that somebody handed in, the rows, and what is by hand."""
+    """All that the reports are made of: the lessons that were handed in, the rows, and what is by hand."""
 
     lessons: list[Lesson]
     rows: list[Row]

@@ -48,7 +48,8 @@ Work = Callable[[dict[str, Any], bytes, str, Write], None]
 class Reply:
     """How a child ended, and what it wrote before.
 
-    ending: "exit", "late", "large", "full" if its folder holds too many files, the name of the signal that ended it, or "lost" if its keeper ended too.
+    ending: "exit", "late", "large", "full" if it wrote too many files, the name of the signal that ended it,
+        or "lost" if its keeper ended too.
     """
 
     ending: str

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import date
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from gptlib.checks import check_whole
 from gptlib.course.exercises import Lesson, lessons
-from gptlib.course.grading.answers import Answer
+from gptlib.course.grading.answers import Answer, ReadNotebook
 from gptlib.course.grading.by_hand import find_student, read_by_hand, start_by_hand
 from gptlib.course.grading.examiner import Examiner, could_not, sentence
 from gptlib.course.grading.grades import Class, Graded, Row, safe_name
@@ -71,9 +72,11 @@ def grade(
     results = out / "results"
     earlier = past(since / "results") if since else []
     if since and not earlier:
-        raise ValueError(f"since is {str(since)!r}, where nothing was graded; give the --out of an earlier run")
+        raise ValueError(
+            f"since is {str(since)!r}, where nothing was graded; give the --out of an earlier run"
+        )
     with Examiner(limits) as examiner:
-        students = find_submissions(submissions, examiner.read, leave_out=out)
+        students = find_submissions(submissions, _Reader(examiner, results).read, leave_out=out)
         chosen = {student.name: _chosen(student) for student in students}
         topics = {topic for files, _ in chosen.values() for topic in files}
         marked = [lesson for lesson in lessons().values() if lesson.topic in topics]
@@ -145,6 +148,28 @@ def _chosen(student: Student) -> tuple[dict[str, File], list[str]]:
             name = lessons()[topic].notebook.stem
             remarks.append(f"{len(found)} files hold {name}; {found[place].label} was graded")
     return files, remarks
+
+
+class _Reader:
+    """Reads what `examiner` reads, but each file once: what was in it is kept in `results`/read."""
+
+    def __init__(self, examiner: Examiner, results: Path) -> None:
+        self.examiner, self.folder = examiner, results / "read"
+        files = [lesson.notebook for lesson in lessons().values()]
+        files += (PACKAGE / "course").glob("grading/*.py")
+        self.version = _digest(files, f"{sys.version} {version('ipython')}")
+
+    def read(self, contents: bytes, name: str) -> ReadNotebook:
+        """What is in the bytes of a file of this name. Raises NoNotebook, and nothing else."""
+        key = sha256(f"{self.version} {name} {sha256(contents).hexdigest()}".encode()).hexdigest()
+        path = self.folder / f"{key}.json"
+        try:
+            return ReadNotebook.from_dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            found = self.examiner.read(contents, name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(json.dumps(asdict(found)).encode()))
+        return found
 
 
 class _Grader:
@@ -234,14 +259,18 @@ class _Grader:
 
 def course_version(lesson: Lesson) -> str:
     """What verdicts depend on beside the submission: the library, the lesson, and what they run on."""
-    found = sha256(f"{sys.version} {torch.__version__}".encode())
     course = PACKAGE / "course"
     files = [path for path in PACKAGE.rglob("*.py") if course not in path.parents]
     files += [path for pattern in JUDGES for path in course.glob(pattern)]
-    files += [course / "lessons" / f"{lesson.topic}.py"]
+    files += [course / "lessons" / f"{lesson.topic}.py", lesson.notebook]
+    return _digest(files, f"{sys.version} {torch.__version__}")
+
+
+def _digest(files: Sequence[Path], more: str) -> str:
+    """Of the names and contents of files, and of a text."""
+    found = sha256(more.encode())
     for path in sorted(files):
-        found.update(path.relative_to(PACKAGE).as_posix().encode() + sha256(path.read_bytes()).digest())
-    found.update(lesson.notebook.read_bytes())
+        found.update(path.name.encode() + sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
 

@@ -77,7 +77,10 @@ def write_reports(graded: Class, tallies: Sequence[Tally], before: Past | None, 
         remarked=[(row, found) for row in graded.rows if (found := _other_remarks(row))],
         bins=bins(totals, graded.most),
         sorting=sorting,
-        **{**shared, "scripts": f"'sha256-{base64.b64encode(hashlib.sha256(sorting.encode()).digest()).decode()}'"},
+        **{
+            **shared,
+            "scripts": f"'sha256-{base64.b64encode(hashlib.sha256(sorting.encode()).digest()).decode()}'",
+        },
     )
     _write(out / "teacher.html", teacher)
     _write(out / "class.html", pages.get_template("class.html").render(**shared))

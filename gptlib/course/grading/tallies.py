@@ -193,7 +193,7 @@ class Past:
 
 
 def past(results: Path) -> list[Past]:
-    """What was kept in an earlier grading's folder `results`, the oldest first; what is damaged is nothing."""
+    """What was kept in a grading's folder `results`, the oldest first; what is damaged is nothing."""
     try:
         kept = json.loads((results / "history.json").read_bytes())
         return [
@@ -208,7 +208,7 @@ def past(results: Path) -> list[Past]:
 
 
 def remember(results: Path, tallies: Sequence[Tally], today: date) -> Past | None:
-    """Keep what the class did, unless it did the same the last time; how it did the last time that differs."""
+    """Keep what the class did, unless it did the same the last time; what it did the last time but that."""
     known, counts = past(results), {each.task.name: each.counts for each in tallies}
     if known and known[-1].counts == counts:
         return known[-2] if len(known) > 1 else None
