@@ -27,11 +27,12 @@ from gptlib.model.positions import (
     SinusoidalPositions,
     rotate,
 )
+from gptlib.model.squared_relu import SquaredReLU
 from gptlib.model.structure import find_change
 
 # What is rebuilt here, step by step. A model with anything else in it is left to its own forward.
 KNOWN = {
-    *(GPT, Block, MultiHeadAttention, MLP, SwiGLU, LayerNorm, RMSNorm, HeadNorm),
+    *(GPT, Block, MultiHeadAttention, MLP, SquaredReLU, SwiGLU, LayerNorm, RMSNorm, HeadNorm),
     *(NoPosition, LearnedPositions, SinusoidalPositions, PlainScores, RotaryPositions),
     *(nn.ModuleList, nn.Embedding, nn.Linear, nn.GELU, nn.Dropout, nn.Identity),
 }
@@ -126,10 +127,12 @@ def _norm(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: x
 
 
-def _mlp(module: MLP | SwiGLU) -> Callable[[Tensor], Tensor]:
+def _mlp(module: MLP | SquaredReLU | SwiGLU) -> Callable[[Tensor], Tensor]:
     up, down = (module.up.weight, module.up.bias), (module.down.weight, module.down.bias)
     if isinstance(module, MLP):
         return lambda x: F.linear(F.gelu(F.linear(x, *up), approximate="tanh"), *down)
+    if isinstance(module, SquaredReLU):
+        return lambda x: F.linear(F.relu(F.linear(x, *up)).square(), *down)
     gate = (module.gate.weight, module.gate.bias)
     return lambda x: F.linear(F.silu(F.linear(x, *gate)) * F.linear(x, *up), *down)
 

@@ -17,6 +17,7 @@ from gptlib.model.config import GPTConfig
 from gptlib.model.experts import Experts
 from gptlib.model.gated_mlp import SwiGLU
 from gptlib.model.norms import NORM_CLASSES
+from gptlib.model.squared_relu import SquaredReLU
 from gptlib.model.variants import attention_class
 
 
@@ -46,7 +47,7 @@ class MLP(nn.Module):
 
 
 # Chosen by config.mlp when a model is built.
-MLP_CLASSES = {"gelu": MLP, "swiglu": SwiGLU}
+MLP_CLASSES = {"gelu": MLP, "squared_relu": SquaredReLU, "swiglu": SwiGLU}
 
 
 class Block(nn.Module):

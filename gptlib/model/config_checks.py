@@ -8,7 +8,7 @@ from gptlib.checks import check_choice, check_flag, check_from_zero, check_posit
 
 PositionName = Literal["none", "learned", "sinusoidal", "rotary", "alibi"]
 NormName = Literal["layernorm", "rmsnorm"]
-MLPName = Literal["gelu", "swiglu"]
+MLPName = Literal["gelu", "squared_relu", "swiglu"]
 POSITIONS, NORMS, MLPS = get_args(PositionName), get_args(NormName), get_args(MLPName)
 
 

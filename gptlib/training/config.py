@@ -23,6 +23,7 @@ from gptlib.checks import (
 from gptlib.training.optimizers import OPTIMIZERS, OptimizerName, check_betas
 
 Precision = Literal["float32", "bfloat16"]
+ScheduleName = Literal["cosine", "trapezoid"]
 
 # What may differ when a run goes on, and nobody needs to be told: where it runs, how long, what it leaves.
 FREE = (
@@ -55,10 +56,22 @@ class TrainConfig:
     """Tokens in each training sequence (None: the model's context_length)."""
 
     learning_rate: float | int = 1e-3
-    """The highest learning rate; it rises to it, then falls along a cosine."""
+    """The highest learning rate; it rises to it, then falls as the schedule says."""
+
+    embedding_learning_rate: float | int | None = None
+    """That of the embeddings and the unembedding, which rises and falls alike (None: the same)."""
+
+    vector_learning_rate: float | int | None = None
+    """That of what is no matrix, such as biases and the gains of norms (None: the same)."""
+
+    schedule: ScheduleName = "cosine"
+    """How the learning rate falls: along a cosine, or, a trapezoid, not until the end, and then straight."""
+
+    cooldown: float = 0.5
+    """Over which share of the run a trapezoid falls, above 0 and at most 1."""
 
     min_learning_rate: float | int | None = None
-    """The learning rate at the end (None: a tenth of the highest)."""
+    """The learning rate at the end (None: a tenth of the highest, or 0 for a trapezoid)."""
 
     warmup_steps: int | None = None
     """Over how many steps the learning rate rises (None: a twentieth of the run, at most 200)."""
@@ -116,6 +129,13 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
+        for name in ("embedding_learning_rate", "vector_learning_rate"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        check_choice("schedule", self.schedule, get_args(ScheduleName))
+        check_positive("cooldown", self.cooldown)
+        if self.cooldown > 1:
+            raise ValueError(f"cooldown is {self.cooldown}; it needs to be above 0 and at most 1")
         if self.min_learning_rate is not None:
             check_from_zero("min_learning_rate", self.min_learning_rate)
             if self.min_learning_rate > self.learning_rate:

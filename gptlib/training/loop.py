@@ -221,7 +221,7 @@ class _Run:
         config, team = self.config, self.team
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate_at(step - 1, config, group["part"])
         inputs, targets = train_data.batch(
             config.batch_size, self.context_length, self.generator, config.at_document_starts
         )

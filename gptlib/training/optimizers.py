@@ -28,6 +28,30 @@ def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, 
     ]
 
 
+PartName = Literal["embedding", "matrix", "vector"]
+
+
+def by_part(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups of `decay_groups`, parted further, so that each part may have a learning rate of its own.
+
+    A "matrix" is one inside `model.blocks`, an "embedding" one outside of them; all others are vectors.
+    In a module without blocks every matrix is a "matrix".
+    """
+    inside = set(map(id, getattr(model, "blocks", model).parameters()))
+
+    def part_of(parameter: nn.Parameter) -> PartName:
+        if parameter.ndim < 2:
+            return "vector"
+        return "matrix" if parameter.ndim == 2 and id(parameter) in inside else "embedding"
+
+    return [
+        group | {"params": found, "part": part}
+        for group in groups
+        for part in get_args(PartName)
+        if (found := [parameter for parameter in group["params"] if part_of(parameter) == part])
+    ]
+
+
 OptimizerName = Literal["adamw", "muon"]
 OPTIMIZERS = get_args(OptimizerName)
 
@@ -55,7 +79,7 @@ def make_optimizer(
         raise ValueError("model has no parameter that learns; it needs one at least with requires_grad")
     if name == "muon":
         return MuonAndAdamW(model, learning_rate, weight_decay, betas)
-    groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
+    groups = by_part(model, decay_groups(model, weight_decay))
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
 
 
@@ -90,14 +114,9 @@ class MuonAndAdamW(torch.optim.Optimizer):
                 f"model is a {type(model).__name__} without blocks; Muon is for the matrices inside them, "
                 "and AdamW would do here"
             )
-        learning = [parameter for parameter in blocks.parameters() if parameter.requires_grad]
-        matrices = [parameter for parameter in learning if parameter.ndim == 2]
-        inside = set(map(id, matrices))
-        others = [
-            group | {"params": [parameter for parameter in group["params"] if id(parameter) not in inside]}
-            for group in decay_groups(model, weight_decay)
-        ]
-        others = [group for group in others if group["params"]]
+        groups = by_part(model, decay_groups(model, weight_decay))
+        matrices = [group for group in groups if group["part"] == "matrix"]
+        others = [group for group in groups if group["part"] != "matrix"]
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
             self.parts.append(

@@ -37,7 +37,7 @@ CHANGES = {
     "bias": [True, False],
     "position": ["none", "learned", "sinusoidal", "rotary"],
     "norm": ["layernorm", "rmsnorm"],
-    "mlp": ["gelu", "swiglu"],
+    "mlp": ["gelu", "squared_relu", "swiglu"],
     "tie_embeddings": [True, False],
     "qk_norm": [True, False],
     "head_width": [None, 6],
@@ -191,7 +191,7 @@ def test_every_known_part_is_one_that_a_gpt_is_built_of():
         {},
         {"position": "rotary", "norm": "rmsnorm", "mlp": "swiglu", "qk_norm": True},
         {"position": "none"},
-        {"position": "sinusoidal"},
+        {"position": "sinusoidal", "mlp": "squared_relu"},
     ):
         built |= {type(module) for module in build(replace(CONFIG, **changes)).modules()}
     assert built == decoding.KNOWN

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig
+from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from gptlib.model.blocks import MLP, MLP_CLASSES, Block, gelu
@@ -12,6 +13,7 @@ from gptlib.model.config import GPTConfig
 from gptlib.model.config_checks import MLPS, NORMS
 from gptlib.model.gated_mlp import SwiGLU
 from gptlib.model.norms import NORM_CLASSES, LayerNorm, RMSNorm, layer_norm, rms_norm
+from gptlib.model.squared_relu import SquaredReLU
 
 CONFIG = GPTConfig(vocab_size=11, context_length=16, n_layers=1, n_heads=2, d_model=12)
 
@@ -100,6 +102,14 @@ def test_swiglu_is_transformers(bias):
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_squared_relu_is_transformers(bias):
+    config = GPTConfig(11, 16, n_layers=1, n_heads=2, d_model=12, d_mlp=20, bias=bias, mlp="squared_relu")
+    ours, x = Block(config).mlp, draw(2, 5, 12)
+    assert type(ours) is SquaredReLU
+    torch.testing.assert_close(ours(x), ours.down(ACT2FN["relu2"](ours.up(x))))
+
+
 def test_gelu_is_gpt2s():
     x = torch.linspace(-6, 6, 101)
     torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"), atol=1e-6, rtol=1e-5)
@@ -143,6 +153,7 @@ def test_every_name_in_a_config_has_its_class():
         (lambda: LayerNorm(CONFIG)(draw(2, 13)), ValueError, "needs to be 12"),
         (lambda: RMSNorm(CONFIG)(draw(2, 13)), ValueError, "needs to be 12"),
         (lambda: SwiGLU(CONFIG)(draw(2, 48)), ValueError, "needs to be 12"),
+        (lambda: SquaredReLU(CONFIG)(draw(2, 48)), ValueError, "needs to be 12"),
         (lambda: MLP(CONFIG)(draw(2, 48)), ValueError, "needs to be 12"),
         (lambda: MLP(CONFIG)(torch.ones(2, 12).long()), TypeError, "x has dtype torch.int64"),
         (lambda: Block(CONFIG)(draw(2, 3, 10)), ValueError, "needs to be 12"),

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import shutil
 import subprocess
@@ -126,6 +127,52 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
     assert learning_rate_at(500, config) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="step"):
         learning_rate_at(-1, config)
+
+
+def test_a_trapezoid_stays_up_and_falls_straight():
+    config = TrainConfig(steps=100, learning_rate=1.0, warmup_steps=10, schedule="trapezoid", cooldown=0.4)
+    rates = [learning_rate_at(step, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert set(rates[10:60]) == {1.0}
+    assert rates[60:] == pytest.approx([1 - k / 40 for k in range(40)])
+    assert learning_rate_at(500, config) == 0
+    low = dataclasses.replace(config, min_learning_rate=0.2)
+    assert learning_rate_at(80, low) == pytest.approx(0.6) and learning_rate_at(500, low) == 0.2
+    assert TrainConfig(steps=1, schedule="trapezoid", cooldown=1).cooldown == 1
+    for wrong in (0, -1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="cooldown is .*; it needs"):
+            TrainConfig(steps=1, cooldown=wrong)
+    with pytest.raises(ValueError, match="schedule is 'linear'; it needs to be one of cosine, trapezoid"):
+        TrainConfig(steps=1, schedule="linear")
+
+
+def test_each_part_of_a_model_has_its_own_learning_rate():
+    config = TrainConfig(
+        100, learning_rate=0.1, embedding_learning_rate=0.3, vector_learning_rate=0.05, warmup_steps=10
+    )
+    for step in (0, 5, 40, 99):
+        matrix, embedding, vector = (
+            learning_rate_at(step, config, part) for part in ("matrix", "embedding", "vector")
+        )
+        assert matrix == learning_rate_at(step, config)
+        assert (embedding, vector) == pytest.approx((3 * matrix, matrix / 2))
+    assert {learning_rate_at(7, ONE, part) for part in ("embedding", "vector")} == {learning_rate_at(7, ONE)}
+    with pytest.raises(ValueError, match="part is 'bias'; it needs to be one of embedding, matrix, vector"):
+        learning_rate_at(0, config, "bias")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("part", ["embedding", "vector"])
+def test_a_part_alone_moves_by_its_own_learning_rate(optimizer, part):
+    """In its first step AdamW moves each number by the learning rate, whatever the gradient is."""
+    model = a_model()
+    before, rate = weights_of(model), {f"{part}_learning_rate": 0.5}
+    config = TrainConfig(1, learning_rate=1e-3, weight_decay=0.0, warmup_steps=0, optimizer=optimizer, **rate)
+    next(train(model, some_tokens(), None, config))
+    for name, weight in model.named_parameters():
+        moved = (weight - before[name]).abs().max().item()
+        own = "vector" if weight.ndim < 2 else "matrix" if "blocks" in name else "embedding"
+        assert (moved > 0.1) == (own == part), (name, moved)
 
 
 def test_bar_is_shown_only_when_asked_for(capsys):
