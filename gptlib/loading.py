@@ -70,7 +70,8 @@ def save(folder: str | os.PathLike[str], model: nn.Module, tokenizer: AnyTokeniz
     LlamaForCausalLM has position="rotary", norm="rmsnorm", mlp="swiglu" and bias=False; with a window besides
     it is a MistralForCausalLM, with qk_norm a Qwen3ForCausalLM, with experts a MixtralForCausalLM. The
     tokenizer needs <|endoftext|> and GPT-2's pattern, and puts that token before each text as `generate`
-    does. Any other model is written under our own names, and transformers refuses its model_type, "gptlib".
+    does. Any other model is written under our own names, and transformers refuses its model_type, "gptlib":
+    it has no counterpart of copy heads, say.
 
     Half precision stays half, a compiled model is written as what was compiled, and LoRA is added to the
     weights, in the file alone. The folder is made where there is none; what an earlier call wrote is

@@ -226,6 +226,7 @@ def by_pairs(weight: Float[Tensor, "width *d_model"], d_head: int) -> Float[Tens
 def _plain(config: GPTConfig) -> dict[str, Any]:
     """The settings of a model that has none of the parts that came after GPT-2."""
     none = {"qk_norm": False, "window": None, "n_experts": None, "score_cap": None, "logit_cap": None}
+    none["copy_heads"] = None
     return none | {"kv_heads": config.n_heads, "d_head": config.d_model // config.n_heads}
 
 
@@ -497,7 +498,7 @@ def _llama_pieces(ours: str, config: GPTConfig) -> list[Piece]:
 
 def _llama_needs(config: GPTConfig) -> dict[str, Any]:
     parts = {"position": "rotary", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
-    return parts | {"score_cap": None, "logit_cap": None}
+    return parts | {"score_cap": None, "logit_cap": None, "copy_heads": None}
 
 
 def _describe_llama(config: GPTConfig) -> dict[str, Any]:

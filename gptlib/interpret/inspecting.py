@@ -53,12 +53,16 @@ def _check_token(name: str, token: int | Int[Tensor, " batch"]) -> None:
 def logit_lens(model: GPT, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "layer batch seq vocab"]:
     """The logits if the model stopped early: the stream before each block, and after the last, read at once.
 
-    Each goes through the final norm and the unembedding. Layer 0 is the embedding; the last is the model.
+    Each goes through the final norm, the copy heads where there are any, and the unembedding. Layer 0 is the
+    embedding; the last is the model.
     nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
     with trace(model, only=["*.residual_pre", "residual_final"]) as run:
         model(tokens)
-    return model.unembedding(model.final_norm(run.stack("*")))
+    streams = model.final_norm(run.stack("*"))
+    for heads in model.copying:
+        streams = torch.stack([heads(stream, tokens, model.unembedding.weight) for stream in streams])
+    return model.unembedding(streams)
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,12 @@ class Attribution:
     heads: Float[Tensor, "layer head batch"]
     mlps: Float[Tensor, "layer batch"]
     bias: Float[Tensor, " batch"]  # those of attention's projections and of the final norm
+    copies: Float[Tensor, "copy_head batch"]
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
-        return self.embedding + self.heads.sum(dim=(0, 1)) + self.mlps.sum(dim=0) + self.bias
+        layers = self.heads.sum(dim=(0, 1)) + self.mlps.sum(dim=0)
+        return self.embedding + layers + self.bias + self.copies.sum(dim=0)
 
 
 @torch.no_grad()
@@ -100,6 +106,7 @@ def direct_logit_attribution(
     if not -tokens.shape[1] <= position < tokens.shape[1]:
         raise IndexError(f"position is {position}; tokens has {tokens.shape[1]} positions")
     names = ["embedding", "*.attention.heads", "*.attention.output", "*.mlp.output", "residual_final"]
+    names += ["copying.weights"] * len(model.copying)
     with trace(model, only=names) as run:
         model(tokens)
     table = model.unembedding.weight  # (vocab, d_model)
@@ -117,7 +124,12 @@ def direct_logit_attribution(
         heads.append(read(written))
         bias = bias + read(run[f"blocks.{layer}.attention.output"][:, position] - written.sum(dim=0))
     mlps = run.stack("*.mlp.output")[:, :, position]  # (layer, batch, d_model)
-    return Attribution(read(run["embedding"][:, position]), torch.stack(heads), read(mlps), bias)
+    copies = direction.new_zeros((0, len(tokens)))
+    for pointing in model.copying:
+        copied = run["copying.weights"][:, :, position] @ table[tokens]  # (batch, copy_head, d_model)
+        gains = pointing.gains.view(copied.shape[1:])
+        copies = (gains * copied * direction[:, None]).sum(dim=-1).T  # past the norm, which is before them
+    return Attribution(read(run["embedding"][:, position]), torch.stack(heads), read(mlps), bias, copies)
 
 
 def _through_final_norm(

@@ -99,7 +99,9 @@ def activation_names(model: nn.Module) -> list[str]:
     residual_post       the stream as it leaves the block
     and at the end:
     residual_final      the stream after all blocks
-    final_norm          what the unembedding reads
+    final_norm          what the unembedding reads, or before it the copy heads
+    copying.weights     where the copy heads look, (batch, head, query, key); where there are any
+    copying.output      the same with what they add, which the unembedding then reads
     logits              (batch, seq, vocab)
 
     A part of a model, or a model of another kind with `MultiHeadAttention` in it, has the names of its parts.
@@ -138,6 +140,9 @@ def _places(part: nn.Module, name: str) -> dict[str, Place]:
     if isinstance(part, GPT):
         places[f"{within}residual_final"] = Place(part.final_norm, "input")
         places[f"{within}final_norm"] = Place(part.final_norm, "output")
+        for heads in part.copying:
+            places[f"{within}copying.weights"] = Place(heads.weights, "output")
+            places[f"{within}copying.output"] = Place(heads, "output")
         places[f"{within}logits"] = Place(part, "output")
     return places
 

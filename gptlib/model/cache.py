@@ -88,6 +88,25 @@ class WindowCache:
         return keys, values
 
 
+class CopyCache:
+    """What copy heads have read so far: their keys, and the rows of the unembedding to point at."""
+
+    def __init__(
+        self, config: GPTConfig, batch_size: int, device: torch.device | str | None, dtype: torch.dtype
+    ) -> None:
+        shape = (batch_size, config.copy_heads, 0, config.d_head)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros((batch_size, 0, config.d_model), device=device, dtype=dtype)
+
+    def append(
+        self, keys: Float[Tensor, "batch head seq d_head"], rows: Float[Tensor, "batch seq d_model"]
+    ) -> tuple[Float[Tensor, "batch head key d_head"], Float[Tensor, "batch key d_model"]]:
+        """Store the keys and rows of new tokens; return those of all tokens so far."""
+        self.keys = torch.cat([self.keys, keys.detach().to(self.keys)], dim=2)
+        self.values = torch.cat([self.values, rows.detach().to(self.values)], dim=1)
+        return self.keys, self.values
+
+
 class KeyValueCache:
     """The keys and values of every layer, so that a new token costs one row of attention, not all rows.
 
@@ -111,6 +130,7 @@ class KeyValueCache:
         self.layers = [
             layer_cache(config, batch_size, device, dtype, capacity) for _ in range(config.n_layers)
         ]
+        self.copies = [CopyCache(config, batch_size, device, dtype)] if config.copy_heads else []
 
     @property
     def length(self) -> int:
@@ -127,7 +147,7 @@ class KeyValueCache:
 
     def take(self, rows: Int[Tensor, " batch"]) -> None:
         """Let row n go on from what row rows[n] has read: there may be more rows afterwards, or fewer."""
-        for layer in self.layers:
+        for layer in (*self.layers, *self.copies):
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
 

@@ -79,6 +79,9 @@ class GPTConfig:
     logit_cap: float | int | None = None
     """A bound that logits approach but do not pass (None: no bound)."""
 
+    copy_heads: int | None = None
+    """How many heads behind the last norm can point back at tokens, to say them again (None: none)."""
+
     n_experts: int | None = None
     """How many MLPs each block can choose from (None: one, for every token)."""
 

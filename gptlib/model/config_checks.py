@@ -16,7 +16,7 @@ def check_config(config: Any) -> None:
     """Raise TypeError for a setting of the wrong type, ValueError for one that cannot work."""
     for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model", "n_active"):
         check_whole(name, getattr(config, name))
-    for name in ("n_kv_heads", "d_mlp", "head_width", "window", "n_experts"):
+    for name in ("n_kv_heads", "d_mlp", "head_width", "window", "n_experts", "copy_heads"):
         if getattr(config, name) is not None:
             check_whole(name, getattr(config, name))
     for name in ("norm_eps", "rotary_base", "score_cap", "logit_cap"):

@@ -11,6 +11,7 @@ from gptlib.model.blocks import Block
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.checks import check_tokens
 from gptlib.model.config import INITIAL_STD, GPTConfig
+from gptlib.model.copying import CopyHeads
 from gptlib.model.norms import NORM_CLASSES
 from gptlib.model.positions import EMBEDDING_POSITIONS
 from gptlib.model.variants import CappedUnembedding
@@ -32,6 +33,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = NORM_CLASSES[config.norm](config)
+        self.copying = nn.ModuleList([CopyHeads(config)] if config.copy_heads else [])
         if config.logit_cap is None:
             self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
         else:
@@ -55,7 +57,11 @@ class GPT(nn.Module):
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, layer)
-        return self.unembedding(self.final_norm(x))  # (batch, seq, d_model) -> (batch, seq, vocab)
+        x = self.final_norm(x)
+        copies = [None] * len(self.copying) if cache is None else cache.copies
+        for heads, copy in zip(self.copying, copies, strict=True):
+            x = heads(x, tokens, self.unembedding.weight, copy)
+        return self.unembedding(x)  # (batch, seq, d_model) -> (batch, seq, vocab)
 
     @property
     def n_parameters(self) -> int:

@@ -337,6 +337,7 @@ def _in_matrices(config: GPTConfig) -> int:
 
 def _check_counted(config: GPTConfig, **parts: str) -> None:
     plain = {"qk_norm": False, "window": None, "score_cap": None, "logit_cap": None, "n_experts": None}
+    plain["copy_heads"] = None
     for name, value in (plain | parts).items():
         if getattr(config, name) != value:
             raise ValueError(

@@ -28,6 +28,9 @@ def count_parameters(config: GPTConfig) -> dict[str, int]:
         "norms": (2 * config.n_layers + 1) * norm,
         "unembedding": 0 if config.tie_embeddings else config.vocab_size * config.d_model,
     }
+    if config.copy_heads:
+        parts["copy_heads"] = 2 * config.d_model * copy_width(config) + config.copy_heads * config.d_model
+        parts["copy_heads"] += head_norms
     return parts | {"total": sum(parts.values())}
 
 
@@ -62,7 +65,9 @@ def count_flops(config: GPTConfig, seq: int) -> int:
         mlp = config.n_active * mlp + config.d_model * config.n_experts
     scores_and_average = 2 * seq * d_queries
     unembedding = config.d_model * config.vocab_size
-    return 2 * (config.n_layers * (projections + mlp + scores_and_average) + unembedding)
+    copying = 2 * config.d_model * copy_width(config) + seq * copy_width(config)
+    copying += seq * (config.copy_heads or 0) * config.d_model
+    return 2 * (config.n_layers * (projections + mlp + scores_and_average) + copying + unembedding)
 
 
 def check_config_kind(config: object) -> None:
@@ -75,6 +80,11 @@ def _mlp_parameters(config: GPTConfig) -> int:
     bias = int(config.bias)
     up = widenings(config) * (config.d_model + bias) * config.mlp_width
     return up + (config.mlp_width + bias) * config.d_model
+
+
+def copy_width(config: GPTConfig) -> int:
+    """How wide the queries of all copy heads are together."""
+    return (config.copy_heads or 0) * config.d_head
 
 
 def widenings(config: GPTConfig) -> int:

@@ -86,7 +86,7 @@ class Classifier(nn.Module):
         check_model(model)
         check_whole("n_classes", n_classes)
         self.body = copy.deepcopy(model)
-        self.body.unembedding = nn.Identity()
+        self.body.copying, self.body.unembedding = nn.ModuleList(), nn.Identity()
         self.head = nn.Linear(model.config.d_model, n_classes)
         nn.init.zeros_(self.head.weight)
 

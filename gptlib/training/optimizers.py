@@ -34,10 +34,11 @@ PartName = Literal["embedding", "matrix", "vector"]
 def by_part(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The groups of `decay_groups`, parted further, so that each part may have a learning rate of its own.
 
-    A "matrix" is one inside `model.blocks`, an "embedding" one outside of them; all others are vectors.
-    In a module without blocks every matrix is a "matrix".
+    A "matrix" is one inside the blocks or the copy heads, an "embedding" one outside of them; all others are
+    vectors. In a module without blocks every matrix is a "matrix".
     """
-    inside = set(map(id, getattr(model, "blocks", model).parameters()))
+    layers = [getattr(model, "blocks", model), getattr(model, "copying", nn.ModuleList())]
+    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
 
     def part_of(parameter: nn.Parameter) -> PartName:
         if parameter.ndim < 2:

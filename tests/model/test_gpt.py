@@ -28,6 +28,8 @@ VARIANTS = [
     replace(SMALL, norm="rmsnorm", mlp="swiglu", n_kv_heads=2, d_mlp=50),
     replace(SMALL, norm="rmsnorm", mlp="swiglu", position="rotary", bias=False),
     replace(SMALL, mlp="squared_relu", d_mlp=50),
+    replace(SMALL, copy_heads=3),
+    replace(SMALL, copy_heads=2, qk_norm=True, head_width=6, position="rotary", tie_embeddings=False),
     replace(SMALL, qk_norm=True, head_width=6, n_kv_heads=2, position="rotary", norm="rmsnorm", mlp="swiglu"),
     replace(SMALL, window=5, score_cap=5.0, logit_cap=3.0),
     replace(SMALL, n_experts=4, n_active=3, d_mlp=20, head_width=7),
@@ -82,7 +84,9 @@ def test_counts_equal_those_of_the_model(config):
         "attention": (p for name, p in model.named_parameters() if ".attention." in name),
         "mlp": (p for name, p in model.named_parameters() if ".mlp." in name),
         "norms": (
-            p for name, p in model.named_parameters() if "_norm." in name and ".attention." not in name
+            p
+            for name, p in model.named_parameters()
+            if "_norm." in name and ".attention." not in name and "copying" not in name
         ),
     }
     for part, parameters in by_part.items():
