@@ -10,6 +10,7 @@ from torch import nn
 
 from gptlib.checks import check_choice, check_from_zero, check_positive, check_share
 from gptlib.training.evaluation import check_module
+from gptlib.training.muon import Muon
 
 
 def decay_groups(model: nn.Module, weight_decay: float | int) -> list[dict[str, Any]]:
@@ -120,11 +121,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         others = [group for group in groups if group["part"] != "matrix"]
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(
-                torch.optim.Muon(
-                    matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            self.parts.append(Muon(matrices, lr=learning_rate, weight_decay=weight_decay))
         if others:
             self.parts.append(torch.optim.AdamW(others, lr=learning_rate, betas=betas, fused=True))
         super().__init__([group for part in self.parts for group in part.param_groups], {})

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from gptlib.model.config import GPTConfig
@@ -10,6 +12,7 @@ from gptlib.model.gpt import GPT
 from gptlib.text.corpora import TokenFile
 from gptlib.training.config import TrainConfig
 from gptlib.training.loop import train
+from gptlib.training.muon import COEFFICIENTS, STEPS, Muon, orthogonalized
 from gptlib.training.optimizers import MuonAndAdamW, decay_groups, make_optimizer
 
 CONFIG = GPTConfig(vocab_size=32, context_length=16, n_layers=2, n_heads=2, d_model=16, dropout=0.1)
@@ -70,6 +73,37 @@ def test_what_adamw_has_it_updates_as_it_does_alone():
             torch.testing.assert_close(ours[name], alone[name])
         else:
             assert not torch.allclose(ours[name], alone[name])
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (48, 16), (16, 48), (1, 9), (9, 1)])
+def test_muon_is_torchs_to_the_precision_of_bfloat16(shape):
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(shape))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    own = Muon([ours], lr=0.1, weight_decay=0.3)
+    others = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        before = ours.detach().clone()
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        own.step()
+        others.step()
+        assert (ours - theirs).norm() < 0.03 * (ours - before).norm()
+        with torch.no_grad():
+            theirs.copy_(ours)
+    assert own.state[ours].keys() == others.state[theirs].keys()  # so that a run of before goes on
+    torch.testing.assert_close(own.state[ours]["momentum_buffer"], others.state[theirs]["momentum_buffer"])
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
+def test_orthogonalized_changes_singular_values_alone(rows, columns, seed):
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    a, b, c = COEFFICIENTS
+    values = values / values.norm()
+    for _ in range(STEPS):
+        values = a * values + b * values**3 + c * values**5
+    torch.testing.assert_close(orthogonalized(matrix), left @ values.diag() @ right)
 
 
 def test_muon_moves_a_matrix_as_far_in_each_direction():
