@@ -1,0 +1,144 @@
+"""The record: how little it takes to come within 5% of Storyworld's entropy floor, from random weights.
+
+`python benchmarks/record.py RECIPE` runs `benchmarks/recipes/RECIPE.py` with seed 0, or with `--seed N`, and
+writes `benchmarks/record/RECIPE-N.json`. `--verify` runs it with seeds 1 and 2 too, where they were not run
+yet, and says how far the three lie apart.
+
+What counts is all that happens inside the recipe's `run`: making its stories, its tokenizer unless it takes
+the shipped one, and training. Measuring the loss does not, and neither do imports. A recipe is judged by
+total nats over total -log p of fixed stories that nobody trained on, so any tokenizer may enter. Seconds
+depend on the processor: beside them stands what they would have been worth in products of matrices, seconds
+times this machine's measured peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from gptlib import Storyworld, load  # noqa: E402
+from gptlib.files import write_atomically  # noqa: E402
+from gptlib.scaling.meters import matmul_peak  # noqa: E402
+from gptlib.text.storyworld import token_surprises  # noqa: E402
+from gptlib.text.storyworld.reading import ratio  # noqa: E402
+from gptlib.text.vocabulary import Vocabulary  # noqa: E402
+
+MARK = 0.05  # above the floor
+JUDGED = {"validation": (9000, 300), "test": (2026, 300)}  # seed and number of the stories
+ON_THE_WAY = 60  # stories, for a point of the curve
+POINTS = 8
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a recipe says after each step.
+
+    done: Which share of the run is over.
+    loss: Of the step's batch, in nats per token.
+    """
+
+    model: nn.Module
+    tokenizer: Vocabulary
+    tokens: int
+    done: float
+    loss: float
+
+
+def floors(split: str, n_stories: int) -> tuple[list[str], list[float]]:
+    """The texts of the stories that are judged, and the -log p of each."""
+    _, tokenizer = load("storyteller")
+    texts = [story.text for story in Storyworld(JUDGED[split][0], split).stories(n_stories)]
+    return texts, [float(token_surprises(text, tokenizer).sum()) for text in texts]
+
+
+@torch.no_grad()
+def above(model: nn.Module, tokenizer: Vocabulary, split: str, n_stories: int) -> tuple[float, float]:
+    """By which share the loss is above the floor, and the standard error of that over stories."""
+    texts, floor = floors(split, n_stories)
+    was_training, nats = model.training, []
+    model.eval()
+    for text in texts:
+        row = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text), tokenizer.end_of_text]])
+        nats.append(F.cross_entropy(model(row[:, :-1])[0].float(), row[0, 1:], reduction="sum").item())
+    model.train(was_training)
+    share, error = ratio(np.array(nats), np.array(floor))
+    return share - 1, error
+
+
+def run(recipe: str, seed: int) -> dict[str, Any]:
+    """Run a recipe, and what it took."""
+    steps: Iterator[Progress] = importlib.import_module(f"recipes.{recipe}").run(seed)
+    processor, wall, curve, losses = 0.0, 0.0, [], []
+    while True:
+        started = time.process_time(), time.perf_counter()
+        step = next(steps, None)
+        processor += time.process_time() - started[0]
+        wall += time.perf_counter() - started[1]
+        if step is None:
+            break
+        last = step
+        losses.append(step.loss)
+        if step.done < 1 and step.done * POINTS >= len(curve) + 1:
+            share, _ = above(step.model, step.tokenizer, "validation", ON_THE_WAY)
+            curve.append({"seconds": round(processor, 1), "tokens": step.tokens, "above": round(share, 4)})
+            print(f"{recipe}, seed {seed}: {curve[-1]}, loss {np.mean(losses[-20:]):.3f}", flush=True)
+    found = {split: above(last.model, last.tokenizer, split, n) for split, (_, n) in JUDGED.items()}
+    peak = matmul_peak()
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "arrived": found["validation"][0] <= MARK,
+        **{split: [round(share, 4), round(error, 4)] for split, (share, error) in found.items()},
+        "processor_seconds": round(processor, 1),
+        "wall_seconds": round(wall, 1),
+        "threads": torch.get_num_threads(),
+        "peak": round(peak / 1e9, 1),  # GFLOP/s in float32
+        "products": round(processor * peak / 1e12, 1),  # TFLOP
+        "tokens": last.tokens,
+        "parameters": sum(parameter.numel() for parameter in last.model.parameters()),
+        "curve": curve,
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run what is asked for."""
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("recipe")
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--verify", action="store_true")
+    given = asked.parse_args(words)
+    torch.set_num_threads(1)
+    folder = HERE / "record"
+    folder.mkdir(exist_ok=True)
+    runs = []
+    for seed in (0, 1, 2) if given.verify else (given.seed,):
+        path = folder / f"{given.recipe}-{seed}.json"
+        if not given.verify or not path.exists():
+            text = json.dumps(run(given.recipe, seed), indent=1)
+            write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        runs.append(json.loads(path.read_text()))
+        print({name: value for name, value in runs[-1].items() if name != "curve"}, flush=True)
+    if given.verify:
+        shares = [each["validation"][0] for each in runs]
+        arrived = sum(each["arrived"] for each in runs)
+        spread = f"{min(shares):.1%} to {max(shares):.1%} above the floor"
+        print(f"{spread}; {arrived} of {len(runs)} arrived")
+
+
+if __name__ == "__main__":
+    main()
