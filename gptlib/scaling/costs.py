@@ -104,7 +104,7 @@ def activation_memory(config: GPTConfig, batch_size: int, seq: int) -> int:
     # Its input and output; an RMS norm also what it has before the gain.
     norm = 2 * d_model + 2 if config.norm == "layernorm" else 3 * d_model + 1
     # Input and output of what bends; a gate adds its own, and the product.
-    mlp = config.mlp_width * (2 if config.mlp == "gelu" else 4)
+    mlp = config.mlp_width * (4 if config.mlp == "swiglu" else 2)
     per_layer = 2 * norm + _attention_numbers(config, seq) + mlp
     per_token = config.n_layers * per_layer + norm + config.vocab_size
     return FLOAT32 * batch_size * seq * per_token

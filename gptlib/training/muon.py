@@ -22,12 +22,13 @@ def orthogonalized(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    matrix = matrix.T if tall else matrix
+    matrix = matrix / matrix.norm().clamp(min=1e-7)
     for _ in range(STEPS):
-        square = x @ x.T  # (rows, columns) @ (columns, rows) -> (rows, rows)
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+        square = matrix @ matrix.T  # (rows, columns) @ (columns, rows) -> (rows, rows)
+        square = torch.addmm(square, square, square, beta=b, alpha=c)  # b square + c square square
+        matrix = torch.addmm(matrix, square, matrix, beta=a)  # a matrix + square matrix
+    return matrix.T if tall else matrix
 
 
 class Muon(torch.optim.Muon):
@@ -48,9 +49,10 @@ class Muon(torch.optim.Muon):
                 state = self.state[parameter]
                 average = state.setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
                 average.lerp_(parameter.grad, 1 - momentum)
-                ahead = parameter.grad.lerp(average, momentum)  # Nesterov's: where it will have moved to
-                on_processor = parameter.device.type == "cpu"
-                update = orthogonalized(ahead.to(torch.float32 if on_processor else torch.bfloat16))
                 parameter.mul_(1 - rate * group["weight_decay"])
+                products = torch.float32 if parameter.device.type == "cpu" else torch.bfloat16
                 size = 0.2 * math.sqrt(max(parameter.shape))  # so that it is about as large as one of AdamW
+                # Nesterov's: not by the average, but by where it will have moved to.
+                update = orthogonalized(parameter.grad.lerp(average, momentum).to(products))
                 parameter.add_(update.to(parameter.dtype), alpha=-rate * size)
+                del update  # which would stand beside the next

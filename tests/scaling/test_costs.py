@@ -49,6 +49,7 @@ VARIANTS = {
     "alibi": replace(SMALL, position="alibi"),
     "rotary and grouped": replace(SMALL, n_kv_heads=1, position="rotary", bias=False),
     "llama": replace(SMALL, norm="rmsnorm", mlp="swiglu", d_mlp=172, position="rotary", bias=False),
+    "squared": replace(SMALL, mlp="squared_relu", d_mlp=100),
 }
 configs = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 shapes = pytest.mark.parametrize(("batch_size", "seq"), [(8, 64), (1, 8)])
