@@ -125,7 +125,9 @@ def test_it_works_where_the_model_is(name):
     if isinstance(expected, (str, list)):
         assert found == expected
     else:
-        torch.testing.assert_close(found, expected)
+        # Muon's products are in bfloat16 on an accelerator, and in float32 on a processor.
+        apart = {"rtol": 1e-4, "atol": 1e-4} if name == "muon" else {}
+        torch.testing.assert_close(found, expected, **apart)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
