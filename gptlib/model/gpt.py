@@ -33,7 +33,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = NORM_CLASSES[config.norm](config)
-        self.copying = nn.ModuleList([CopyHeads(config)] if config.copy_heads else [])
+        self.copying = nn.ModuleList([CopyHeads(config)]) if config.copy_heads else ()
         if config.logit_cap is None:
             self.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
         else:

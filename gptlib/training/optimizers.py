@@ -38,7 +38,7 @@ def by_part(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, An
     A "matrix" is one inside the blocks or the copy heads, an "embedding" one outside of them; all others are
     vectors. In a module without blocks every matrix is a "matrix".
     """
-    layers = [getattr(model, "blocks", model), getattr(model, "copying", nn.ModuleList())]
+    layers = [getattr(model, "blocks", model), *getattr(model, "copying", ())]
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
 
     def part_of(parameter: nn.Parameter) -> PartName:
