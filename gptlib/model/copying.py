@@ -16,9 +16,9 @@ from gptlib.model.norms import HeadNorm
 class CopyHeads(nn.Module):
     """Attention behind the last norm whose values are the unembedding's own rows of the tokens it looks at.
 
-    What a head looks at becomes likelier as the next token, with nothing more to learn than where to look. A
-    block would first have to learn to carry each token through to its own row of the unembedding. How much
-    each head adds to each feature is a gain, at first 0.
+    What a head looks at can become likelier as the next token with nothing to learn but where to look, and
+    how much it counts: a gain for each feature, at first 0. A block would have to learn, too, how to carry
+    each token through to its own row of the unembedding.
 
     The idea of pointing is that of Vinyals et al. 2015, "Pointer Networks", section 2.3; of adding it to what
     a language model says, Merity et al. 2017, "Pointer Sentinel Mixture Models", section 2.1, and See et al.

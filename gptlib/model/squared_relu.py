@@ -11,7 +11,7 @@ from gptlib.model.config import GPTConfig
 
 
 class SquaredReLU(nn.Module):
-    """Widen, cut at 0 and square, narrow: as good as a GELU or better, and far quicker on a processor.
+    """Widen, cut at 0 and square, narrow: less work than a GELU.
 
     So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 4.1.
     """

@@ -34,8 +34,8 @@ def orthogonalized(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows
 class Muon(torch.optim.Muon):
     """torch's Muon, to rounding, which takes its products in bfloat16 everywhere.
 
-    A processor without instructions for bfloat16 needs many times as long for them as for float32: four
-    fifths of a training step of storyteller's size. So on a processor they are in float32.
+    A processor without instructions for bfloat16 needs many times as long for them as for float32: nearly
+    three quarters of a training step of storyteller's size. So on a processor they are in float32.
     """
 
     @torch.no_grad()

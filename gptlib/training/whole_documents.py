@@ -19,11 +19,10 @@ MULTIPLE = 8  # rows end at a multiple of so many tokens: few shapes, which a pr
 class WholeDocuments:
     """The documents of a token file, as data to train on: each row is one document, and nothing else.
 
-    In a window of a `TokenFile` the end of one document and the start of the next may stand together, and a
-    model learns to look at what has nothing to do with what it reads. Here it sees each document from its
-    start. Rows are filled up at the end with targets that carry no loss; there are few of those, since the
-    documents of a batch are drawn from those of about the same length. A document that is longer than the
-    context gives a random window of it.
+    In a window of a `TokenFile` the end of one document and the start of the next may stand together. Here a
+    model sees each document alone, and from its start. Rows are filled up at the end with targets that carry
+    no loss; there are few of those, since the documents of a batch are drawn from those of about the same
+    length. A document that is longer than the context gives a random window of it.
 
     Raises ValueError when the file says of no document where it starts and ends.
     """

@@ -126,7 +126,7 @@ def test_comments_and_docstrings_are_left_out(source, left):
     assert without_comments(source) == left
 
 
-def test_discrimination_is_the_correlation_with_the_others():
+def test_discrimination_is_the_correlation_with_the_others(tmp_path):
     draw = np.random.default_rng(0)
     solved = draw.random((30, 4)) < draw.random((30, 1))
     rows = [row(f"S{k}", *(RIGHT if right else NOT_YET for right in each)) for k, each in enumerate(solved)]
@@ -135,6 +135,8 @@ def test_discrimination_is_the_correlation_with_the_others():
         expected = np.corrcoef(solved[:, place], others)[0, 1]
         assert tally(made(*rows), task).discrimination == pytest.approx(expected)
     assert tally(made(*rows[:9]), LOOK_UP).discrimination is None
+    page = written(made(*rows[:16], *[Row(f"T{k}") for k in range(9)]), tmp_path)["class"]
+    assert "of 16, an exercise that tells nothing gets up to ±0.50" in page
     assert tally(made(*[row(f"S{k}", *[RIGHT] * 4) for k in range(20)]), LOOK_UP).discrimination is None
 
 

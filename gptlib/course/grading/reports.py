@@ -6,11 +6,11 @@ import base64
 import csv
 import hashlib
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -66,7 +66,7 @@ def write_reports(graded: Class, tallies: Sequence[Tally], before: Past | None, 
         "tallies": tallies,
         "before": before,
         "middle": round(median(totals), 2),
-        "chance": 2 / math.sqrt(len(totals)),
+        "fewest": min((each.handed_in for each in tallies if each.discrimination is not None), default=0),
     }
     student = pages.get_template("student.html")
     for row in graded.rows:
@@ -138,11 +138,14 @@ def _trouble(why: str) -> list[str]:
     return [f"it {COULD_NOT}, because {why}"] if why else []
 
 
+_headings = cache(headings_above)  # of a notebook, for all students
+
+
 def next_steps(graded: Class, row: Row) -> list[Step]:
     """The first exercises of what was handed in that are not right yet, in the order of the course."""
     steps = []
     for lesson in graded.lessons:
-        headings = headings_above(lesson.notebook)
+        headings = _headings(lesson.notebook)
         for task in lesson.exercises:
             answer = row.answers.get(task.name)
             done = graded.points(row, task.name) == graded.rubric[task.name].points > 0
