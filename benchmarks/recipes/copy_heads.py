@@ -53,6 +53,5 @@ def run(seed: int) -> Iterator[Progress]:
     for block in model.blocks:  # a block begins as nothing, and so the stream as the embedding
         torch.nn.init.zeros_(block.attention.output.weight)
         torch.nn.init.zeros_(block.mlp.down.weight)
-    each = TRAINING.batch_size * len(stories.tokens) / len(stories)  # tokens of a step, on average
     for step in train(model, stories, None, TRAINING):
-        yield Progress(model, tokenizer, round(each * step.step), step.step / STEPS, step.loss)
+        yield Progress(model, tokenizer, step.tokens, step.step / STEPS, step.loss)

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from cyclopts import App, ArgumentCollection, Group, Parameter, config
 from tqdm import tqdm
@@ -43,6 +44,7 @@ from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER, load_chec
 from gptlib.training.config import FREE, TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.loop import Step
+from gptlib.training.whole_documents import WholeDocuments
 
 TOKENIZER_NAME = "tokenizer.json"
 LOG_NAME = "training_log.json"
@@ -75,6 +77,9 @@ class Text:
 
     tokenizer: Path | None = None
     """A tokenizer's file; without it one of --vocab-size tokens is learned from the text."""
+
+    whole_documents: Annotated[bool | None, Parameter(show_default=False)] = None
+    """Let each row be one document and nothing else (default: where most documents fit the context)."""
 
 
 @dataclass(frozen=True)
@@ -250,11 +255,18 @@ def _train(run: Run, resume: bool, changing: tuple[str, ...], device: torch.devi
 
     tokenizer, train_data, validation_data = team.in_turn(prepare)
     team.agree({"the number of tokens": (len(train_data), len(validation_data))})
+    n_tokens, whole_documents = len(train_data), run.text.whole_documents
+    if whole_documents is None:
+        whole_documents = _most_fit(train_data, training.context_length or run.model.context_length)
+    if whole_documents:
+        train_data = WholeDocuments(train_data)
+        training = dataclasses.replace(training, at_document_starts=True)
     torch.manual_seed(training.seed)
     model = GPT(dataclasses.replace(run.model, vocab_size=tokenizer.vocab_size))
     print(
         f"{run.preset}: {model.n_parameters:,} parameters, vocabulary {tokenizer.vocab_size:,}; "
-        f"{len(train_data):,} training tokens, {len(validation_data):,} validation tokens; "
+        f"{n_tokens:,} training tokens{' in whole documents' if whole_documents else ''}, "
+        f"{len(validation_data):,} validation tokens; "
         f"{team.size} × {device}, {training.precision}",
         flush=True,
     )
@@ -416,6 +428,12 @@ def _token_files(
     return files[0], files[1]
 
 
+def _most_fit(tokens: TokenFile, context_length: int) -> bool:
+    """Whether most of the documents fit the context."""
+    lengths = np.diff(tokens.document_starts())
+    return len(lengths) > 0 and bool(np.median(lengths) <= context_length)
+
+
 def _save_snapshot(folder: Path, model: GPT, step: int, team: Alone) -> None:
     whole = whole_model(model, team)
     if whole is not None:
@@ -448,7 +466,7 @@ def _reported(steps: Iterable[Step], last: int) -> Iterator[Step]:
             tqdm.write(
                 f"step {step.step:,}/{last:,}  loss {step.loss:.4f}{validation}  "
                 f"learning rate {step.learning_rate:.2e}  {step.seconds:,.0f} s  "
-                f"{step.tokens / step.seconds:,.0f} tokens/s"
+                f"{step.tokens_per_second:,.0f} tokens/s"
             )
             sys.stdout.flush()
         yield step

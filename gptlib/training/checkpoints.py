@@ -45,6 +45,7 @@ class Checkpoint:
     train_config: Settings | None
     model_config: Settings | None
     seconds: float  # that the run took so far
+    tokens: int  # that it learned to predict so far
 
     def check_fits(self, model: nn.Module) -> None:
         """Raise ValueError unless names and shapes are exactly the model's."""
@@ -94,11 +95,13 @@ def save_checkpoint(
     config: TrainConfig | None = None,
     team: Alone = ALONE,
     seconds: float = 0.0,
+    tokens: int = 0,
 ) -> Path:
     """Write model, optimizer, batch generator and `step` to one safetensors file, whole or not at all.
 
-    `seconds` is how long the run took so far. All of a `team` must call this; its first process writes. The
-    file does not say how many there were: any number of processes can go on from it.
+    `seconds` is how long the run took so far, `tokens` how many it learned to predict. All of a `team` must
+    call this; its first process writes. The file does not say how many processes there were: any number can
+    go on from it.
     Raises ValueError for an optimizer of other parameters than the model's.
     """
     check_module(model)
@@ -118,6 +121,7 @@ def save_checkpoint(
         "format": CHECKPOINT_FORMAT,
         "step": str(step),
         "seconds": str(seconds),
+        "tokens": str(tokens),
         "model_config": json.dumps(settings_of(getattr(model, "config", None))),
         "train_config": json.dumps(settings_of(config)),
     }
@@ -153,6 +157,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         train_config=json.loads(metadata.get("train_config", "null")),
         model_config=json.loads(metadata["model_config"]),
         seconds=float(metadata.get("seconds", 0)),
+        tokens=int(metadata.get("tokens", 0)),
     )
 
 

@@ -17,6 +17,7 @@ from gptlib.checks import (
     check_path,
     check_positive,
     check_seed,
+    check_share,
     check_whole,
     make_plain,
 )
@@ -106,6 +107,9 @@ class TrainConfig:
     at_document_starts: bool = False
     """Whether each sequence starts where a document does, and the validation loss is of whole documents."""
 
+    repeats_first: float | int = 0.0
+    """Over which share of the run, from its start, targets that are new in their row are mostly left out."""
+
     precision: Precision = "float32"
     """With bfloat16, matrix products are in half the bits (weights stay float32)."""
 
@@ -162,6 +166,7 @@ class TrainConfig:
             check_path("folder", self.folder)
         if self.device is not None:
             check_kind("device", self.device, (str, torch.device), "a name such as 'cpu', or a torch.device")
+        check_share("repeats_first", self.repeats_first)
         check_seed("seed", self.seed)
         for name in ("at_document_starts", "progress", "compile"):
             check_flag(name, getattr(self, name))

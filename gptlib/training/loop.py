@@ -37,6 +37,7 @@ from gptlib.training.evaluation import (
     loss_of,
 )
 from gptlib.training.optimizers import make_optimizer
+from gptlib.training.repeats import mostly_repeats
 from gptlib.training.resuming import check_settings
 from gptlib.training.schedule import learning_rate_at
 
@@ -45,11 +46,12 @@ from gptlib.training.schedule import learning_rate_at
 class Step:
     """What one training step did.
 
-    step              updates made so far, this one included, from `tokens` tokens in all
+    step              updates made so far, this one included
     loss              of the step's batch, before its update, in nats per token
     learning_rate     of the update
     gradient_norm     before clipping
     validation_loss   after the update, in nats per token; None on steps where it was not measured
+    tokens            that the run has learned to predict so far, each as often as it came
     seconds           that the run has taken, also before it was stopped and resumed, but not what its caller
                       did between the steps; None where a log does not tell. Steps that did the same are
                       equal however long they took
@@ -62,6 +64,11 @@ class Step:
     validation_loss: float | None
     tokens: int
     seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of the whole run so far; None where its seconds are not known."""
+        return self.tokens / self.seconds if self.seconds else None
 
 
 class LossNotFinite(FloatingPointError):
@@ -144,6 +151,7 @@ class _Run:
     done: int = 0  # the step that it began after, or that its last checkpoint is of
     last_checkpoint: Path | None = None
     seconds: float = 0.0  # that it took so far
+    tokens: int = 0  # that it learned to predict so far
 
     def resume(self, checkpoint: Checkpoint, changing: Collection[str]) -> None:
         """Go on from there. ValueError when it is of another run, or not before the run's end."""
@@ -161,7 +169,7 @@ class _Run:
             checkpoint = replace(checkpoint, generator_state=self.generator.get_state())
         checkpoint.restore(self.model, self.optimizer, self.generator, self.team)
         self.done, self.last_checkpoint = checkpoint.step, checkpoint.path
-        self.seconds = checkpoint.seconds
+        self.seconds, self.tokens = checkpoint.seconds, checkpoint.tokens
 
     def steps(
         self,
@@ -203,9 +211,8 @@ class _Run:
                     self.save(step, learning_rate)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update()
-                tokens = step * config.batch_size * self.context_length
                 self.seconds = time.perf_counter() - start
-                yield Step(step, loss, learning_rate, norm, validation_loss, tokens, self.seconds)
+                yield Step(step, loss, learning_rate, norm, validation_loss, self.tokens, self.seconds)
         finally:
             bar.close()
             self.model.train(was_training)
@@ -226,6 +233,8 @@ class _Run:
             config.batch_size, self.context_length, self.generator, config.at_document_starts
         )
         _check_batch(inputs, targets, config.batch_size)
+        if step <= config.repeats_first * config.steps:
+            targets = mostly_repeats(inputs, targets, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.device)
         for number, rows, row_targets, weight in _pieces(inputs, targets, config.accumulate, team):
@@ -249,6 +258,7 @@ class _Run:
             what = f"the loss is finite but the norm of its gradient is {norm_value}"
             raise self.not_finite(what, step, learning_rate)
         self.optimizer.step()
+        self.tokens += int((targets != IGNORED).sum())
         return loss_value, norm_value
 
     def save(self, step: int, learning_rate: float) -> None:
@@ -266,6 +276,7 @@ class _Run:
             self.config,
             self.team,
             self.seconds,
+            self.tokens,
         )
         self.done = step
 

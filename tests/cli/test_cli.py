@@ -317,6 +317,23 @@ def test_the_shells_defaults_are_those_of_trainconfig_but_for_a_few(monkeypatch)
     assert not asked(monkeypatch, "--no-at-document-starts").training.at_document_starts
 
 
+def test_rows_are_whole_documents_where_most_fit(tmp_path, capsys):
+    short = [f"{n} green bottles hanging on the wall" for n in range(60)]
+    for name, texts in {"short": short, "long": [" ".join(short)] * 3}.items():
+        (tmp_path / f"{name}.txt").write_text("<|endoftext|>".join(texts), encoding="utf-8")
+    small = "--n-layers 1 --n-heads 2 --d-model 16 --context-length 32 --vocab-size 300 --steps 1".split()
+    for name, more, expected in (
+        ("short", [], True),
+        ("short", ["--no-whole-documents"], False),
+        ("long", [], False),
+        ("long", ["--whole-documents"], True),
+    ):
+        folder = tmp_path / f"{name}{len(more)}"
+        corpus = ["--corpus", str(tmp_path / f"{name}.txt")]
+        assert main(["train", "--folder", str(folder), *corpus, *small, *more]) == 0
+        assert ("training tokens in whole documents" in capsys.readouterr().out) is expected
+
+
 def test_a_later_flag_counts(monkeypatch):
     assert asked(monkeypatch, "--n-layers", "2", "--n-layers", "3").model.n_layers == 3
 

@@ -62,6 +62,8 @@ def test_steps_say_what_happened_and_the_loss_falls():
     assert [step.tokens for step in steps[:2]] == [8 * 16, 2 * 8 * 16]
     seconds = [step.seconds for step in steps]
     assert seconds == sorted(seconds) and seconds[0] > 0
+    assert steps[-1].tokens_per_second == 60 * 8 * 16 / seconds[-1]
+    assert dataclasses.replace(steps[0], seconds=None).tokens_per_second is None
     assert [step.learning_rate for step in steps] == [learning_rate_at(step, config) for step in range(60)]
     assert abs(steps[0].loss - math.log(32)) < 0.1
     assert steps[-1].loss < 1 and steps[-1].validation_loss < 1
@@ -203,6 +205,15 @@ def test_a_batch_in_pieces_is_the_same_batch_also_where_targets_are_ignored():
         np.testing.assert_allclose(run, runs[0], atol=1e-5)
     with pytest.raises(ValueError, match="batch_size is 8; it needs .* 1 × 3"):
         train(a_model(), data, None, TrainConfig(steps=1, batch_size=8, accumulate=3))
+
+
+def test_only_tokens_that_are_learned_are_counted_and_a_resumed_run_counts_on(tmp_path):
+    data = Gaps.from_tokens(some_tokens().tokens)  # of eight rows, four learn 1 + 3 + 5 + 7 targets
+    config = TrainConfig(steps=3, batch_size=8, folder=tmp_path)
+    assert [step.tokens for step in train(a_model(), data, None, config)] == [16, 32, 48]
+    longer = dataclasses.replace(config, steps=4)
+    (step,) = train(a_model(), data, None, longer, resume=tmp_path, changing=["warmup_steps"])
+    assert step.tokens == 64
 
 
 class Rows:
