@@ -70,24 +70,34 @@ def test_a_file_scrubs_without_a_kernel(show, file):
     head.press("ArrowDown")
     assert page.get_by_role("heading", name="layer 2, head 2 reads").is_visible()
     assert page.locator(":focus").get_attribute("title") == "layer 2, head 2"
-    tokens = page.locator(".choice button")
+    tokens = page.locator(".tokens button")
     assert tokens.all_inner_texts() == answer["tokens"]
     tokens.nth(5).click()
     page.keyboard.press("ArrowLeft")
     assert page.locator(".reading").inner_text().startswith(f"{answer['tokens'][4]} looks most at")
-    assert page.locator(".choice .hatched").count() == len(answer["tokens"]) - 5
+    assert page.locator(".tokens .hatched").count() == len(answer["tokens"]) - 5
     assert page.title() == dashboard.title and page.locator("img").count() == 0  # text is no markup
     assert MARKUP in page.locator("blockquote").inner_text()
+    assert page.locator(".axis").is_hidden()  # the log does not say how long the steps took
     assert page.locator(".run").is_hidden()  # there is nothing to start or stop
 
 
-def test_a_file_of_a_run_says_why_it_cannot_go_on(show):
+def test_a_file_of_a_run_says_why_it_cannot_go_on_and_draws_losses_over_time(show):
     data = TokenFile.from_tokens([0, *range(1, 20), 0])
     model = GPT(GPTConfig(20, 8, n_layers=1, n_heads=2, d_model=8))
-    page = show(TrainingDashboard(model, data, None, TrainConfig(3, 1, 4)))
+    dashboard = TrainingDashboard(model, data, None, TrainConfig(3, 1, 4))
+    dashboard.start()
+    dashboard.wait()
+    page = show(dashboard)
     assert "there is no kernel to train with" in page.locator(".run").inner_text()
     for name in ("Start", "Stop"):
         assert page.get_by_role("button", name=name, exact=True).is_disabled()
+    for over, name in (("seconds", "over time"), ("steps", "over steps")):
+        page.get_by_role("radio", name=name).click()
+        points = page.locator("polyline.training").get_attribute("points")
+        assert points == " ".join(f"{number:g}" for number in dashboard.details["curves"][over]["training"])
+        ticks = page.locator(".plot .steps span").all_inner_texts()
+        assert ticks == [text for text, _ in dashboard.answer["ticks"][over]]
 
 
 SETUP = """

@@ -321,7 +321,20 @@ def test_rows_are_whole_documents_where_most_fit(tmp_path, capsys):
     short = [f"{n} green bottles hanging on the wall" for n in range(60)]
     for name, texts in {"short": short, "long": [" ".join(short)] * 3}.items():
         (tmp_path / f"{name}.txt").write_text("<|endoftext|>".join(texts), encoding="utf-8")
-    small = "--n-layers 1 --n-heads 2 --d-model 16 --context-length 32 --vocab-size 300 --steps 1".split()
+    small = [
+        "--n-layers",
+        "1",
+        "--n-heads",
+        "2",
+        "--d-model",
+        "16",
+        "--context-length",
+        "32",
+        "--vocab-size",
+        "300",
+        "--steps",
+        "1",
+    ]
     for name, more, expected in (
         ("short", [], True),
         ("short", ["--no-whole-documents"], False),

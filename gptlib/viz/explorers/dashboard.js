@@ -8,6 +8,7 @@ export default {
     const stage = open(model, el, "dashboard"), view = {};
     let answer = model.get("answer"), details, state = "";
     const { n_layers, n_heads, tokens } = answer, size = tokens.length;
+    const places = () => answer.places[view.over] ?? answer.places.steps;
     const change = (changes) => { Object.assign(view, changes); stage.ask(changes); draw(); };
 
     // The run: what it does now, and its buttons.
@@ -42,24 +43,29 @@ export default {
       if (!event.buttons) return;
       plot.setPointerCapture(event.pointerId);
       const { left, width } = plot.getBoundingClientRect(), x = (100 * (event.clientX - left)) / width;
-      const far = answer.places.map((place) => Math.abs(place - x));
+      const far = places().map((place) => Math.abs(place - x));
       show(far.indexOf(Math.min(...far)));
     };
     const plot = make("div", { className: "plot", onpointerdown: scrub, onpointermove: scrub },
       pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm")),
       pane(["rate"], key("rate", "learning rate")), steps, playhead);
+    const axis = choice("losses over", { steps: "over steps", seconds: "over time" }, "steps", (over) => change({ over }));
+    axis.classList.add("axis");
     const mark = ([text, at], style) => make("span", { style: style(at) }, text);
 
     function drawCurves(at) {
-      for (const [name, points] of Object.entries(details.curves)) lines[name].setAttribute("points", points.join(" "));
+      const over = view.over in details.curves && view.over in answer.places ? view.over : "steps";
+      axis.show(over);
+      axis.hidden = !("seconds" in details.curves);
+      for (const [name, points] of Object.entries(details.curves[over])) lines[name].setAttribute("points", points.join(" "));
       for (const [name, value] of Object.entries(readings)) {
         value.textContent = answer.readings[at][name];
         value.parentElement.hidden = !value.textContent;
       }
       set(below, { hidden: details.floor === null, style: down(details.floor) });
       losses.replaceChildren(...details.ticks.map((tick) => mark(tick, down)));
-      steps.replaceChildren(...answer.ticks.map((tick) => mark(tick, across)));
-      set(playhead, { style: across(answer.places[at]) });
+      steps.replaceChildren(...answer.ticks[over].map((tick) => mark(tick, across)));
+      set(playhead, { style: across(answer.places[over][at]) });
     }
 
     // The snapshot: what the model writes, and how its heads read the text.
@@ -81,6 +87,7 @@ export default {
       change({ query: +query === size - 1 ? -1 : +query });
       stage.announce(reading.textContent);
     });
+    text.classList.add("tokens");
 
     function drawSnapshot(at) {
       const chosen = view.layer * n_heads + view.head, query = view.query < 0 ? size - 1 : view.query;
@@ -119,7 +126,7 @@ export default {
       make("section", {}, make("h2", {}, "Loss in nats per token, from blind guessing down"),
         make("p", { className: "keys" }, key("training", "training batches"), key("validation", "validation"),
           key("floor", "entropy floor")),
-        plot, knob, writing),
+        plot, axis, knob, writing),
       make("section", {}, title, div("columns",
         div("every", heads,
           make("p", { className: "soft" }, "A row for each layer, a column for each head.")),
@@ -130,8 +137,8 @@ export default {
       drawCurves(at);
       drawSnapshot(at);
     }
-    stage.on("answer details at layer head query live", () => {
-      for (const name of ["at", "layer", "head", "query"]) view[name] = model.get(name);
+    stage.on("answer details at layer head query over live", () => {
+      for (const name of ["at", "layer", "head", "query", "over"]) view[name] = model.get(name);
       answer = model.get("answer");
       details = model.get("details");
       drawRun();

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from statistics import median
@@ -83,6 +83,7 @@ class TrainingDashboard(Explorer):
     head = Int(0).tag(sync=True)
     at = Int(-1, help="which snapshot is shown; -1 is the latest").tag(sync=True)
     query = Int(-1, help="the token whose row is read out; -1 is the last").tag(sync=True)
+    over = Enum(["steps", "seconds"], "steps", help="what the losses are drawn over").tag(sync=True)
     command = Enum(["", "start", "pause", "stop"], "", help="the button that was pressed").tag(
         sync=True, asks="details"
     )
@@ -356,14 +357,14 @@ class TrainingDashboard(Explorer):
         self._drawn = time.monotonic()
 
     def compute_answer(self) -> dict[str, Any]:
-        """The snapshots: their steps and places along the run, what is to be read there, the samples, and
+        """The snapshots: their steps and places along each axis, what is to be read there, the samples, and
         attention as bytes, 255 √weight, of (snapshot, layer, head, triangle).
         """
         steps = [snapshot.step for snapshot in self.snapshots]
         return {
             "steps": steps,
-            "places": self._places(steps).tolist(),
-            "ticks": self._step_ticks(),
+            "places": {over: places(steps).tolist() for over, places in self._axes().items()},
+            "ticks": self._ticks(),
             "readings": [self._readings(step) for step in steps],
             "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
             "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
@@ -375,7 +376,8 @@ class TrainingDashboard(Explorer):
     def compute_details(self) -> dict[str, Any]:
         """The run so far: its state, its pace, and its curves.
 
-        A curve is x, y, x, y, …, in percent of its pane from the left and from the top.
+        A curve is x, y, x, y, …, in percent of its pane from the left and from the top, once over steps and,
+        where it is known how long they took, once over seconds.
         """
         course = self._course.means()
         checked = np.array([(step.step, step.validation_loss) for step in self._checked]).reshape(-1, 2)
@@ -388,9 +390,15 @@ class TrainingDashboard(Explorer):
         def height(loss: Any) -> Any:
             return 100 * (top - loss) / (top - bottom)
 
-        def from_zero(name: str) -> list[float]:
-            return self._curve(course["step"], 97 - 94 * course[name] / course[name].max(initial=1e-12))
+        def from_zero(name: str) -> np.ndarray:
+            return 97 - 94 * course[name] / course[name].max(initial=1e-12)
 
+        curves = {
+            "training": (course["step"], height(course["loss"])),
+            "validation": (checked[:, 0], height(checked[:, 1])),
+            "norm": (course["step"], from_zero("gradient_norm")),
+            "rate": (course["step"], from_zero("learning_rate")),
+        }
         unit = 2 if top - bottom > 5 else 1
         ticks = range(math.ceil(bottom / unit), math.floor(top / unit) + 1)
         return {
@@ -398,29 +406,54 @@ class TrainingDashboard(Explorer):
             "failure": sentence(self._failure) if self._failure else "",
             "pace": self._pace(),
             "curves": {
-                "training": self._curve(course["step"], height(course["loss"])),
-                "validation": self._curve(checked[:, 0], height(checked[:, 1])),
-                "norm": from_zero("gradient_norm"),
-                "rate": from_zero("learning_rate"),
+                over: {
+                    name: np.stack([places(steps), heights], axis=-1).round(2).flatten().tolist()
+                    for name, (steps, heights) in curves.items()
+                }
+                for over, places in self._axes().items()
             },
             "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
             "floor": None if self._floor is None else height(self._floor),
         }
 
-    def _places(self, steps: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Where these steps are along the run, in percent, on a logarithmic axis."""
-        return 100 * np.log1p(steps) / math.log1p(self._last)
+    def _axes(self) -> dict[str, Callable[[Any], np.ndarray]]:
+        """Where steps are along the run, in percent: on a logarithmic axis of steps, on one of seconds."""
+        axes = {"steps": lambda steps: 100 * np.log1p(steps) / math.log1p(self._last)}
+        course = self._course.means()
+        if len(course["seconds"]) and np.isfinite(course["seconds"]).all():
+            steps = [0, *course["step"], self.history[-1].step]
+            seconds = [0, *course["seconds"], self.history[-1].seconds]
+            axes["seconds"] = lambda at: 100 * np.interp(at, steps, seconds) / self._whole
+        return axes
 
-    def _curve(self, steps: np.ndarray, heights: np.ndarray) -> list[float]:
-        return np.stack([self._places(steps), heights], axis=-1).round(2).flatten().tolist()
+    @property
+    def _whole(self) -> float:
+        """The seconds of the whole run; while it is under way, as many as it takes if it goes on so."""
+        return self.history[-1].seconds * self._last / self.history[-1].step
 
-    def _step_ticks(self) -> list[list[Any]]:
-        """The steps that are written below the plot, and their places: both ends, and powers of ten."""
+    def _ticks(self) -> dict[str, list[list[Any]]]:
+        """What is written below the plot, and where: both ends of the axis, and round numbers between."""
+        axes = self._axes()
         powers = [10**i for i in range(len(str(self._last)))]
-        between = [
-            (step, place) for step, place in zip(powers, self._places(powers), strict=True) if 15 < place < 82
+        steps = [
+            (step, place)
+            for step, place in zip(powers, axes["steps"](powers), strict=True)
+            if 15 < place < 82
         ]
-        return [["step 0", 0], *([f"{step:,}", place] for step, place in between), [f"{self._last:,}", 100]]
+        ticks = {
+            "steps": [
+                ["step 0", 0],
+                *([f"{step:,}", place] for step, place in steps),
+                [f"{self._last:,}", 100],
+            ]
+        }
+        if "seconds" in axes:
+            unit, name = (1, "s") if self._whole < 180 else (60, "min")
+            ticks["seconds"] = [
+                [f"{share * self._whole / unit:,.0f}{f' {name}' if share else ''}", 100 * share]
+                for share in (0, 0.5, 1)
+            ]
+        return ticks
 
     def _readings(self, step: int) -> dict[str, str]:
         """The latest values up to this step, by the curve's name; nothing where there is none yet."""
@@ -457,17 +490,20 @@ class TrainingDashboard(Explorer):
                 title=f"How layer {self.layer}, head {self.head} comes to read this text",
                 normalized=False,  # bytes add up to nearly 1
             )
-        curves = {"training batch": ([step.step for step in history], [step.loss for step in history])}
+        seconds = self.over == "seconds" and history[0].seconds is not None
+
+        def across(steps: list[Step]) -> list[float | int]:
+            return [step.seconds if seconds else step.step for step in steps]
+
+        curves = {"training batch": (across(history), [step.loss for step in history])}
         if checked:
-            curves["validation"] = (
-                [step.step for step in checked],
-                [step.validation_loss for step in checked],
-            )
+            curves["validation"] = (across(checked), [step.validation_loss for step in checked])
         return figures.loss_curves(
             curves,
             floor=self._floor,
             smooth=max(1, len(history) // 50),
-            log_x=True,
+            log_x=not seconds,
+            x_label="seconds of training" if seconds else "training step",
             title=f"The loss after {self.step:,} of {self._last:,} steps",
         )
 
@@ -537,18 +573,19 @@ class Course:
     def __init__(self, last: int) -> None:
         self.scale = (BINS - 1) / math.log1p(last)
         self.counts = np.zeros(BINS)
-        self.sums = np.zeros((4, BINS))
+        self.sums = np.zeros((5, BINS))
 
     def add(self, step: Step) -> None:
         at = min(BINS - 1, int(math.log1p(step.step) * self.scale))
         self.counts[at] += 1
-        self.sums[:, at] += (step.step, step.loss, step.gradient_norm, step.learning_rate)
+        seconds = math.nan if step.seconds is None else step.seconds
+        self.sums[:, at] += (step.step, step.loss, step.gradient_norm, step.learning_rate, seconds)
 
     def means(self) -> dict[str, Float[np.ndarray, " bins"]]:
         """By name, one number for each bin that has a step."""
         filled = self.counts > 0
         means = self.sums[:, filled] / self.counts[filled]
-        return dict(zip(("step", "loss", "gradient_norm", "learning_rate"), means, strict=True))
+        return dict(zip(("step", "loss", "gradient_norm", "learning_rate", "seconds"), means, strict=True))
 
 
 def _tensors_of(model: nn.Module) -> list[tuple[int, torch.device, torch.dtype]]:
@@ -576,9 +613,11 @@ def _history(log: Mapping[str, Any]) -> list[Step]:
     names = ("step", "loss", "learning_rate", "gradient_norm", "validation_loss", "tokens")
     if missing := [name for name in names if name not in log]:
         raise ValueError(f"log has no {missing[0]!r}; training_log() has {', '.join(names)}")
+    columns = [np.asarray(log[name]).tolist() for name in names]
+    columns.append(np.asarray(log["seconds"]).tolist() if "seconds" in log else [None] * len(columns[0]))
     steps = []
-    for row in zip(*(np.asarray(log[name]).tolist() for name in names), strict=True):
-        step, loss, learning_rate, gradient_norm, validation_loss, tokens = row
+    for step, *values, validation_loss, tokens, seconds in zip(*columns, strict=True):
         measured = None if math.isnan(validation_loss) else validation_loss
-        steps.append(Step(int(step), loss, learning_rate, gradient_norm, measured, int(tokens)))
+        seconds = None if seconds is None or math.isnan(seconds) else seconds
+        steps.append(Step(int(step), *values, measured, int(tokens), seconds))
     return steps

@@ -235,7 +235,8 @@ def test_details_hold_the_curves():
     dashboard.start()
     dashboard.wait()
     details, history = dashboard.details, dashboard.history
-    curves = {name: np.reshape(points, (-1, 2)).T for name, points in details["curves"].items()}
+    curves = {name: np.reshape(points, (-1, 2)).T for name, points in details["curves"]["steps"].items()}
+    timed = {name: np.reshape(points, (-1, 2)).T for name, points in details["curves"]["seconds"].items()}
     # Two ticks and the floor give the scale of the losses.
     (one, at_one), (two, at_two) = ((float(text), height) for text, height in details["ticks"][:2])
     slope = (at_two - at_one) / (two - one)
@@ -245,13 +246,21 @@ def test_details_hold_the_curves():
         values = [step.loss if name == "training" else step.validation_loss for step in steps]
         places = 100 * np.log1p([step.step for step in steps]) / np.log1p(12)
         assert np.allclose(curves[name][0], places, atol=0.01)
+        seconds = 100 * np.array([step.seconds for step in steps]) / history[-1].seconds
+        assert np.allclose(timed[name][0], seconds, atol=0.01)
+        assert np.array_equal(timed[name][1], curves[name][1])
         assert np.allclose(curves[name][1], at_one + slope * (np.array(values) - one), atol=0.01)
         assert curves[name].min() >= 0 and curves[name].max() <= 100
     for name, of in (("norm", "gradient_norm"), ("rate", "learning_rate")):
         values = np.array([getattr(step, of) for step in history])
         assert np.allclose(curves[name][1], 97 - 94 * values / values.max(), atol=0.01)
     assert details["pace"] == "step 12 of 12"
-    assert dashboard.answer["places"][0] == 0 and dashboard.answer["places"][-1] == 100
+    for over in ("steps", "seconds"):
+        places = dashboard.answer["places"][over]
+        assert places[0] == 0 and places[-1] == 100 and places == sorted(places)
+        assert [at for _, at in dashboard.answer["ticks"][over]][
+            :: len(dashboard.answer["ticks"][over]) - 1
+        ] == [0, 100]
 
 
 def test_what_is_to_be_read_at_a_snapshot():
@@ -366,9 +375,9 @@ def test_snapshots_that_ship(storyteller, tmp_path):
     decided = run.attention[:, 0, :, 1:, 1:].max(dim=-1).values.mean(dim=-1)
     assert decided[dashboard.layer, dashboard.head] > decided.max() - 0.01
     measured = log["validation_loss"][~np.isnan(log["validation_loss"])]
-    assert len(dashboard.details["curves"]["validation"]) == 2 * len(measured)
+    assert len(dashboard.details["curves"]["steps"]["validation"]) == 2 * len(measured)
     assert dashboard.answer["readings"][-1]["validation"] == f"{measured[-1]:.2f}"
-    ticks = [text for text, _ in dashboard.answer["ticks"]]
+    ticks = [text for text, _ in dashboard.answer["ticks"]["steps"]]
     assert ticks[:4] == ["step 0", "10", "100", "1,000"] and ticks[-1] == f"{snapshots[-1][0]:,}"
     assert dashboard.to_png() == dashboard.to_png()
     with pytest.raises(RuntimeError, match="these are snapshots of a run that is over"):
@@ -380,7 +389,10 @@ def test_snapshots_that_ship(storyteller, tmp_path):
 def test_snapshots_need_no_log(storyteller):
     snapshots, tokenizer, text, _ = storyteller
     dashboard = TrainingDashboard.from_snapshots(snapshots[:3], tokenizer, text)
-    assert dashboard.answer["ticks"][-1] == ["3", 100] and dashboard.details["curves"]["training"] == []
+    assert dashboard.answer["ticks"]["steps"][-1] == ["3", 100]
+    assert (
+        dashboard.details["curves"]["steps"]["training"] == [] and "seconds" not in dashboard.answer["ticks"]
+    )
 
 
 def test_snapshots_that_cannot_be(storyteller):
