@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from record import Progress
+from record import Progress, stories_as_tokens, training
 
-from gptlib import GPT, GPTConfig, TrainConfig, load, train
-from gptlib.text.corpora import TokenFile, storyworld_corpus
+from gptlib import GPT, GPTConfig, TrainConfig, load
 from gptlib.training.whole_documents import WholeDocuments
 
-STEPS = 2000
 MODEL = GPTConfig(
     vocab_size=2048,
     context_length=256,
@@ -26,7 +24,7 @@ MODEL = GPTConfig(
     copy_heads=4,
 )
 TRAINING = TrainConfig(
-    STEPS,
+    steps=2600,
     batch_size=8,
     optimizer="muon",
     learning_rate=0.02,
@@ -34,24 +32,15 @@ TRAINING = TrainConfig(
     vector_learning_rate=0.01,
     schedule="trapezoid",
     cooldown=0.6,
-    warmup_steps=STEPS // 50,
     weight_decay=0.0,
     clip=None,
     eval_every=None,
 )
 
 
-def run(seed: int) -> Iterator[Progress]:
+def run(config: TrainConfig) -> Iterator[Progress]:
     """Train from random weights, with the shipped tokenizer."""
     _, tokenizer = load("storyteller")
-    tokens = [tokenizer.end_of_text]
-    for text in storyworld_corpus(STEPS * TRAINING.batch_size, seed).documents:
-        tokens += [*tokenizer.encode(text), tokenizer.end_of_text]
-    stories = WholeDocuments(TokenFile.from_tokens(tokens))
-    torch.manual_seed(seed)
-    model = GPT(MODEL)
-    for block in model.blocks:  # a block begins as nothing, and so the stream as the embedding
-        torch.nn.init.zeros_(block.attention.output.weight)
-        torch.nn.init.zeros_(block.mlp.down.weight)
-    for step in train(model, stories, None, TRAINING):
-        yield Progress(model, tokenizer, step.tokens, step.step / STEPS, step.loss)
+    tokens = stories_as_tokens(config.steps * config.batch_size, tokenizer, config.seed)
+    torch.manual_seed(config.seed)
+    return training(GPT(MODEL), tokenizer, WholeDocuments(tokens), config)

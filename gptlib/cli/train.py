@@ -41,9 +41,10 @@ from gptlib.text.tokenizer import Tokenizer, load_tokenizer
 from gptlib.training import distributed, loop
 from gptlib.training.alone import Alone
 from gptlib.training.checkpoints import CHECKPOINT_NAME, MODEL_FOLDER, load_checkpoint, whole_model
-from gptlib.training.config import FREE, TrainConfig
+from gptlib.training.config import FREE, ScheduleName, TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.loop import Step
+from gptlib.training.optimizers import OptimizerName
 from gptlib.training.whole_documents import WholeDocuments
 
 TOKENIZER_NAME = "tokenizer.json"
@@ -57,6 +58,15 @@ SNAPSHOTS_NAME = "snapshots"
 TOKENIZER_CHARACTERS = 2_000_000
 VALIDATION_STORIES = 2_000
 FLOOR_STORIES = 1_000
+
+# What settings.json does not say, or says by another name.
+NOT_KEPT = ("folder", "progress", "context_length")
+
+# What other defaults depend on.
+GIVEN = ("preset", "corpus", "optimizer", "folder", "resume")
+
+# For models of about a million parameters; larger ones want less.
+RATES = {"muon": 0.02, "adamw": 0.003}
 
 # What a resumed run may be told anew without --changing.
 CHANGEABLE = (*FREE, "threads", "shard", "save_as")
@@ -84,12 +94,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Training(TrainConfig):
-    """A TrainConfig with the shell's own defaults."""
+    """A TrainConfig with the shell's own defaults: of docs/record.md, what is best in GPT-2's layout."""
 
     folder: Annotated[Path, Parameter(group="Parameters", help="Where everything is written.")] = field(
         kw_only=True
     )
     steps: int = 1000
+    batch_size: int = 16
+    learning_rate: Annotated[float | int, Parameter(show_default=False)] = RATES["muon"]
+    """The highest learning rate; the schedule says how it falls (default: 0.02, or 0.003 with adamw)."""
+    schedule: ScheduleName = "trapezoid"
+    cooldown: float = 0.6
+    optimizer: OptimizerName = "muon"
+    weight_decay: float | int = 0.0
+    repeats_first: float | int = 0.15
     # The flag without "training" is the model's.
     context_length: Annotated[int | None, Parameter(name="--training-context-length")] = None
     checkpoint_every: int | None = 200
@@ -144,7 +162,7 @@ class Run:
 
 def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Set the flags that were not given and depend on others: a preset's, or a stopped run's."""
-    given = {name: arguments.get(f"--{name}") for name in ("preset", "corpus", "folder", "resume")}
+    given = {name: arguments.get(f"--{name}") for name in GIVEN}
     given = {name: argument.convert() for name, argument in given.items() if argument.tokens}
     if given.get("resume") and "folder" in given:
         # Whether the model is in parts is no matter of the run: it may go on with or without.
@@ -154,6 +172,8 @@ def _fill_in(app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
         check_choice("--preset", preset, PRESETS)
         at_starts = given.get("corpus", "storyworld") == "storyworld"
         values = dataclasses.asdict(PRESETS[preset]) | {"at_document_starts": at_starts}
+        if (optimizer := given.get("optimizer", "muon")) in RATES:
+            values["learning_rate"] = RATES[optimizer]
     config.Dict(values, use_commands_as_keys=False)(app, commands, arguments)
 
 
@@ -169,7 +189,10 @@ def kept_settings(folder: Path) -> dict[str, Any]:
         kept = dataclasses.asdict(PRESETS[kept["preset"]]) | kept | {"betas": [0.9, kept["beta2"]]}
         del kept["beta2"]
         kept.setdefault("at_document_starts", kept["corpus"] == "storyworld")
-    return kept
+    # What a version before did not ask, it did as TrainConfig does; the shell's defaults are newer.
+    before = {each.name: each.default for each in dataclasses.fields(TrainConfig) if each.name != "steps"}
+    asked_since = {"whole_documents": False} | {name: before[name] for name in before.keys() - kept.keys()}
+    return {name: asked_since[name] for name in asked_since if name not in NOT_KEPT} | kept
 
 
 train = App(name="train", config=[refuse_rounding, _fill_in])

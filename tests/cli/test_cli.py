@@ -277,6 +277,7 @@ def documented(kind):
                 "folder": ["everything", "is", "written"],
                 "at_document_starts": ["for", "storyworld", "only"],
                 "device": ["the", "fastest", "one"],
+                "learning_rate": ["The", "highest"],
             },
         ),
         ("generate", Sampling, {"stop": ["End", "before"]}),
@@ -312,9 +313,13 @@ def test_the_shells_defaults_are_those_of_trainconfig_but_for_a_few(monkeypatch)
     training = asked(monkeypatch, "--betas", "0.8", "0.9", "--training-context-length", "64").training
     differ = {"steps": 1000, "folder": Path("nowhere"), "checkpoint_every": 200, "at_document_starts": True}
     differ |= {"betas": (0.8, 0.9), "context_length": 64}
+    differ |= {"optimizer": "muon", "learning_rate": 0.02, "weight_decay": 0.0, "batch_size": 16}
+    differ |= {"schedule": "trapezoid", "cooldown": 0.6, "repeats_first": 0.15}
     assert dataclasses.asdict(training) == dataclasses.asdict(TrainConfig(**differ))
     assert not asked(monkeypatch, "--corpus", "python-docs").training.at_document_starts
     assert not asked(monkeypatch, "--no-at-document-starts").training.at_document_starts
+    assert asked(monkeypatch, "--optimizer", "adamw").training.learning_rate == 0.003
+    assert asked(monkeypatch, "--optimizer", "adamw", "--learning-rate", "1").training.learning_rate == 1
 
 
 def test_rows_are_whole_documents_where_most_fit(tmp_path, capsys):
@@ -392,7 +397,10 @@ def test_a_resumed_run_changes_what_it_is_told_to(finished, tmp_path):
     resumed = ["train", "--resume", "--folder", str(folder), "--steps", "13"]
     assert main([*resumed, "--learning-rate", "0.5", "--changing", "learning-rate"]) == 0
     log = json.loads((folder / "training_log.json").read_text())
-    assert log["learning_rate"][-1] == pytest.approx(0.05) and log["seconds"][-1] > log["seconds"][-2] > 0
+    assert (
+        log["learning_rate"][-1] == pytest.approx(0.5 / (0.6 * 13))
+        and log["seconds"][-1] > log["seconds"][-2] > 0
+    )
     assert json.loads((folder / "settings.json").read_text())["learning_rate"] == 0.5
 
 
@@ -413,8 +421,20 @@ def test_a_run_of_before_the_flags_were_the_fields_goes_on(finished, tmp_path, m
     (old / "settings.json").write_text(OLD_SETTINGS)
     runs = []
     monkeypatch.setattr(cli_train, "_train", lambda run, *rest: runs.append(run))
-    for folder in (old, finished):
-        assert main(["train", "--resume", "--folder", str(folder), "--threads", "1"]) == 0
+    assert main(["train", "--resume", "--folder", str(old), "--threads", "1"]) == 0
+    as_then = [
+        "--optimizer",
+        "adamw",
+        "--learning-rate",
+        "0.001",
+        "--weight-decay",
+        "0.1",
+        "--repeats-first",
+        "0",
+    ]
+    as_then += ["--schedule", "cosine", "--cooldown", "0.5", "--no-whole-documents", "--steps", "12"]
+    given = [*STORIES, *as_then, "--snapshots", "4", "--threads", "1"]
+    assert main(["train", "--folder", str(tmp_path / "new"), *given]) == 0
     assert runs[0].settings() == runs[1].settings()
 
 
