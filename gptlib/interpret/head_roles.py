@@ -57,8 +57,8 @@ def role_targets(tokens: Sequence[int], words: Sequence[str]) -> dict[str, Bool[
 
 
 def role_scores(
-    weights: Float[Tensor, "layer head query key"], tokens: Sequence[int], words: Sequence[str]
-) -> dict[str, Float[Tensor, "layer head"] | None]:
+    weights: Float[Tensor, "*heads query key"], tokens: Sequence[int], words: Sequence[str]
+) -> dict[str, Float[Tensor, "*heads"] | None]:
     """For each role and head, the share of attention on the role's keys: the mean over queries that have any.
 
     None for a role that this text gives no occasion for.

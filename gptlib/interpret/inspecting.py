@@ -106,7 +106,7 @@ def direct_logit_attribution(
     if not -tokens.shape[1] <= position < tokens.shape[1]:
         raise IndexError(f"position is {position}; tokens has {tokens.shape[1]} positions")
     names = ["embedding", "*.attention.heads", "*.attention.output", "*.mlp.output", "residual_final"]
-    names += ["copying.weights"] * len(model.copying)
+    names += ["copying.heads"] * len(model.copying)
     with trace(model, only=names) as run:
         model(tokens)
     table = model.unembedding.weight  # (vocab, d_model)
@@ -125,10 +125,9 @@ def direct_logit_attribution(
         bias = bias + read(run[f"blocks.{layer}.attention.output"][:, position] - written.sum(dim=0))
     mlps = run.stack("*.mlp.output")[:, :, position]  # (layer, batch, d_model)
     copies = direction.new_zeros((0, len(tokens)))
-    for pointing in model.copying:
-        copied = run["copying.weights"][:, :, position] @ table[tokens]  # (batch, copy_head, d_model)
-        gains = pointing.gains.view(copied.shape[1:])
-        copies = (gains * copied * direction[:, None]).sum(dim=-1).T  # past the norm, which is before them
+    if model.copying:
+        added = run["copying.heads"][:, position]  # (batch, copy_head, d_model)
+        copies = (added * direction[:, None]).sum(dim=-1).T  # past the norm, which is before them
     return Attribution(read(run["embedding"][:, position]), torch.stack(heads), read(mlps), bias, copies)
 
 

@@ -101,7 +101,8 @@ def activation_names(model: nn.Module) -> list[str]:
     residual_final      the stream after all blocks
     final_norm          what the unembedding reads, or before it the copy heads
     copying.weights     where the copy heads look, (batch, head, query, key); where there are any
-    copying.output      the same with what they add, which the unembedding then reads
+    copying.heads       what each of them adds, (batch, seq, head, d_model)
+    copying.output      what they read with all that added, which the unembedding then reads
     logits              (batch, seq, vocab)
 
     A part of a model, or a model of another kind with `MultiHeadAttention` in it, has the names of its parts.
@@ -142,6 +143,7 @@ def _places(part: nn.Module, name: str) -> dict[str, Place]:
         places[f"{within}final_norm"] = Place(part.final_norm, "output")
         for heads in part.copying:
             places[f"{within}copying.weights"] = Place(heads.weights, "output")
+            places[f"{within}copying.heads"] = Place(heads.heads, "output")
             places[f"{within}copying.output"] = Place(heads, "output")
         places[f"{within}logits"] = Place(part, "output")
     return places
@@ -276,7 +278,7 @@ def edit(model: nn.Module | Mapping[str, Place], edits: Mapping[str, Edit]) -> I
 
 
 def remove_head(head: int | list[int], how: Removal = "zero") -> Edit:
-    """An edit of attention.heads: a head, or each of several, says nothing of the text.
+    """An edit of attention.heads or copying.heads: a head, or each of several, says nothing of the text.
 
     how: "zero"; "mean", its mean over the positions of each text; "resampled", what it says at the same
     position of the text before it in the batch; or a tensor, such as its mean over a data set, or its output
@@ -315,7 +317,7 @@ def _removed(units: int | list[int], how: Removal) -> Edit:
 
 
 def scale_head(head: int, by: float | int) -> Edit:
-    """An edit of attention.heads: one head's output is multiplied by `by`."""
+    """An edit of attention.heads or copying.heads: one head's output is multiplied by `by`."""
 
     def change(heads: Float[Tensor, "batch seq head d_head"]) -> Float[Tensor, "batch seq head d_head"]:
         heads = heads.clone()
@@ -328,7 +330,8 @@ def scale_head(head: int, by: float | int) -> Edit:
 def replace_at(position: int, value: Float[Tensor, "*width"], head: int | None = None) -> Edit:
     """An edit that patches: at one position, `value` replaces the residual stream, or a head's output.
 
-    For attention.heads `head` says which head's; value is what another run gave there (`trace` keeps it).
+    For attention.heads and copying.heads `head` says which head's; value is what another run gave there
+    (`trace` keeps it).
     """
 
     def change(x: Float[Tensor, "batch seq *width"]) -> Float[Tensor, "batch seq *width"]:

@@ -33,7 +33,7 @@ class CopyHeads(nn.Module):
         self.keys = nn.Linear(config.d_model, width, bias=False)
         self.query_norm = HeadNorm(config) if config.qk_norm else nn.Identity()
         self.key_norm = HeadNorm(config) if config.qk_norm else nn.Identity()
-        self.weights = nn.Identity()  # the place at which `gptlib.trace` looks
+        self.weights, self.heads = nn.Identity(), nn.Identity()  # the places at which `gptlib.trace` looks
         self.gains = nn.Parameter(self.queries.weight.new_zeros(config.copy_heads * config.d_model))
 
     def forward(
@@ -53,7 +53,7 @@ class CopyHeads(nn.Module):
         weights = self.weights(attention_weights(queries, keys, mask))
         copied = weights @ rows[:, None]  # (…, query, key) @ (batch, 1, key, d_model) -> (…, query, d_model)
         gains = self.gains.view(self.config.copy_heads, 1, -1)
-        return x + (gains * copied).sum(dim=1)
+        return x + self.heads((gains * copied).transpose(1, 2)).sum(dim=2)  # (batch, seq, head, d_model)
 
     def split_heads(self, x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch head seq d_head"]:
         """Give each head its share of the width."""

@@ -131,6 +131,7 @@ def attention_montage(
     masked: str | Array | None = "causal",
     highlight: Iterable[tuple[Index, Index]] = (),
     normalized: bool = True,
+    copying: Array | None = None,
 ) -> Drawing:
     """All heads of all layers as one picture: a row of panels for each layer, a column for each head.
 
@@ -140,8 +141,11 @@ def attention_montage(
     tokens: the pieces of text, one for each query and key; written below the picture.
     masked: as for `attention_heatmap`.
     highlight: (layer, head) panels to outline.
+    copying: the copy heads' weights, (head, query, key), as `run["copying.weights"][0]`, of a model that has
+        any: one more row, which counts as a layer.
 
-    Returns a Drawing with arrays `attention` (layer, head, query, key) and `masked` (query, key).
+    Returns a Drawing with arrays `attention` (layer, head, query, key) and `masked` (query, key), and with
+    `copying` (head, query, key) where that is given.
 
     Raises as `attention_heatmap`.
     """
@@ -150,17 +154,29 @@ def attention_montage(
     tokens = as_labels("tokens", tokens, n_keys, f"attention over {n_keys} keys")
     hidden = as_masked(masked, n_queries, n_keys)
     as_weights("attention", attention, 4, "(layer, head, query, key)", hidden, normalized)
+    panels, arrays = list(attention), {"attention": attention, "masked": hidden}
+    rows = [f"layer {layer}" for layer in range(n_layers)]
+    if copying is not None:
+        copying = as_array("copying", copying, 3, "(head, query, key)")
+        if copying.shape[1:] != hidden.shape:
+            raise ValueError(
+                f"copying has shape {copying.shape}; beside attention it needs (head, {n_queries}, {n_keys})"
+            )
+        as_weights("copying", copying, 3, "(head, query, key)", hidden, normalized)
+        panels, rows, arrays = [*panels, copying], [*rows, "copy"], {**arrays, "copying": copying}
     for layer, head in highlight:
-        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+        if not (0 <= layer < len(panels) and 0 <= head < len(panels[layer])):
+            copies = "" if copying is None else f" and {len(copying)} copy heads as layer {n_layers}"
             raise IndexError(
                 f"highlight names layer {layer}, head {head}, of {n_layers} layers with {n_heads} heads"
+                f"{copies}"
             )
-    rows = [f"layer {layer}" for layer in range(n_layers)]
-    columns = [f"head {head}" if n_heads <= 6 or head == 0 else f"{head}" for head in range(n_heads)]
-    figure, axes = _mosaic(attention, hidden, rows, columns, title, tokens)
+    widest = max(map(len, panels))
+    columns = [f"head {head}" if widest <= 6 or head == 0 else f"{head}" for head in range(widest)]
+    figure, axes = _mosaic(panels, hidden, rows, columns, title, tokens)
     for layer, head in highlight:
         _frame_panel(axes, layer, head, n_queries, n_keys)
-    return Drawing(figure, {"attention": attention, "masked": hidden})
+    return Drawing(figure, arrays)
 
 
 @styled
@@ -276,9 +292,7 @@ def _outline(axes: Axes, row: Index, column: Index, n_queries: int, n_keys: int)
         )
     for width, color in ((3.6, "white"), (2.0, ORANGE)):
         axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=color, linewidth=width, zorder=5
-            )
+            Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=color, linewidth=width, zorder=5)
         )
 
 

@@ -1,14 +1,18 @@
 """The attention explorer in a real browser: mouse, keyboard, a live kernel, and as a file without one."""
 
+import base64
 import re
 
 import numpy as np
 import pytest
 import torch
+from driver import assert_readable
 
-from gptlib import load
+from gptlib import GPT, GPTConfig, Tokenizer, load
 from gptlib.viz import AttentionExplorer
 from gptlib.viz.drawing import readable
+from gptlib.viz.explorers.coding import code
+from gptlib.viz.explorers.explorer import COLORS, color_table
 
 TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo. The kite was caught, and"
 CODE = f"""from gptlib import load
@@ -54,6 +58,58 @@ def test_a_file_shows_the_heads_and_their_numbers(page, file):
     exact = explorer.weights[3, 1, 9, :10].numpy()
     np.testing.assert_allclose(weights, exact[keys], atol=0.02)  # a file holds 64 shades
     assert set(keys[:2]) & set(np.argsort(exact)[-3:])
+
+
+@pytest.mark.parametrize("count", [2, 6])  # fewer than the heads of a layer, and more
+def test_copy_heads_have_a_row_of_their_own(show, count):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train([TEXT], vocab_size=270)
+    model = GPT(GPTConfig(270, context_length=99, n_layers=2, n_heads=4, d_model=32, copy_heads=count))
+    with torch.no_grad():
+        for weight in (model.copying[0].queries.weight, model.copying[0].keys.weight):
+            weight.mul_(40)  # a fresh head looks almost evenly
+    explorer = AttentionExplorer(model, tokenizer, TEXT[:40])
+    explorer.changes = [{"do": "zero", "layer": 2, "head": 0}]
+    page = show(explorer)
+    tiles = page.locator(".tile")
+    assert tiles.count() == 8 + count
+    names = page.locator(".row-name")
+    assert names.all_inner_texts() == ["0", "1", "copy"]
+    assert page.locator(".changes li").all_inner_texts() == ["copy head 0: removed (zero) ✕"]
+    last = tiles.nth(7 + count)
+    last.click()
+    assert page.locator(".attention h2", has_text=f"Copy head {count - 1}").is_visible()
+    box, row = last.bounding_box(), names.last.bounding_box()
+    assert box["y"] < row["y"] < box["y"] + box["height"]  # below the layers, in one row
+    assert_drawn(page, explorer.copying_weights[-1])
+    for key, place in (
+        ("ArrowUp", f"layer 1, head {min(count - 1, 3)}"),
+        ("End", "layer 1, head 3"),
+        ("ArrowRight", "copy head 0, removed (zero)"),
+        ("ArrowLeft", "layer 1, head 3"),
+        ("ArrowDown", f"copy head {min(count - 1, 3)}"),
+        ("End", f"copy head {count - 1}"),
+        ("PageUp", f"layer 0, head {min(count - 1, 3)}"),
+    ):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == place
+    assert_drawn(page, explorer.weights[0, min(count - 1, 3)])
+    assert_readable(page)
+
+
+def assert_drawn(page, weights):
+    """The canvas of the chosen head has the colors of these weights."""
+    size, pixels = page.evaluate(
+        """() => { const canvas = document.querySelector('.matrix canvas'), size = canvas.width;
+                   return [size, [...canvas.getContext('2d').getImageData(0, 0, size, size).data]]; }"""
+    )
+    codes = code(weights, float(weights.max())).numpy().astype(int)
+    shades = np.minimum((codes + 2) // 4 * 4, 255)  # a file holds 64
+    table = np.frombuffer(base64.b64decode(color_table(COLORS["attention"])), dtype=np.uint8).reshape(256, 3)
+    drawn = np.array(pixels, dtype=np.uint8).reshape(size, size, 4)
+    query, key = np.tril_indices(size)
+    np.testing.assert_array_equal(drawn[query, key, :3], table[shades[query, key]])
+    assert not drawn[..., 3][np.triu_indices(size, 1)].any()  # what is masked is left out
 
 
 def test_a_file_tells_what_needs_a_kernel_and_what_was_done(page):

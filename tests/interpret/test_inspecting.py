@@ -83,6 +83,15 @@ def test_what_the_parts_add_sums_to_the_logit(tokens, layout, position):
     torch.testing.assert_close(parts.total, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_attribution_feels_what_is_done_to_a_copy_head(tokens):
+    model = build(copy_heads=3)
+    whole = direct_logit_attribution(model, tokens, 4)
+    with edit(model, {"copying.heads": remove_head(1)}):
+        parts, logits = direct_logit_attribution(model, tokens, 4), model(tokens)[:, -1]
+    assert (parts.copies[1] == 0).all() and (whole.copies[1].abs() > 1e-3).all()
+    torch.testing.assert_close(parts.total, logits[:, 4], atol=1e-4, rtol=1e-4)
+
+
 def test_a_head_is_credited_with_what_it_writes(tokens):
     """In the last layer nothing but the norm's divisor and the MLP come after a head: with both held, removal
     takes away what attribution gave."""

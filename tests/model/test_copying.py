@@ -64,7 +64,10 @@ def test_the_logits_are_those_by_hand(config):
                 torch.testing.assert_close(seen[: place + 1], weights, atol=1e-5, rtol=1e-4)
                 assert (seen[place + 1 :] == 0).all()
                 copied = sum(weight * table[tokens[text, k]] for k, weight in enumerate(weights))
-                expected[text, place] += heads.gains.view(config.copy_heads, -1)[head] * copied
+                added = heads.gains.view(config.copy_heads, -1)[head] * copied
+                kept = run["copying.heads"][text, place, head]
+                torch.testing.assert_close(kept, added, atol=1e-5, rtol=1e-4)
+                expected[text, place] += added
     torch.testing.assert_close(run["copying.output"], expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model.unembedding(expected), logits, atol=1e-4, rtol=1e-4)
 

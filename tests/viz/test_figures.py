@@ -228,6 +228,19 @@ def test_montage_places_each_head_in_its_layer():
     )
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_montage_draws_copy_heads_as_one_more_row(count):
+    attention, copying = causal_weights(2, 2, 5, 5), causal_weights(count, 5, 5)
+    highlight = [(2, count - 1)]
+    drawing = figures.attention_montage(attention, TOKENS, copying=copying, highlight=highlight)
+    axes = drawing.figure.axes[0]
+    np.testing.assert_array_equal(drawing.arrays["copying"], copying)
+    for image, weights in zip(axes.images[4:], copying, strict=True):
+        np.testing.assert_array_equal(image.get_array().data, weights)
+    assert labels(axes.yaxis) == ["layer 0", "layer 1", "copy"]
+    assert labels(axes.xaxis) == [f"head {head}" for head in range(max(2, count))]
+
+
 def test_montage_of_144_heads_is_one_picture():
     drawing = figures.attention_montage(causal_weights(12, 12, 20, 20), TOKENS * 4)
     assert len(drawing.figure.axes) == 2 and len(drawing.figure.axes[0].images) == 144
@@ -240,6 +253,8 @@ def test_montage_refuses_by_name():
         figures.attention_montage(causal_weights(1, 1, 5, 5), TOKENS[:2])
     with pytest.raises(IndexError, match="highlight names layer 4, head 0, of 1 layers"):
         figures.attention_montage(causal_weights(1, 1, 5, 5), TOKENS, highlight=[(4, 0)])
+    with pytest.raises(ValueError, match=r"copying has shape \(2, 4, 4\); .* it needs \(head, 5, 5\)"):
+        figures.attention_montage(causal_weights(1, 1, 5, 5), TOKENS, copying=causal_weights(2, 4, 4))
 
 
 def test_training_has_a_named_panel_for_each_step():

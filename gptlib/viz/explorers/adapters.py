@@ -19,12 +19,16 @@ from gptlib.viz.explorers.reading import in_use, numbers
 
 @dataclass(frozen=True)
 class Reading:
-    """One run over one text. What is patched into another run stays where the model computed it."""
+    """One run over one text. What is patched into another run stays where the model computed it.
 
-    weights: Float[Tensor, "layer head query key"]
-    value_norms: Float[Tensor, "layer head key"]  # |v W_O| of each head's value, Kobayashi et al. 2020
+    Heads are counted through: those of each layer in turn, then the copy heads. Kept in `activations` are
+    every head's output, and the residual stream as it enters each block and the copy heads.
+    """
+
+    weights: Float[Tensor, "head query key"]
+    value_norms: Float[Tensor, "head key"]  # |v W_O| of each head's value, Kobayashi et al. 2020
     logits: Float[Tensor, "seq vocab"]
-    activations: dict[str, Tensor]  # every head's output, and the residual stream as it enters each block
+    activations: dict[str, Tensor]
 
 
 def adapt(model: Any) -> ModelAdapter:
@@ -43,14 +47,18 @@ class ModelAdapter:
 
     context_length: int
 
-    def __init__(self, model: nn.Module, places: dict[str, Place], n_layers: int, n_heads: int) -> None:
+    def __init__(
+        self, model: nn.Module, places: dict[str, Place], n_layers: int, n_heads: int, copy_heads: int = 0
+    ) -> None:
         self.model, self.places = model, places
-        self.n_layers, self.n_heads = n_layers, n_heads
+        self.n_layers, self.n_heads, self.copy_heads = n_layers, n_heads, copy_heads
 
     def read(self, tokens: list[int], edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Reading:
         """Run the model over the tokens, as it is in use."""
         layers = range(self.n_layers)
         names = [f"blocks.{n}.{part}" for n in layers for part in ("residual_pre", "attention.heads")]
+        if self.copy_heads:
+            names += ["residual_final", "copying.weights", "copying.heads"]
         with in_use(self.model) as device:
             with edit(self.places, edits), trace(self.places, only=names) as kept:
                 weights, logits = self.run(torch.tensor([tokens], device=device))
@@ -60,9 +68,13 @@ class ModelAdapter:
                     f"model has {n_layers} layers of {n_heads} heads now, and had {self.n_layers} of "
                     f"{self.n_heads} when this was made; make another explorer for it"
                 )
-            norms = torch.stack([self.value_norms(n, kept[f"blocks.{n}.residual_pre"][0]) for n in layers])
+            norms = torch.cat([self.value_norms(n, kept[f"blocks.{n}.residual_pre"][0]) for n in layers])
+            weights = weights[:, 0].flatten(0, 1)  # (layer, head, query, key) -> (head, query, key)
+            if self.copy_heads:
+                weights = torch.cat([weights, kept["copying.weights"][0]])
+                norms = torch.cat([norms, self.copy_norms(tokens)])
             activations = {name: x[0] for name, x in kept.items()}
-            return Reading(numbers(weights[:, 0]), numbers(norms), numbers(logits[0]), activations)
+            return Reading(numbers(weights), numbers(norms), numbers(logits[0]), activations)
 
     def run(
         self, tokens: Int[Tensor, "1 seq"]
@@ -70,6 +82,10 @@ class ModelAdapter:
         raise NotImplementedError
 
     def value_norms(self, layer: int, residual: Float[Tensor, "seq d_model"]) -> Float[Tensor, "head key"]:
+        raise NotImplementedError
+
+    def copy_norms(self, tokens: list[int]) -> Float[Tensor, "copy_head key"]:
+        """How long each copy head's gains make the unembedding's row of each token, for a model with any."""
         raise NotImplementedError
 
 
@@ -86,8 +102,10 @@ class GPTAdapter(ModelAdapter):
     """A `gptlib.GPT`."""
 
     def __init__(self, model: GPT) -> None:
-        super().__init__(model, activation_places(model), model.config.n_layers, model.config.n_heads)
-        self.context_length = model.config.context_length
+        config = model.config
+        copy_heads = config.copy_heads or 0
+        super().__init__(model, activation_places(model), config.n_layers, config.n_heads, copy_heads)
+        self.context_length = config.context_length
 
     def run(
         self, tokens: Int[Tensor, "1 seq"]
@@ -102,6 +120,11 @@ class GPTAdapter(ModelAdapter):
         values = attention.qkv(block.attention_norm(residual)).split(attention.widths, dim=-1)[2]
         values = values.unflatten(-1, (-1, attention.config.d_head))
         return norms_after_projection(values, attention.output.weight, self.n_heads)
+
+    def copy_norms(self, tokens: list[int]) -> Float[Tensor, "copy_head key"]:
+        (heads,) = self.model.copying
+        gains = heads.gains.view(self.copy_heads, 1, -1)
+        return (gains * self.model.unembedding.weight[tokens]).norm(dim=-1)
 
 
 class TransformersAdapter(ModelAdapter):
@@ -169,7 +192,8 @@ class GivenAttention:
                 "query and what is before it; each row needs to sum to 1 there"
             )
         self.n_layers, self.n_heads, self.context_length, _ = weights.shape
-        self.weights, self.words = weights, list(words)
+        self.copy_heads = 0
+        self.weights, self.words = weights.flatten(0, 1), list(words)
         numbers = {word: at for at, word in enumerate(dict.fromkeys(words))}
         self.tokens = [numbers[word] for word in words]
 
@@ -177,5 +201,5 @@ class GivenAttention:
         """The weights as they were given."""
         if edits:
             raise ValueError("changes needs a model that can be run again; this attention came without one")
-        norms = torch.ones(self.n_layers, self.n_heads, len(tokens))
+        norms = torch.ones(len(self.weights), len(tokens))
         return Reading(self.weights, norms, torch.zeros(len(tokens), 0), {})

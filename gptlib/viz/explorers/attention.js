@@ -1,37 +1,48 @@
 // The attention explorer: all heads small, one head large, the text with arcs, and what the model predicts.
 
 const VIEWS = { weights: "weights", values: "× length of values", difference: "A − B" };
-const SOURCES = { head: "this head", residual: "the residual stream into this layer" };
+const SOURCES = ["head", "residual"];
 
 const triangle = (n) => (n * (n + 1)) / 2;
 const soft = (text) => make("span", { className: "soft" }, text);
 const done = ({ do: how, by }) => (how === "scale" ? `output × ${by}` : `removed (${how})`);
 
-function told(change) {
-  const { do: how, layer, head, source, target } = change, what = head === null ? "residual stream into" : `head ${head} of`;
-  return how === "patch" ? `${what} layer ${layer}: A's token ${source} onto B's token ${target}`
-    : `layer ${layer} head ${head}: ${done(change)}`;
-}
-
-// Paint heads of `size` tokens from their codes, `across` in a row.
-function paintHeads(canvas, codes, size, table, across = 1, down = 1) {
+// Paint heads of `size` tokens from their codes, each at its spot of a grid, `across` in a row.
+function paintHeads(canvas, codes, size, table, spots = [0], across = 1) {
+  const down = Math.floor(spots.at(-1) / across) + 1;
   const gap = Math.ceil(size / 12), pitch = size + gap, width = across * pitch - gap, height = down * pitch - gap;
   const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  for (let at = 0; at < across * down; at++) {
-    const left = (at % across) * pitch, top = Math.floor(at / across) * pitch;
+  spots.forEach((spot, at) => {
+    const left = (spot % across) * pitch, top = Math.floor(spot / across) * pitch;
     paintTriangle(pixels, width, left, top, codes, at * triangle(size), size, tables[table]);
-  }
+  });
   set(canvas, { width, height }).getContext("2d").putImageData(image, 0, 0);
 }
 
 function render({ model, el }) {
   const stage = open(model, el, "attention"), get = (name) => model.get(name);
-  const { layers, heads, editable, roles } = get("answer"), fixed = !stage.live || !editable;
-  let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer
+  const { layers, heads, copies, editable, roles } = get("answer"), fixed = !stage.live || !editable;
+  let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer, and last the copy heads
   let hovered = null; // {query, key} under the pointer, before it is chosen
   let carried = null; // which of SOURCES is on its way to text B
 
-  const nameOf = (at) => `layer ${Math.floor(at / heads)}, head ${at % heads}`;
+  const across = Math.max(heads, copies);
+  const places = Array.from({ length: layers * heads + copies }, (_, at) => {
+    const layer = Math.min(Math.floor(at / heads), layers);
+    return { layer, head: at - layer * heads };
+  });
+  const spots = places.map(({ layer, head }) => layer * across + head);
+  const nameOf = (at) => {
+    const { layer, head } = places[at];
+    return layer < layers ? `layer ${layer}, head ${head}` : `copy head ${head}`;
+  };
+  const told = (change) => {
+    const { do: how, layer, head, source, target } = change, copy = layer === layers;
+    const where = copy ? "the copy heads" : `layer ${layer}`;
+    if (how !== "patch") return `${copy ? `copy head ${head}` : `${where} head ${head}`}: ${done(change)}`;
+    const what = head === null ? `residual stream into ${where}` : `head ${head} of ${where}`;
+    return `${what}: A's token ${source} onto B's token ${target}`;
+  };
   const isOf = (at) => ({ do: how, layer, head }) => how !== "patch" && layer * heads + head === at;
   const changeOf = (at) => get("changes").findLast(isOf(at));
 
@@ -53,13 +64,19 @@ function render({ model, el }) {
   const role = make("select", { "aria-label": "find heads by role", onchange: drawFound },
     make("option", { value: "" }, "by role …"), ...Object.keys(roles).map((name) => make("option", {}, name)));
   const found = div("found row"), small = make("canvas");
-  const tiles = Array.from({ length: layers * heads }, (_, at) =>
+  const tiles = places.map((_, at) =>
     make("button", { className: "tile", onclick: () => choose(at) }, make("span", { className: "mark" })));
+  const rowName = (layer) => make("span", { className: "soft row-name" }, layer < layers ? layer : "copy");
+  // What the canvas is not to be seen through: the ends of rows that are shorter than others.
+  const gap = copies > 0 && copies !== heads && make("span", { className: "gap", style: { gridArea: copies < heads
+    ? `${layers + 2} / ${copies + 2} / ${layers + 3} / ${across + 2}`
+    : `2 / ${heads + 2} / ${layers + 2} / ${across + 2}` } });
   const montage = make("div", {
-    className: "montage", role: "group", "aria-label": "all heads: rows are layers, columns are heads",
-    style: { gridTemplateColumns: `3ch repeat(${heads}, 1fr)` } },
-  make("span"), ...tiles.slice(0, heads).map((_, at) => soft(at)),
-  ...tiles.flatMap((tile, at) => (at % heads ? [tile] : [soft(at / heads), tile])), small);
+    className: copies ? "montage copying" : "montage", role: "group",
+    "aria-label": `all heads: rows are layers, ${copies ? "the last the copy heads, " : ""}columns are heads`,
+    style: { gridTemplateColumns: `var(--names) repeat(${across}, 1fr)` } },
+  make("span"), ...Array.from({ length: across }, (_, head) => soft(head)),
+  ...tiles.flatMap((tile, at) => (places[at].head ? [tile] : [rowName(places[at].layer), tile])), gap, small);
 
   const title = make("h2");
   const readout = make("p", { className: "readout" }), says = [div("says"), div("says b")];
@@ -74,7 +91,7 @@ function render({ model, el }) {
   const doing = make("div", { className: "row", role: "group", "aria-label": "change this head" }, ...removals, scale, undo);
   const code = make("pre", { tabIndex: 0, "aria-label": "the changes as code" });
   const codeBox = make("details", {}, make("summary", {}, code.ariaLabel), code);
-  const chips = Object.keys(SOURCES).map((value) => make("button", { className: "chip", value, draggable: true,
+  const chips = SOURCES.map((value) => make("button", { className: "chip", value, draggable: true,
     ondragstart(event) { event.dataTransfer.setData("text/plain", value); carry(value); },
     ondragend: () => carry(null),
     onclick() { carry(carried === value ? null : value); if (carried) b.tokens[0].focus(); } }));
@@ -127,7 +144,8 @@ function render({ model, el }) {
       matrix.hidden = !codes;
       if (codes) paintHeads(canvas, codes, size, table);
     }
-    title.textContent = `Layer ${layer}, head ${head}`;
+    const name = nameOf(chosen);
+    title.textContent = name[0].toUpperCase() + name.slice(1);
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
@@ -136,7 +154,9 @@ function render({ model, el }) {
     });
     for (const button of removals) button.ariaPressed = change?.do === button.value;
     scale.show(change?.by ?? 1);
-    for (const chip of chips) chip.textContent = `${SOURCES[chip.value]} at ${words[place[2]]}`;
+    const into = layer < layers ? "this layer" : "the copy heads";
+    const sources = { head: "this head", residual: `the residual stream into ${into}` };
+    for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${words[place[2]]}`;
     const predicted = (where, rows = []) => (rows.length ? [make("h2", {}, where), bars(rows)] : []);
     says[0].replaceChildren(...predicted(`After ${words[place[2]]}`, next));
     says[1].replaceChildren(...predicted("At the end of B", nextB));
@@ -154,7 +174,7 @@ function render({ model, el }) {
     patching.hidden = b.strip.hidden = !answer.patching || fixed;
     carry(null);
     views.show(view);
-    paintHeads(small, bytesOf(cells), thumbnail, table, heads, layers);
+    paintHeads(small, bytesOf(cells), thumbnail, table, spots, across);
     undo.disabled = fixed || !changes.length;
     list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", {
       disabled: fixed, "aria-label": `take back: ${told(change)}`, onclick: () => put(changes.toSpliced(at, 1)) }, "✕"))));
@@ -167,7 +187,8 @@ function render({ model, el }) {
     const ranked = answer.roles[role.value] ?? [], none = ranked.length ? "" : "this text gives no occasion for it: ";
     found.replaceChildren(...ranked.map(({ layer, head, score }) => {
       const at = layer * heads + head;
-      return make("button", { title: nameOf(at), onclick: () => choose(at) }, `${layer}.${head}  ${number(score)}`);
+      const row = layer < layers ? layer : "copy";
+      return make("button", { title: nameOf(at), onclick: () => choose(at) }, `${row}.${head}  ${number(score)}`);
     }), soft(role.value && `${none}share of attention on ${answer.meaning[role.value]}`));
   }
 
@@ -215,7 +236,7 @@ function render({ model, el }) {
   }
 
   function choose(at) {
-    stage.ask({ layer: Math.floor(at / heads), head: at % heads });
+    stage.ask(places[at]);
     stage.announce(tiles[at].ariaLabel);
   }
   // Look at a token of A: with a click or a key to stay, else for as long as the pointer is there.
@@ -253,7 +274,9 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   };
-  roving(montage, () => tiles, () => heads, choose);
+  const grid = [];
+  tiles.forEach((tile, at) => { grid[spots[at]] = tile; });
+  roving(montage, () => grid, () => across, (spot) => choose(spots.indexOf(spot)));
   roving(a.strip, () => a.tokens, () => a.tokens.length, (at) => look("click", at));
   roving(b.strip, () => b.tokens, () => b.tokens.length);
 

@@ -20,7 +20,7 @@ from gptlib.viz import figures
 from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt
-from gptlib.viz.explorers.changes import check_change, code_of, edit_of
+from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row
 from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import document
@@ -45,7 +45,8 @@ class AttentionExplorer(Explorer):
     `AttentionExplorer(model, tokenizer, text)` takes a `gptlib.GPT`, or a causal model of transformers in
     the layout of GPT-2 or Llama with its tokenizer. With `text_b`, or `model_b` (a checkpoint of the same
     shape), a second reading stands beside it, and the view "difference" shows A minus B.
-    `AttentionExplorer.from_array` shows weights that come from anywhere.
+    `AttentionExplorer.from_array` shows weights that come from anywhere. The copy heads of a GPT that has any
+    are as one more layer, behind the last.
 
     `changes` is what was done to the model, in order (gptlib.viz.explorers.changes says how): removing and
     scaling act on both texts, patching on B. `code` repeats them without the explorer.
@@ -81,12 +82,13 @@ class AttentionExplorer(Explorer):
         self._adapter = model if isinstance(model, GivenAttention) else adapt(model)
         self._adapter_b = self._adapter if model_b is None else adapt(model_b)
         self._compares_models = model_b is not None
-        shape, shape_b = self._shape(self._adapter), self._shape(self._adapter_b)
-        if shape_b != shape:
+        self._shape, shape_b = _shape_of(self._adapter), _shape_of(self._adapter_b)
+        if shape_b != self._shape:
             raise ValueError(
-                f"model_b has {shape_b} (layers, heads), model {shape}; only models of the same shape can be "
-                "compared head by head"
+                f"model_b has {shape_b} (layers, heads, copy heads), model {self._shape}; only models of the "
+                "same shape can be compared head by head"
             )
+        self._rows = heads_by_row(self._shape)
         super().__init__(text=text, text_b=text_b, layer=layer, head=head)
         self.begin()
 
@@ -99,22 +101,20 @@ class AttentionExplorer(Explorer):
         given = GivenAttention(torch.as_tensor(np.asarray(weights), dtype=torch.float32), tokens)
         return cls(given, None, "".join(tokens))
 
-    @staticmethod
-    def _shape(adapter: Any) -> tuple[int, int]:
-        return adapter.n_layers, adapter.n_heads
-
     @validate("layer", "head")
     def _check_place(self, proposal: Any) -> int:
         name, value = proposal["trait"].name, proposal["value"]
-        count = self._adapter.n_layers if name == "layer" else self._adapter.n_heads
-        if not 0 <= value < count:
-            raise ValueError(f"{name} is {value}; the model has {count}, so 0 to {count - 1} would do")
+        layer, count = value if name == "layer" else self.layer, len(self._rows)
+        if not 0 <= layer < count:
+            raise ValueError(f"layer is {layer}; the model has {count}, so 0 to {count - 1} would do")
+        if name == "head" and not 0 <= value < (count := self._rows[layer]):
+            raise ValueError(f"head is {value}; layer {layer} has {count}, so 0 to {count - 1} would do")
         return value
 
     @validate("changes")
     def _check_changes(self, proposal: Any) -> list[dict[str, Any]]:
         for change in proposal["value"]:
-            check_change(change, self._adapter.n_layers, self._adapter.n_heads)
+            check_change(change, self._shape)
         return proposal["value"]
 
     # --- reading ---------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class AttentionExplorer(Explorer):
             if change["do"] == "patch" and source is None:
                 continue
             activations = source.after.activations if source is not None else None
-            name, function = edit_of(change, activations, len(tokens))
+            name, function = edit_of(change, self._adapter.n_layers, activations, len(tokens))
             edits.setdefault(name, []).append(function)
         reading = adapter.read(tokens, {name: in_turn(*functions) for name, functions in edits.items()})
         if not torch.isfinite(reading.weights).all() or not torch.isfinite(reading.logits).all():
@@ -189,6 +189,7 @@ class AttentionExplorer(Explorer):
             "words_b": [readable(word) for word in side_b.words] if side_b else [],
             "layers": self._adapter.n_layers,
             "heads": self._adapter.n_heads,
+            "copies": self._adapter.copy_heads,
             "size": n,
             "whole": whole,
             "view": view,
@@ -196,27 +197,40 @@ class AttentionExplorer(Explorer):
             "table": "difference" if view == "difference" else "attention",
             "cells": pack(codes if whole else thumbnails(codes, center=128 if view == "difference" else 0)),
             "thumbnail": n if whole else THUMBNAIL,
-            "roles": {role: _ranked(score) for role, score in scores.items()},
+            "roles": {role: self._ranked(score) for role, score in scores.items()},
             "meaning": ROLES,
             "code": self.code,
             "patching": side_b is not None and not isinstance(self._adapter, GivenAttention),
             "editable": not isinstance(self._adapter, GivenAttention),
         }
 
-    def _measure(self, side: Side, view: str) -> Float[Tensor, "layer head query key"]:
+    def _measure(self, side: Side, view: str) -> Float[Tensor, "head query key"]:
         """What is drawn: weights, weights times the length of the value they carry, or A minus B."""
         weights = side.after.weights
         if view == "values":
-            return weights * side.after.value_norms[:, :, None, :]
+            return weights * side.after.value_norms[:, None, :]
         if view == "difference":
             n = min(len(self._a.tokens), len(self._b.tokens))
-            return self._a.after.weights[:, :, :n, :n] - self._b.after.weights[:, :, :n, :n]
+            return self._a.after.weights[:, :n, :n] - self._b.after.weights[:, :n, :n]
         return weights
+
+    def _ranked(self, scores: Float[Tensor, " head"] | None) -> list[dict[str, Any]]:
+        """The five heads that score highest."""
+        if scores is None:
+            return []
+        order = scores.argsort(descending=True, stable=True)[:5].tolist()
+        places = [(layer, head) for layer, count in enumerate(self._rows) for head in range(count)]
+        return [
+            {"layer": places[at][0], "head": places[at][1], "score": round(float(scores[at]), 3)}
+            for at in order
+        ]
 
     def compute_details(self) -> dict[str, Any]:
         n = self._shown.shape[-1]
         self.set_trait("query", self.query % n if -n <= self.query < n else n - 1)
-        row = self._shown[self.layer, self.head, self.query, : self.query + 1]
+        self.set_trait("head", min(self.head, self._rows[self.layer] - 1))  # copy heads may be fewer, or more
+        chosen = self.layer * self._adapter.n_heads + self.head
+        row = self._shown[chosen, self.query, : self.query + 1]
         details: dict[str, Any] = {
             "row": row.numpy().astype(np.float32).tobytes(),
             "place": [self.layer, self.head, self.query],
@@ -225,11 +239,11 @@ class AttentionExplorer(Explorer):
         if self._b is not None:
             details["next_b"] = self._bars(self._b, len(self._b.tokens) - 1)
             if self._view != "difference":
-                chosen = self._measure(self._b, self._view)[self.layer, self.head]
-                details["cells_b"] = pack(code(chosen, self._largest))
+                on_b = self._measure(self._b, self._view)[chosen]
+                details["cells_b"] = pack(code(on_b, self._largest))
         if n > FULL:
             coder = code_signed if self._view == "difference" else code
-            details["cells"] = pack(coder(self._shown[self.layer, self.head], self._largest))
+            details["cells"] = pack(coder(self._shown[chosen], self._largest))
         return details
 
     def _bars(self, side: Side, position: int) -> list[dict[str, Any]]:
@@ -259,7 +273,12 @@ class AttentionExplorer(Explorer):
     @property
     def weights(self) -> Float[Tensor, "layer head query key"]:
         """The attention weights of text, with the changes."""
-        return self._a.after.weights
+        return self._split(self._a.after.weights)[0]
+
+    @property
+    def copying_weights(self) -> Float[Tensor, "copy_head query key"]:
+        """Where the copy heads look in text, with the changes; empty for a model that has none."""
+        return self._split(self._a.after.weights)[1]
 
     @property
     def logits(self) -> Float[Tensor, "seq vocab"]:
@@ -271,7 +290,8 @@ class AttentionExplorer(Explorer):
         """The changes as Python that repeats them."""
         if not self.changes or isinstance(self._adapter, GivenAttention):
             return ""
-        return code_of(self.changes, self.text, self.text_b, isinstance(self._adapter, GPTAdapter))
+        ours = isinstance(self._adapter, GPTAdapter)
+        return code_of(self.changes, self._adapter.n_layers, self.text, self.text_b, ours)
 
     def page_state(self) -> dict[str, Any]:
         """As in any file, with cells in 64 shades: the eye tells no more apart, and it is a third smaller."""
@@ -283,29 +303,34 @@ class AttentionExplorer(Explorer):
     def figure(self) -> Drawing:
         n = min(self._shown.shape[-1], 40)
         words = [readable(word) for word in self._a.words[:n]]
-        weights = self._shown[:, :, :n, :n]
+        weights, copying = self._split(self._shown[:, :n, :n])
         return figures.attention_montage(
             weights,
             words,
-            title=f"Every head of every layer; layer {self.layer} head {self.head} is chosen",
+            title=f"Every head of every layer; {self._chosen} is chosen",
             highlight=[(self.layer, self.head)],
             normalized=self._view == "weights" and n == self._shown.shape[-1],
+            copying=copying if len(copying) else None,
         )
 
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 30 else self.text[:29] + "…"
-        return (
-            f"AttentionExplorer({text!r}, layer {self.layer} head {self.head}, {len(self.changes)} changes)"
-        )
+        return f"AttentionExplorer({text!r}, {self._chosen}, {len(self.changes)} changes)"
+
+    @property
+    def _chosen(self) -> str:
+        if self.layer == self._adapter.n_layers:
+            return f"copy head {self.head}"
+        return f"layer {self.layer} head {self.head}"
+
+    def _split(
+        self, all_heads: Float[Tensor, "all query key"]
+    ) -> tuple[Float[Tensor, "layer head query key"], Float[Tensor, "copy_head query key"]]:
+        """The heads of the layers, and the copy heads."""
+        n_layers, n_heads, copy_heads = self._shape
+        heads, copies = all_heads.split([n_layers * n_heads, copy_heads])
+        return heads.unflatten(0, (n_layers, n_heads)), copies
 
 
-def _ranked(scores: Float[Tensor, "layer head"] | None) -> list[dict[str, Any]]:
-    """The five heads that score highest."""
-    if scores is None:
-        return []
-    order = scores.flatten().argsort(descending=True, stable=True)[:5].tolist()
-    n_heads = scores.shape[1]
-    return [
-        {"layer": at // n_heads, "head": at % n_heads, "score": round(float(scores.flatten()[at]), 3)}
-        for at in order
-    ]
+def _shape_of(adapter: Any) -> tuple[int, int, int]:
+    return adapter.n_layers, adapter.n_heads, adapter.copy_heads

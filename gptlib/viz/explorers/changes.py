@@ -5,6 +5,7 @@ A change is a dict, so that a page can make it:
 {"do": "scale", "layer": l, "head": h, "by": x}          multiply its output
 {"do": "patch", "layer": l, "head": h, "source": i, "target": j}
     its output at A's token i goes to B's token j; with head None, the residual stream that enters the layer
+The copy heads of a `gptlib.GPT` are as one more layer, behind the last.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gptlib.interpret.tracing import remove_head, replace_at, scale_head
 NEEDED = {"zero": (), "mean": (), "scale": ("by",), "patch": ("source", "target")}
 
 
-def check_change(change: Any, n_layers: int, n_heads: int) -> None:
-    """Raise ValueError unless this is a change that a model of this shape can take."""
+def check_change(change: Any, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError unless a model of this shape, (layers, heads, copy heads), can take the change."""
     if not isinstance(change, dict) or change.get("do") not in NEEDED:
         raise ValueError(f'changes holds {change!r}; "do" needs to be one of {", ".join(NEEDED)}')
     missing = [name for name in ("layer", "head", *NEEDED[change["do"]]) if name not in change]
@@ -28,9 +29,13 @@ def check_change(change: Any, n_layers: int, n_heads: int) -> None:
         raise ValueError(f"changes holds {change!r}, which lacks {missing[0]!r}")
     layer, head = change["layer"], change["head"]
     residual = change["do"] == "patch" and head is None
-    if not _within(layer, n_layers) or not (residual or _within(head, n_heads)):
+    rows = heads_by_row(shape)
+    if not _within(layer, len(rows)) or not (residual or _within(head, rows[layer])):
+        n_layers, n_heads, copy_heads = shape
+        copies = f", and {copy_heads} copy heads as layer {n_layers}" if copy_heads else ""
         raise ValueError(
             f"changes names layer {layer} head {head}; the model has {n_layers} layers of {n_heads} heads"
+            f"{copies}"
         )
     if change["do"] == "scale" and (
         isinstance(change["by"], bool) or not isinstance(change["by"], int | float)
@@ -38,18 +43,24 @@ def check_change(change: Any, n_layers: int, n_heads: int) -> None:
         raise ValueError(f'changes scales by {change["by"]!r}; "by" needs to be a number')
 
 
+def heads_by_row(shape: tuple[int, int, int]) -> list[int]:
+    """How many heads each layer has; the copy heads, where there are any, are as one more layer."""
+    n_layers, n_heads, copy_heads = shape
+    return [n_heads] * n_layers + ([copy_heads] if copy_heads else [])
+
+
 def _within(value: Any, count: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
 
 
 def edit_of(
-    change: Mapping[str, Any], activations: Mapping[str, Tensor] | None, n_tokens: int
+    change: Mapping[str, Any], n_layers: int, activations: Mapping[str, Tensor] | None, n_tokens: int
 ) -> tuple[str, Callable[[Tensor], Tensor]]:
     """The name of the activation that a change touches, and what it does to it, in a text of n_tokens.
 
     activations: what A computed, (seq, …) each, for a patch. Raises ValueError when a patch names no token.
     """
-    head, name = change["head"], place_of(change)
+    head, name = change["head"], place_of(change, n_layers)
     if change["do"] == "scale":
         return name, scale_head(head, change["by"])
     if change["do"] != "patch":
@@ -64,19 +75,21 @@ def edit_of(
     return name, replace_at(change["target"], value if head is None else value[head], head)
 
 
-def place_of(change: Mapping[str, Any]) -> str:
+def place_of(change: Mapping[str, Any], n_layers: int) -> str:
     """The name of the activation that a change touches."""
+    if change["layer"] == n_layers:
+        return "residual_final" if change["head"] is None else "copying.heads"
     part = "residual_pre" if change["head"] is None else "attention.heads"
     return f"blocks.{change['layer']}.{part}"
 
 
-def code_of(changes: Sequence[dict[str, Any]], text: str, text_b: str, ours: bool) -> str:
+def code_of(changes: Sequence[dict[str, Any]], n_layers: int, text: str, text_b: str, ours: bool) -> str:
     """Python that repeats the changes, on a `gptlib.GPT` (ours) or a model of transformers."""
     patches = [change for change in changes if change["do"] == "patch"]
     calls: dict[str, list[str]] = {}
     sources: list[str] = []
     for change in changes:
-        head, name = change["head"], place_of(change)
+        head, name = change["head"], place_of(change, n_layers)
         if change["do"] == "scale":
             call = f"scale_head({head}, {change['by']:g})"
         elif change["do"] == "patch":

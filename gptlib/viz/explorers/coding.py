@@ -27,9 +27,7 @@ def pack(codes: UInt8[Tensor, "*heads query key"]) -> bytes:
     return codes[..., query, key].contiguous().numpy().tobytes()
 
 
-def thumbnails(
-    codes: UInt8[Tensor, "layer head query key"], center: int
-) -> UInt8[Tensor, "layer head small small"]:
+def thumbnails(codes: UInt8[Tensor, "*heads query key"], center: int) -> UInt8[Tensor, "*heads small small"]:
     """Matrices shrunk to THUMBNAIL cells a side; a cell keeps its block's code farthest from `center`."""
     n = codes.shape[-1]
     edges = [math.floor(i * n / THUMBNAIL) for i in range(THUMBNAIL + 1)]

@@ -136,20 +136,23 @@ function open(model, host, name) {
 }
 
 // Arrow keys, Home, End, Page Up and Page Down move the focus among `items()`, in rows of `columns()`, of which the
-// last may be shorter; Tab enters and leaves the group. Home and End are the ends of a row, or of the only column.
+// last may be shorter, and others where `items()` has gaps at their ends. Tab enters and leaves the group. Home and
+// End are the ends of a row, or of the only column.
 function roving(group, items, columns, chosen) {
   group.addEventListener("keydown", (event) => {
     const all = items(), wide = columns(), last = all.length - 1, at = all.indexOf(event.target.closest("[tabindex]"));
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     const column = at % wide, row = at - column, bottom = last - (last % wide);
     const [first, end] = wide > 1 ? [row, Math.min(row + wide - 1, last)] : [0, last];
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - wide, Home: first, End: end, PageUp: column,
+    const right = all.findIndex((item, index) => item && index > at);
+    const to = { ArrowLeft: at - 1, ArrowRight: right, ArrowUp: at - wide, Home: first, End: end, PageUp: column,
                  ArrowDown: row < bottom ? Math.min(at + wide, last) : -1, PageDown: Math.min(bottom + column, last) }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    if (!all[to]) return;
-    focusOne(all, to);
-    chosen?.(to);
+    const there = all.findLastIndex((item, index) => item && index <= to); // in a gap: what is before it
+    if (there < 0) return;
+    focusOne(all, there);
+    chosen?.(there);
   });
 }
 

@@ -6,6 +6,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from gptlib import GPT, GPTConfig, Tokenizer, trace
+from gptlib.interpret.tracing import edit
 from gptlib.viz.explorers.adapters import adapt
 from gptlib.viz.explorers.attention import AttentionExplorer
 from gptlib.viz.explorers.coding import code, code_signed, pack, thumbnails
@@ -173,7 +174,112 @@ def test_value_weighted_attention_is_the_length_of_what_is_moved(model, tokenize
     values = block.attention.qkv(block.attention_norm(x)).detach()[:, 64:].unflatten(-1, (4, 8))[:, 3]
     moved = values @ block.attention.output.weight.detach()[:, 24:32].T
     expected = explorer.weights[1, 3] * moved.norm(dim=-1)
-    torch.testing.assert_close(explorer._shown[1, 3], expected)
+    torch.testing.assert_close(explorer._shown[1 * 4 + 3], expected)
+
+
+def with_copies(tokenizer, count, seed=0):
+    torch.manual_seed(seed)
+    model = sharper(GPT(GPTConfig(vocab_size=tokenizer.vocab_size, copy_heads=count, **CONFIG)))
+    torch.nn.init.normal_(model.copying[0].gains)  # at first they are 0, and copy heads say nothing
+    return model
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])  # fewer than the heads of a layer, and more
+def test_copy_heads_are_a_row_below_the_last_layer(tokenizer, count):
+    model = with_copies(tokenizer, count)
+    explorer = AttentionExplorer(model, tokenizer, TEXT, layer=2, head=count - 1)
+    tokens = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(TEXT)]])
+    with torch.no_grad(), trace(model, ["*.attention.weights", "copying.weights"]) as run:
+        model(tokens)
+    copied = run["copying.weights"][0]
+    torch.testing.assert_close(explorer.weights, run.attention[:, 0])
+    torch.testing.assert_close(explorer.copying_weights, copied)
+    row = np.frombuffer(explorer.details["row"], dtype=np.float32)
+    np.testing.assert_array_equal(row, explorer.copying_weights[-1, -1].numpy())
+    answer, n = explorer.answer, explorer.answer["size"]
+    assert (answer["layers"], answer["heads"], answer["copies"]) == (2, 4, count)
+    cells = np.frombuffer(answer["cells"], dtype=np.uint8).reshape(8 + count, -1)
+    query, key = np.tril_indices(n)
+    np.testing.assert_allclose((cells[8:] / 255) ** 2, copied[:, query, key].numpy(), atol=1 / 255)
+    explorer.view = "values"
+    rows = model.unembedding.weight[tokens[0]]  # (key, d_model)
+    for head, gains in enumerate(model.copying[0].gains.view(count, -1)):
+        carried = (copied[head][..., None] * gains * rows).norm(dim=-1)  # over d_model
+        torch.testing.assert_close(explorer._shown[8 + head], carried.detach())
+    assert repr(explorer).endswith(f"copy head {count - 1}, 0 changes)")
+    drawn = explorer.figure().arrays
+    assert drawn["attention"].shape == (2, 4, n, n) and drawn["copying"].shape == (count, n, n)
+
+
+def test_one_place_moves_to_where_there_is_a_head(tokenizer):
+    explorer = AttentionExplorer(with_copies(tokenizer, 6), tokenizer, TEXT, layer=2, head=5)
+    explorer.layer = 1
+    assert (explorer.layer, explorer.head, explorer.details["place"][:2]) == (1, 3, [1, 3])
+    assert ask(explorer, layer=0, head=5) == "Head is 5; layer 0 has 4, so 0 to 3 would do"
+    assert ask(explorer, layer=3, head=1) == "Layer is 3; the model has 3, so 0 to 2 would do"
+    assert ask(explorer, layer=2, head=5) == "" and explorer.details["place"][:2] == [2, 5]
+    change = {"do": "zero", "layer": 2, "head": 6}
+    assert "2 layers of 4 heads, and 6 copy heads as layer 2" in ask(explorer, changes=[change])
+
+
+def test_roles_name_copy_heads(tokenizer):
+    model = with_copies(tokenizer, 2)
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+
+    def look_at_the_first(weights):
+        first = torch.zeros_like(weights)
+        first[..., 0] = 1.0
+        return first
+
+    with edit(model, {"copying.weights": look_at_the_first}):
+        explorer.refresh()
+    best = explorer.answer["roles"]["first token"][:2]
+    assert best == [{"layer": 2, "head": head, "score": 1.0} for head in (0, 1)]
+
+
+@pytest.mark.parametrize("change", [{"do": "zero"}, {"do": "mean"}, {"do": "scale", "by": -2}])
+def test_a_changed_copy_head_changes_the_prediction_as_its_code_does(tokenizer, change):
+    model = with_copies(tokenizer, 3)
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    whole = explorer.logits
+    explorer.changes = [{**change, "layer": 2, "head": 1}, {"do": "zero", "layer": 1, "head": 3}]
+    assert "'copying.heads'" in explorer.code and repeated(explorer, model, tokenizer) < 1e-5
+    explorer.changes = [{**change, "layer": 2, "head": 1}]
+    added = change.get("by", 0) - 1
+    gains, rows = model.copying[0].gains.view(3, -1)[1], model.unembedding.weight[explorer._a.tokens]
+    copied = (explorer.copying_weights[1] @ rows * gains).detach()  # (query, d_model)
+    by_hand = copied.mean(dim=0) - copied if change["do"] == "mean" else added * copied
+    expected = whole + by_hand @ model.unembedding.weight.detach().T
+    torch.testing.assert_close(explorer.logits, expected, atol=1e-3, rtol=1e-4)
+    assert hooks(model) == 0
+
+
+def test_copy_heads_are_patched_and_compared(tokenizer):
+    model = with_copies(tokenizer, 3)
+    explorer = AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT.replace("Leo", "Mia"), layer=2)
+    last_a, last_b = len(explorer._a.tokens) - 1, len(explorer._b.tokens) - 1
+    onto_the_last = {"do": "patch", "layer": 2, "source": last_a, "target": last_b}
+    explorer.changes = [{"do": "scale", "layer": 2, "head": 0, "by": 2}, {**onto_the_last, "head": 1}]
+    assert repeated(explorer, model, tokenizer, "_b") < 1e-5
+    explorer.changes = [{**onto_the_last, "head": head} for head in (None, 0, 1, 2)]
+    torch.testing.assert_close(explorer._b.after.logits[-1], explorer._a.after.logits[-1])
+    assert repeated(explorer, model, tokenizer, "_b") < 1e-5
+    other = AttentionExplorer(model, tokenizer, TEXT, model_b=with_copies(tokenizer, 3, seed=1), layer=2)
+    other.view = "difference"
+    difference = other._a.after.weights[8:] - other._b.after.weights[8:]
+    torch.testing.assert_close(other._shown[8:], difference)
+    with pytest.raises(ValueError, match="same shape"):
+        AttentionExplorer(model, tokenizer, TEXT, model_b=with_copies(tokenizer, 2))
+
+
+def test_without_copy_heads_the_answer_is_of_the_layers_alone(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    n = explorer.answer["size"]
+    assert explorer.answer["copies"] == 0 and len(explorer.answer["cells"]) == 8 * n * (n + 1) // 2
+    assert explorer.copying_weights.shape == (0, n, n) and "copying" not in explorer.figure().arrays
+    assert ask(explorer, layer=2) == "Layer is 2; the model has 2, so 0 to 1 would do"
+    change = {"do": "zero", "layer": 2, "head": 0}
+    assert ask(explorer, layer=0, changes=[change]).endswith("the model has 2 layers of 4 heads")
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
