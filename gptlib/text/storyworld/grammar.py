@@ -185,9 +185,7 @@ class Telling:
                 word = words.get(step.variable)
                 if word is None:
                     self.frame, self.text = frame, text
-                    taken = words.values()
-                    free = [word for word in step.pool if word not in taken]
-                    options = _word_options(free, self.weights.get(step.variable))
+                    options = _word_options(self.free(step), self.weights.get(step.variable))
                     self.pending = (options, step)
                     return options
                 if word.is_entity:
@@ -222,6 +220,11 @@ class Telling:
                 self.notes.append(step)
         self.frame, self.text = None, text
         return None
+
+    def free(self, slot: Slot) -> list[Word]:
+        """What the slot's variable can still be: no two variables of a story have the same word."""
+        taken = self.words.values()
+        return [word for word in slot.pool if word not in taken]
 
     def take(self, index: int) -> None:
         """Makes the pending choice. Every choice of every story goes through here and adds its log p to the total."""
@@ -294,9 +297,7 @@ def either(*branches: tuple[Step, ...] | Step, probabilities: tuple[float, ...] 
     steps = tuple(branch if isinstance(branch, tuple) else (branch,) for branch in branches)
     chances = probabilities or (1 / len(steps),) * len(steps)
     if len(chances) != len(steps) or abs(sum(chances) - 1) > 1e-12 or min(chances) <= 0:
-        raise ValueError(
-            f"probabilities is {chances}; it needs {len(steps)} positive numbers that sum to 1"
-        )
+        raise ValueError(f"probabilities is {chances}; it needs {len(steps)} positive numbers that sum to 1")
     return Either(steps, chances)
 
 
