@@ -27,17 +27,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from gptlib import Storyworld, TrainConfig, load, train  # noqa: E402
+from storyteller import loss_and_names  # noqa: E402
+
+from gptlib import Storyworld, TrainConfig, train  # noqa: E402
 from gptlib.files import write_atomically  # noqa: E402
 from gptlib.scaling.meters import matmul_peak  # noqa: E402
 from gptlib.text.corpora import TokenFile, storyworld_corpus  # noqa: E402
-from gptlib.text.storyworld import token_surprises  # noqa: E402
-from gptlib.text.storyworld.reading import ratio  # noqa: E402
 from gptlib.text.vocabulary import Vocabulary  # noqa: E402
 
 MARK = 0.05  # above the floor
@@ -77,25 +76,15 @@ def training(model: nn.Module, tokenizer: Vocabulary, data: Any, config: TrainCo
         yield Progress(model, tokenizer, step.tokens, step.step / config.steps, step.loss)
 
 
-def floors(split: str, n_stories: int) -> tuple[list[str], list[float]]:
-    """The texts of the stories that are judged, and the -log p of each."""
-    _, tokenizer = load("storyteller")
-    texts = [story.text for story in Storyworld(JUDGED[split][0], split).stories(n_stories)]
-    return texts, [float(token_surprises(text, tokenizer).sum()) for text in texts]
-
-
-@torch.no_grad()
-def above(model: nn.Module, tokenizer: Vocabulary, split: str, n_stories: int) -> tuple[float, float]:
-    """By which share the loss is above the floor, and the standard error of that over stories."""
-    texts, floor = floors(split, n_stories)
-    was_training, nats = model.training, []
-    model.eval()
-    for text in texts:
-        row = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text), tokenizer.end_of_text]])
-        nats.append(F.cross_entropy(model(row[:, :-1])[0].float(), row[0, 1:], reduction="sum").item())
+def judged(
+    model: nn.Module, tokenizer: Vocabulary, split: str, n_stories: int | None = None
+) -> dict[str, Any]:
+    """How a model does on the stories of a split, or on the first of them: see `loss_and_names`."""
+    seed, n = JUDGED[split]
+    was_training = model.training
+    found = loss_and_names(model.eval(), tokenizer, Storyworld(seed, split).stories(n_stories or n))
     model.train(was_training)
-    share, error = ratio(np.array(nats), np.array(floor))
-    return share - 1, error
+    return found
 
 
 def run(recipe: str, config: TrainConfig) -> dict[str, Any]:
@@ -112,18 +101,19 @@ def run(recipe: str, config: TrainConfig) -> dict[str, Any]:
         last = step
         losses.append(step.loss)
         if step.done < 1 and step.done * POINTS >= len(curve) + 1:
-            share, _ = above(step.model, step.tokenizer, "validation", ON_THE_WAY)
+            share, _ = judged(step.model, step.tokenizer, "validation", ON_THE_WAY)["above"]
             curve.append({"seconds": round(processor, 1), "tokens": step.tokens, "above": round(share, 4)})
             print(f"{recipe}, seed {config.seed}: {curve[-1]}, loss {np.mean(losses[-20:]):.3f}", flush=True)
-    found = {split: above(last.model, last.tokenizer, split, n) for split, (_, n) in JUDGED.items()}
+    found = {split: judged(last.model, last.tokenizer, split) for split in JUDGED}
     peak = matmul_peak()
     return {
         "recipe": recipe,
         "steps": config.steps,
         "learning_rate": config.learning_rate,
         "seed": config.seed,
-        "arrived": found["validation"][0] <= MARK,
-        **{split: [round(share, 4), round(error, 4)] for split, (share, error) in found.items()},
+        "arrived": found["validation"]["above"][0] <= MARK,
+        **{split: [round(number, 4) for number in each["above"]] for split, each in found.items()},
+        "names": [round(number, 4) for number in found["validation"]["names"]],
         "processor_seconds": round(processor, 1),
         "wall_seconds": round(wall, 1),
         "threads": torch.get_num_threads(),
@@ -152,21 +142,22 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def table() -> str:
-    """A row for each recipe and length, in Markdown: its seeds together, what it took and where it ended."""
+    """A row for each recipe and length, in Markdown: what it took, and by how much it is above the floor."""
     rows: dict[tuple[str, int, float], list[dict[str, Any]]] = {}
     for found in recorded():
         rows.setdefault((found["recipe"], found["steps"], found["learning_rate"]), []).append(found)
     lines = [
-        "| recipe | steps | learning rate | tokens | seconds | TFLOP | above the floor | test stories |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| recipe | steps | learning rate | tokens | seconds | TFLOP | validation | test | names |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for (recipe, steps, rate), runs in sorted(rows.items(), key=lambda row: (row[0][0], row[0][1:])):
         shares = ", ".join(f"{found['validation'][0]:.1%}" for found in runs)
         tests = ", ".join(f"{found['test'][0]:.1%}" for found in runs)
+        names = ", ".join(f"{found['names'][0]:.0%}" for found in runs)
         middle = sorted(runs, key=lambda found: found["processor_seconds"])[len(runs) // 2]
         lines.append(
             f"| {recipe} | {steps:,} | {rate:g} | {middle['tokens'] / 1e6:.2f}M | "
-            f"{middle['processor_seconds']:,.0f} | {middle['products']:.0f} | {shares} | {tests} |"
+            f"{middle['processor_seconds']:,.0f} | {middle['products']:.0f} | {shares} | {tests} | {names} |"
         )
     return "\n".join(lines)
 

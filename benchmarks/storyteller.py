@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ from gptlib.text.storyworld import derive  # noqa: E402
 from gptlib.text.storyworld.grammar import Telling  # noqa: E402
 from gptlib.text.storyworld.reading import ratio  # noqa: E402
 from gptlib.text.storyworld.story import Story  # noqa: E402
+from gptlib.text.vocabulary import Vocabulary  # noqa: E402
 
 SEED, STORIES = 77_000, 300
 TOLD = 256  # at each temperature
@@ -41,13 +43,17 @@ READ = 100  # stories, for the roles
 
 
 @torch.no_grad()
-def loss_and_names(model: GPT, tokenizer: Tokenizer, stories: Sequence[Story]) -> dict[str, Any]:
-    """The loss above the floor, and how many of the later names are right; each with its standard error."""
+def loss_and_names(model: nn.Module, tokenizer: Vocabulary, stories: Sequence[Story]) -> dict[str, Any]:
+    """The loss above the floor, and how many of the later names are right; each with its standard error.
+
+    Above is total nats over total -log p, less 1, so it is the same for any tokenizer. Each name, with the
+    space before it, needs to be one of its tokens.
+    """
     names = np.array([tokenizer.encode(f" {name}")[0] for name in NAMES])
     nats, right = [], []
     for story in stories:
         row = torch.tensor([tokenizer.end_of_text, *tokenizer.encode(story.text), tokenizer.end_of_text])
-        logits = model(row[None, :-1])[0]
+        logits = model(row[None, :-1])[0].float()
         nats.append(F.cross_entropy(logits, row[1:], reduction="sum").item())
         for place, distance in names_in(story, tokenizer):
             if distance is not None and int(row[place]) in names:

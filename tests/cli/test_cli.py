@@ -278,6 +278,7 @@ def documented(kind):
                 "at_document_starts": ["for", "storyworld", "only"],
                 "device": ["the", "fastest", "one"],
                 "learning_rate": ["The", "highest"],
+                "repeats_first": ["targets", "new", "mostly"],
             },
         ),
         ("generate", Sampling, {"stop": ["End", "before"]}),
@@ -316,7 +317,8 @@ def test_the_shells_defaults_are_those_of_trainconfig_but_for_a_few(monkeypatch)
     differ |= {"optimizer": "muon", "learning_rate": 0.02, "weight_decay": 0.0, "batch_size": 16}
     differ |= {"schedule": "trapezoid", "cooldown": 0.6, "repeats_first": 0.15}
     assert dataclasses.asdict(training) == dataclasses.asdict(TrainConfig(**differ))
-    assert not asked(monkeypatch, "--corpus", "python-docs").training.at_document_starts
+    documentation = asked(monkeypatch, "--corpus", "python-docs").training
+    assert not documentation.at_document_starts and documentation.repeats_first == 0
     assert not asked(monkeypatch, "--no-at-document-starts").training.at_document_starts
     assert asked(monkeypatch, "--optimizer", "adamw").training.learning_rate == 0.003
     assert asked(monkeypatch, "--optimizer", "adamw", "--learning-rate", "1").training.learning_rate == 1
