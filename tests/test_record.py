@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptlib import GPT, TrainConfig, load
+from gptlib import GPT, Storyworld, TrainConfig, load
 from gptlib.cli.train import RATES, Training
 from gptlib.model.presets import PRESETS
 
@@ -45,6 +45,7 @@ def test_the_judge_knows_storyteller(record):
 def test_every_recipe_runs_and_says_what_it_took(record, recipe, monkeypatch):
     monkeypatch.setattr(record, "JUDGED", {"validation": (9000, 2), "test": (2026, 2)})
     monkeypatch.setattr(record, "ON_THE_WAY", 2)
+    monkeypatch.setattr(record.module_of("superwords"), "LEARNED_FROM", 800)  # 4,000 take longer
     config = record.changed(record.module_of(recipe).TRAINING, 3, 1.0)
     found = record.run(recipe, dataclasses.replace(config, batch_size=2))
     assert found["steps"] == 3 and not found["arrived"] and 5 < found["validation"][0] < 30
@@ -98,3 +99,15 @@ def test_copy_heads_and_the_same_without_differ_in_nothing_else(record):
     assert record.module_of("todays_parts").TRAINING == record.module_of("copy_heads").TRAINING
     assert record.module_of("muon").TRAINING.repeats_first == 0
     assert PRESETS["storyteller"].copy_heads is None
+
+
+def test_superwords_give_the_text_back_and_leave_names_alone(record):
+    recipe = record.module_of("superwords")
+    _, words = load("storyteller")
+    texts = [story.text for story in Storyworld(0, "train").stories(200)]
+    tokenizer = recipe.Superwords(words, [words.encode(text) for text in texts], 1500)
+    for text in texts[:20]:
+        tokens = tokenizer.encode(text)
+        assert tokenizer.decode(tokens) == text and len(tokens) < 0.9 * len(words.encode(text))
+    for name in recipe.NAMES:
+        assert not any(name.encode() in tokenizer.token_bytes(new) for new in tokenizer.merges.values())
