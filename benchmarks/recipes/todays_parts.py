@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from recipes import copy_heads
 from record import Progress, stories_as_tokens, training
 
 from gptlib import GPT, TrainConfig, load
 from gptlib.training.whole_documents import WholeDocuments
-from recipes import copy_heads
 
 TRAINING = copy_heads.TRAINING
 
