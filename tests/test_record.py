@@ -62,7 +62,7 @@ def test_a_longer_run_at_another_rate_changes_nothing_else(record):
     assert record.changed(config, None, 1.0) == config
 
 
-def test_the_shell_trains_as_the_record_found_best_in_gpt2s_layout(record):
+def test_the_shell_trains_as_the_recipe_repeats_first(record):
     best, shell = record.module_of("repeats_first").TRAINING, Training(folder=Path("nowhere"))
     chosen = (
         "batch_size",

@@ -1,6 +1,6 @@
 """The plain recipe of most courses: GPT-2's layout, AdamW, a cosine, and windows drawn anywhere in the text.
 
-The learning rate is the best of three after as many steps: see docs/record.md.
+The learning rate has not been tuned yet: `--rate` tries others.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ NOT_KEPT = ("folder", "progress", "context_length")
 # What other defaults depend on.
 GIVEN = ("preset", "corpus", "optimizer", "folder", "resume")
 
-# For models of about a million parameters; larger ones want less.
+# For models of about a million parameters. That for AdamW has not been tuned.
 RATES = {"muon": 0.02, "adamw": 0.003}
 
 # For Storyworld, where much is said again. On Python's documentation a short run did no better with it.
@@ -97,7 +97,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Training(TrainConfig):
-    """A TrainConfig with the shell's own defaults: of docs/record.md, what is best in GPT-2's layout."""
+    """A TrainConfig with the shell's own defaults; docs/record.md says what they reach."""
 
     folder: Annotated[Path, Parameter(group="Parameters", help="Where everything is written.")] = field(
         kw_only=True

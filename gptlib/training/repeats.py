@@ -1,4 +1,4 @@
-"""Learning first what a text says again: what its own earlier words settle, a model otherwise finds late."""
+"""Learning first what a text says again."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def mostly_repeats(
 ) -> Int[Tensor, "batch seq"]:
     """The same targets, but nine in ten of those that are new in their row carry no loss.
 
-    Most tokens can be guessed well from the words just before them, and what is learned of those drowns the
-    little that shows where looking further back would pay. So that little is shown nearly alone for a while.
-    Where nothing would be left, everything stays.
+    The idea: most tokens can be guessed from the words just before them, and few of those that a batch holds
+    show that it pays to look further back. Here those few are most of what is learned from. Where nothing
+    would be left, everything stays.
 
     Other ways to let such tokens count for more: Helm et al. 2025, "Token Weighting for Long-Range Language
     Modeling".
