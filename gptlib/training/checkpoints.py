@@ -45,7 +45,7 @@ class Checkpoint:
     train_config: Settings | None
     model_config: Settings | None
     seconds: float  # that the run took so far
-    tokens: int  # that it learned to predict so far
+    tokens: int | None  # that it learned to predict so far; None in a file of before they were counted
 
     def check_fits(self, model: nn.Module) -> None:
         """Raise ValueError unless names and shapes are exactly the model's."""
@@ -157,7 +157,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         train_config=json.loads(metadata.get("train_config", "null")),
         model_config=json.loads(metadata["model_config"]),
         seconds=float(metadata.get("seconds", 0)),
-        tokens=int(metadata.get("tokens", 0)),
+        tokens=int(metadata["tokens"]) if "tokens" in metadata else None,
     )
 
 

@@ -170,6 +170,8 @@ class _Run:
         checkpoint.restore(self.model, self.optimizer, self.generator, self.team)
         self.done, self.last_checkpoint = checkpoint.step, checkpoint.path
         self.seconds, self.tokens = checkpoint.seconds, checkpoint.tokens
+        if self.tokens is None:
+            self.tokens = self.done * self.config.batch_size * self.context_length
 
     def steps(
         self,

@@ -12,12 +12,19 @@ import torch
 from torch.nn import functional as F
 
 from gptlib import load
+from gptlib.files import read_tensors, write_tensors
 from gptlib.formats.folders import write_snapshot
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.text.corpora import TokenFile
 from gptlib.training import loop
-from gptlib.training.checkpoints import load_checkpoint, read_model, save_checkpoint, whole_model
+from gptlib.training.checkpoints import (
+    CHECKPOINT_NAME,
+    load_checkpoint,
+    read_model,
+    save_checkpoint,
+    whole_model,
+)
 from gptlib.training.config import TrainConfig
 from gptlib.training.devices import pick_device
 from gptlib.training.evaluation import IGNORED, TrainingData, evaluate, loss_of
@@ -214,6 +221,12 @@ def test_only_tokens_that_are_learned_are_counted_and_a_resumed_run_counts_on(tm
     longer = dataclasses.replace(config, steps=4)
     (step,) = train(a_model(), data, None, longer, resume=tmp_path, changing=["warmup_steps"])
     assert step.tokens == 64
+    tensors, metadata = read_tensors(tmp_path / CHECKPOINT_NAME)
+    del metadata["tokens"]  # as it was before they were counted: then each row counts whole
+    write_tensors(tmp_path / CHECKPOINT_NAME, tensors, metadata)
+    longest = dataclasses.replace(config, steps=5)
+    (step,) = train(a_model(), data, None, longest, resume=tmp_path)
+    assert step.tokens == 4 * 8 * 16 + 16
 
 
 class Rows:
@@ -512,7 +525,7 @@ import torch
 from torch import nn
 from gptlib.training.optimizers import make_optimizer
 from gptlib.training import loop
-from gptlib.training.checkpoints import load_checkpoint, save_checkpoint
+from gptlib.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 
 folder = Path(sys.argv[1])
 path = folder / "checkpoint.safetensors"
