@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from record import Progress, stories_as_tokens, training
@@ -38,9 +38,9 @@ TRAINING = TrainConfig(
 )
 
 
-def run(config: TrainConfig) -> Iterator[Progress]:
+def run(config: TrainConfig, build: Callable[[], GPT] = lambda: GPT(MODEL)) -> Iterator[Progress]:
     """Train from random weights, with the shipped tokenizer."""
     _, tokenizer = load("storyteller")
     tokens = stories_as_tokens(config.steps * config.batch_size, tokenizer, config.seed)
     torch.manual_seed(config.seed)
-    return training(GPT(MODEL), tokenizer, WholeDocuments(tokens), config)
+    return training(build(), tokenizer, WholeDocuments(tokens), config)
