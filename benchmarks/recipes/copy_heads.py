@@ -24,7 +24,7 @@ MODEL = GPTConfig(
     copy_heads=4,
 )
 TRAINING = TrainConfig(
-    steps=2600,
+    steps=3000,
     batch_size=8,
     optimizer="muon",
     learning_rate=0.02,
