@@ -38,6 +38,7 @@ COPYING_SHAPE = replace(SHAPE, n_layers=SHAPE.n_layers - 1, copy_heads=SHAPE.n_h
 COPYING = TrainConfig(
     steps=1000,
     batch_size=8,
+    at_document_starts=True,  # the validation too, where a story stands alone
     optimizer="muon",
     learning_rate=0.02,
     embedding_learning_rate=0.03,
@@ -99,7 +100,7 @@ def folded(model: GPT, stories: Int[Tensor, "story seq"]) -> GPT:
     # The final norm divides by this what a layer writes, and multiplies it by its gains.
     size = x.std(dim=-1, correction=0)[:, None, :, None]
     looked_at = weights.sum(dim=2)  # (story, head, query, key) -> (story, head, key)
-    size_there = (weights * size).sum(dim=2) / looked_at
+    size_there = (weights * size).sum(dim=2) / looked_at.clamp(min=1e-9)  # some nobody looks at
     rows = model.unembedding.weight[stories] / model.final_norm.weight
     for head, gains in enumerate(copying.gains.view(config.copy_heads, -1)):
         written = size_there[:, head, :, None] * gains * rows
@@ -127,6 +128,14 @@ def fitted(
     return (values / balance).float(), (outputs * balance).float()
 
 
+def long_beginnings(tokens: TokenFile) -> Int[Tensor, "story seq"]:
+    """The beginnings of the first stories that are long enough to fit on."""
+    starts = tokens.document_starts()
+    long_enough = starts[:-1][np.diff(starts) >= FITTED_LENGTH][:FITTED_ON]
+    rows = [tokens.tokens[start : start + FITTED_LENGTH] for start in long_enough]
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
 class Run:
     """A folder with the texts, a checkpoint and a log of each phase, and the snapshots."""
 
@@ -138,10 +147,7 @@ class Run:
             self.tokens("train", STORIES),
             self.tokens("validation", VALIDATION_STORIES),
         )
-        starts = self.learned.document_starts()
-        long_enough = starts[:-1][starts[1:] - starts[:-1] >= FITTED_LENGTH][:FITTED_ON]
-        rows = [self.learned.tokens[start : start + FITTED_LENGTH] for start in long_enough]
-        self.fitted_on = torch.from_numpy(np.stack(rows).astype(np.int64))
+        self.fitted_on = long_beginnings(self.learned)
 
     def tokens(self, split: str, n_stories: int) -> TokenFile:
         path = self.folder / f"{split}.npy"

@@ -1,0 +1,126 @@
+"""How storyteller was made: what folding copy heads into a layer keeps, and that a stop changes nothing."""
+
+import importlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptlib import GPT, trace
+from gptlib.model.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        patch.setattr(sys, "path", list(sys.path))  # the script adds to it
+        yield importlib.import_module("train_storyteller")
+
+
+@pytest.fixture
+def copying(script):
+    """A model with copy heads that copy something, and a norm that is not the initial one."""
+    torch.manual_seed(1)
+    model = GPT(replace(script.COPYING_SHAPE, vocab_size=60)).eval()
+    with torch.no_grad():
+        model.copying[0].gains.normal_()
+        model.final_norm.weight.uniform_(0.5, 2.0)
+        model.final_norm.bias.normal_()
+        for name in ("queries", "keys"):
+            getattr(model.copying[0], name).weight.mul_(20)
+    return model
+
+
+TOKENS = torch.randint(60, (12, 40), generator=torch.Generator().manual_seed(0))
+
+
+def test_the_shape_is_storytellers(script):
+    assert script.folded(GPT(script.COPYING_SHAPE), TOKENS).config == PRESETS["storyteller"]
+
+
+def test_the_new_layer_looks_where_the_copy_heads_did(script, copying):
+    grown = script.folded(copying, TOKENS)
+    names = ["*.attention.weights", "copying.weights"]
+    with trace(copying, only=names) as before, trace(grown, only=names[:1]) as after, torch.no_grad():
+        copying(TOKENS), grown(TOKENS)
+    copied = before["copying.weights"]
+    assert copied.max(dim=-1).values.median() > 0.3, "heads that look everywhere alike would show nothing"
+    torch.testing.assert_close(after.attention[-1], copied, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(after.attention[:-1], before.attention)
+
+
+def test_copy_heads_that_copy_nothing_leave_a_layer_that_writes_nothing(script, copying):
+    torch.nn.init.zeros_(copying.copying[0].gains)
+    with torch.no_grad():
+        torch.testing.assert_close(script.folded(copying, TOKENS)(TOKENS), copying(TOKENS))
+
+
+def test_the_fold_keeps_much_of_what_was_copied(script, copying):
+    """Nearer to the copying model than a model whose copy heads were taken away."""
+    without = GPT(replace(copying.config, copy_heads=None)).eval()
+    without.load_state_dict(copying.state_dict(), strict=False)
+    with torch.no_grad():
+        wanted = copying(TOKENS)
+        missed = (script.folded(copying, TOKENS)(TOKENS) - wanted).pow(2).mean()
+        assert missed < 0.5 * (without(TOKENS) - wanted).pow(2).mean()
+
+
+def test_what_has_the_rank_is_fitted_exactly_and_weights_count(script):
+    generator = torch.Generator().manual_seed(0)
+    read, counted = torch.randn(5, 30, 16, generator=generator), torch.rand(5, 30, generator=generator)
+    product = torch.randn(16, 4, generator=generator) @ torch.randn(4, 16, generator=generator)
+    values, outputs = script.fitted(read, read @ product, counted, 4)
+    torch.testing.assert_close(values @ outputs, product, rtol=1e-4, atol=1e-4)
+    spoilt = read @ product
+    spoilt[0] += 10
+    values, outputs = script.fitted(read, spoilt, counted * (torch.arange(5) > 0)[:, None], 4)
+    torch.testing.assert_close(values @ outputs, product, rtol=1e-4, atol=1e-4)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(script, tmp_path, monkeypatch):
+    short = {"steps": 4, "batch_size": 2, "eval_every": 2, "eval_batches": 1, "warmup_steps": 1}
+    for name, value in {
+        "STORIES": 400,
+        "VALIDATION_STORIES": 20,
+        "FITTED_ON": 20,
+        "SNAPSHOTS": (0, 1, 4, 6, 8),
+        "COPYING": replace(script.COPYING, **short),
+        "FOLDED": replace(script.FOLDED, **short),
+    }.items():
+        monkeypatch.setattr(script, name, value)
+    shipped = []
+    monkeypatch.setattr(script, "ship", lambda *given: shipped.append(given))
+    script.main(str(tmp_path / "whole"))
+    keep = script.Run.keep
+    for at in (3, 7):
+
+        def stopping(run, step, model, at=at):
+            keep(run, step, model)
+            if step == at:
+                raise Stop
+
+        monkeypatch.setattr(script.Run, "keep", stopping)
+        with pytest.raises(Stop):
+            script.main(str(tmp_path / "stopped"))
+    monkeypatch.setattr(script.Run, "keep", keep)
+    script.main(str(tmp_path / "stopped"))
+    (_, whole, _, log, snapshots), (_, stopped, _, again, _) = shipped
+    assert all(
+        torch.equal(one, other) for one, other in zip(whole.parameters(), stopped.parameters(), strict=True)
+    )
+    assert json.dumps(log) == json.dumps(again)
+    assert log["step"] == list(range(1, 9)) and log["tokens"] == sorted(log["tokens"])
+    assert [step for step, _ in snapshots] == [0, 1, 4, 6, 8]
+    assert all(model.config == PRESETS["storyteller"] for _, model in snapshots)
+    for one in (tmp_path / "whole" / "snapshots").iterdir():
+        assert one.read_bytes() == (tmp_path / "stopped" / "snapshots" / one.name).read_bytes()
