@@ -1,4 +1,4 @@
-"""How storyteller was made: it learned to look back with copy heads, which then became its last layer.
+"""A storyteller that learned to look back with copy heads, which then became its last layer.
 
 `python benchmarks/train_storyteller.py [FOLDER]` trains three layers and four copy heads for a short while,
 folds the copy heads into a fourth layer, and trains the GPT-2 that this gives for long. A GPT in GPT-2's

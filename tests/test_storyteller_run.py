@@ -1,4 +1,4 @@
-"""How storyteller was made: what folding copy heads into a layer keeps, and that a stop changes nothing."""
+"""A storyteller that had copy heads: what folding copy heads into a layer keeps, and that a stop changes nothing."""
 
 import importlib
 import json

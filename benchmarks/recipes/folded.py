@@ -1,6 +1,6 @@
 """Copy heads for a quarter of the steps, then folded into one more layer: what is left is GPT-2's layout.
 
-So is storyteller made, see `benchmarks/train_storyteller.py`; this is shorter, and with new stories.
+`benchmarks/train_storyteller.py` does the same for longer, and keeps snapshots and a log.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from gptlib.training.whole_documents import WholeDocuments
 
 VOCAB_SIZE = 4096
 LEARNED_FROM = 4000  # stories
-TRAINING = replace(copy_heads.TRAINING, steps=2000, batch_size=16)
+TRAINING = replace(copy_heads.TRAINING, steps=2400, batch_size=16)
 
 
 class Superwords(Vocabulary):
