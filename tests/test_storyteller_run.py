@@ -1,4 +1,4 @@
-"""A storyteller that had copy heads: what folding copy heads into a layer keeps, and that a stop changes nothing."""
+"""A storyteller that had copy heads: what folding them into a layer keeps, and a run that is stopped."""
 
 import importlib
 import json
