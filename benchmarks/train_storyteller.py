@@ -59,9 +59,10 @@ FOLDED = replace(
     warmup_steps=100,
     seed=1,  # other batches
 )
-SNAPSHOTS = (0, 1, 3, 7, 18, 47, 120, 310, 1000, 2000, 5000, 13_000)  # steps of both phases, counted through
+SNAPSHOTS = (0, 3, 18, 47, 120, 310, 1000, 1100, 1300, 2000, 5000, 13_000)  # steps of both phases
 PHASES = ("copying", "folded")
 COLUMNS = ("step", "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens")
+WINDOWS = 1 / 8  # of the batches
 FITTED_ON, FITTED_LENGTH = 500, 120  # stories, and tokens of each
 
 
@@ -136,6 +137,24 @@ def long_beginnings(tokens: TokenFile) -> Int[Tensor, "story seq"]:
     return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
+class Stories:
+    """Data to train on: a story alone in each row; in one batch of eight, rows that go on into the next one.
+
+    No story is as long as the context. Without such windows its last positions would never be learned, and
+    conversations and readers' texts need them.
+    """
+
+    def __init__(self, tokens: TokenFile) -> None:
+        self.windows, self.alone = tokens, WholeDocuments(tokens)
+
+    def batch(
+        self, batch_size: int, context_length: int, generator: torch.Generator, at_document_starts: bool
+    ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+        on = torch.rand(1, generator=generator) < WINDOWS
+        drawn_from = self.windows if on else self.alone
+        return drawn_from.batch(batch_size, context_length, generator, at_document_starts)
+
+
 class Run:
     """A folder with the texts, a checkpoint and a log of each phase, and the snapshots."""
 
@@ -168,7 +187,7 @@ class Run:
             with open(log, "a", encoding="utf-8") as file:
                 for step in train(
                     model,
-                    WholeDocuments(self.learned),
+                    Stories(self.learned),
                     self.validation,
                     replace(config, folder=folder, checkpoint_every=config.eval_every),
                     resume,
