@@ -1,9 +1,9 @@
 """A storyteller that learned to look back with copy heads, which then became its last layer.
 
 `python benchmarks/train_storyteller.py [FOLDER]` trains three layers and four copy heads for a short while,
-folds the copy heads into a fourth layer, and trains the GPT-2 that this gives for long. A GPT in GPT-2's
-layout that starts from random weights takes much longer to find out that what a story has named once comes
-again. A run that was stopped goes on from its last checkpoint. At the end data/storyteller is made anew.
+folds the copy heads into a fourth layer, and trains the GPT-2 that this gives for long. From random weights
+GPT-2's layout has not even learned after 1,000 steps that names come again: see `muon` in docs/record.md.
+A run that was stopped goes on from its last checkpoint. At the end data/storyteller is made anew.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from torch import Tensor, nn
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from gptlib import GPT, TrainConfig, load, train  # noqa: E402
+from gptlib import GPT, TrainConfig, load, trace, train  # noqa: E402
 from gptlib.files import write_atomically  # noqa: E402
 from gptlib.formats.folders import write_snapshot  # noqa: E402
-from gptlib.model.attention import attention_weights  # noqa: E402
-from gptlib.model.masks import causal_mask  # noqa: E402
 from gptlib.model.presets import PRESETS  # noqa: E402
 from gptlib.shipped import ship  # noqa: E402
 from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens  # noqa: E402
@@ -92,14 +90,11 @@ def folded(model: GPT, stories: Int[Tensor, "story seq"]) -> GPT:
     w_q.copy_(copying.queries.weight)
     w_k.copy_(copying.keys.weight)
 
-    x = model.position(model.token_embedding(stories), 0)
-    for block in model.blocks:
-        x = block(x)
-    read = model.final_norm(x)
-    queries, keys = copying.split_heads(copying.queries(read)), copying.split_heads(copying.keys(read))
-    weights = attention_weights(queries, keys, causal_mask(stories.shape[1], stories.shape[1]))
+    with trace(model, only=["residual_final", "final_norm", "copying.weights"]) as run:
+        model(stories)
+    read, weights = run["final_norm"], run["copying.weights"]
     # The final norm divides by this what a layer writes, and multiplies it by its gains.
-    size = x.std(dim=-1, correction=0)[:, None, :, None]
+    size = run["residual_final"].std(dim=-1, correction=0)[:, None, :, None]
     looked_at = weights.sum(dim=2)  # (story, head, query, key) -> (story, head, key)
     size_there = (weights * size).sum(dim=2) / looked_at.clamp(min=1e-9)  # some nobody looks at
     rows = model.unembedding.weight[stories] / model.final_norm.weight
@@ -140,8 +135,8 @@ def long_beginnings(tokens: TokenFile) -> Int[Tensor, "story seq"]:
 class Stories:
     """Data to train on: a story alone in each row; in one batch of eight, rows that go on into the next one.
 
-    No story is as long as the context. Without such windows its last positions would never be learned, and
-    conversations and readers' texts need them.
+    No story is as long as the context, so stories alone would never teach the last positions, which longer
+    texts need.
     """
 
     def __init__(self, tokens: TokenFile) -> None:
@@ -179,9 +174,10 @@ class Run:
         folder, log = self.folder / name, self.folder / f"{name}.jsonl"
         resume = folder if (folder / CHECKPOINT_NAME).exists() else None
         done = load_checkpoint(folder).step if resume else 0
-        if not done:
-            self.keep(self.done, model)
-        rows = log.read_text().splitlines(keepends=True)[:done] if done else []
+        # Stopped between a checkpoint and its snapshot, the run would otherwise lack it.
+        self.keep(self.done + done, load(folder / CHECKPOINT_NAME)[0] if resume else model)
+        lines = log.read_text().splitlines(keepends=True) if done else []
+        rows = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= done]
         write_atomically(log, lambda file: file.write("".join(rows).encode()))
         if done < config.steps:
             with open(log, "a", encoding="utf-8") as file:

@@ -1,9 +1,7 @@
 """The record's clock and judge, and what docs/record.md says of it."""
 
 import dataclasses
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +16,8 @@ RECIPES = sorted(path.stem for path in (ROOT / "benchmarks" / "recipes").glob("*
 
 
 @pytest.fixture(scope="module")
-def record():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        patch.setattr(sys, "path", list(sys.path))  # the script adds to it
-        yield importlib.import_module("record")
+def record(benchmark):
+    return benchmark("record")
 
 
 def test_the_table_in_the_docs_is_what_the_runs_give(record):

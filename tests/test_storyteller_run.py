@@ -1,10 +1,7 @@
 """A storyteller that had copy heads: what folding them into a layer keeps, and a run that is stopped."""
 
-import importlib
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,15 +9,10 @@ import torch
 from gptlib import GPT, trace
 from gptlib.model.presets import PRESETS
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        patch.setattr(sys, "path", list(sys.path))  # the script adds to it
-        yield importlib.import_module("train_storyteller")
+def script(benchmark):
+    return benchmark("train_storyteller")
 
 
 @pytest.fixture
@@ -102,16 +94,18 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(script, tmp_path, monke
     monkeypatch.setattr(script, "ship", lambda *given: shipped.append(given))
     script.main(str(tmp_path / "whole"))
     keep = script.Run.keep
-    for at in (3, 7):
+    for at in (3, 6):  # 6: behind the checkpoint, before the snapshot
 
         def stopping(run, step, model, at=at):
-            keep(run, step, model)
             if step == at:
                 raise Stop
+            keep(run, step, model)
 
         monkeypatch.setattr(script.Run, "keep", stopping)
         with pytest.raises(Stop):
             script.main(str(tmp_path / "stopped"))
+        for log in (tmp_path / "stopped").glob("*.jsonl"):
+            log.write_text(log.read_text() + '{"step": 1')  # half of a line
     monkeypatch.setattr(script.Run, "keep", keep)
     script.main(str(tmp_path / "stopped"))
     (_, whole, _, log, snapshots), (_, stopped, _, again, _) = shipped

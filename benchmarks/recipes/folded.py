@@ -1,6 +1,6 @@
 """Copy heads for a quarter of the steps, then folded into one more layer: what is left is GPT-2's layout.
 
-`benchmarks/train_storyteller.py` does the same for longer, and keeps snapshots and a log.
+`benchmarks/train_storyteller.py` does it for longer, with some windows that hold more than one story.
 """
 
 from __future__ import annotations

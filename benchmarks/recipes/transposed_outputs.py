@@ -1,7 +1,7 @@
 """Today's parts, and heads that begin by writing what they read: W_V is orthogonal, and W_O its transpose.
 
-So a head that looks back at a token adds to the stream what the token's own embedding put there, from the
-first step on, as a copy head does.
+So a head that looks back at a token at once writes a part of what stands there, unchanged. A copy head, which
+has no values to learn, writes the token's own row.
 """
 
 from __future__ import annotations
