@@ -9,7 +9,7 @@ What counts is all that happens inside the recipe's `run`: making its stories, i
 the shipped one, and training. Measuring the loss does not, and neither do imports. A recipe is judged by
 total nats over total -log p of fixed stories that nobody trained on, so any tokenizer may enter. Seconds
 depend on the processor: beside them stands what they would have been worth in products of matrices, seconds
-times this machine's measured peak.
+times this machine's measured peak in the precision of the run.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def run(recipe: str, config: TrainConfig) -> dict[str, Any]:
             curve.append({"seconds": round(processor, 1), "tokens": step.tokens, "above": round(share, 4)})
             print(f"{recipe}, seed {config.seed}: {curve[-1]}, loss {np.mean(losses[-20:]):.3f}", flush=True)
     found = {split: judged(last.model, last.tokenizer, split) for split in JUDGED}
-    peak = matmul_peak()
+    peak = matmul_peak(dtype=getattr(torch, config.precision))
     return {
         "recipe": recipe,
         "steps": config.steps,
@@ -117,7 +117,8 @@ def run(recipe: str, config: TrainConfig) -> dict[str, Any]:
         "processor_seconds": round(processor, 1),
         "wall_seconds": round(wall, 1),
         "threads": torch.get_num_threads(),
-        "peak": round(peak / 1e9, 1),  # GFLOP/s in float32
+        "precision": config.precision,
+        "peak": round(peak / 1e9, 1),  # GFLOP/s in that precision
         "products": round(processor * peak / 1e12, 1),  # TFLOP
         "tokens": last.tokens,
         "parameters": sum(parameter.numel() for parameter in last.model.parameters()),

@@ -1,9 +1,10 @@
 """How good storyteller is, or another model of Storyworld: `python benchmarks/storyteller.py [MODEL]`.
 
 On fresh stories of the test split: the loss above their floor, the later mentions of a name for which the
-right one of all names is the likeliest, and how well the best head for each role does it. Of stories that the
-model tells: the share that Storyworld could have told and, apart, the share that it could have told if a word
-might serve twice, which its grammar forbids and no reader would notice.
+right one of all names is the likeliest, what is paid for a color, a day, a mood or a number that the story
+has settled, and how well the best head for each role does it. Of stories that the model tells: the share
+that Storyworld could have told and, apart, the share that it could have told if a word might serve twice,
+which its grammar forbids and no reader would notice.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ from gptlib.generation.writing import generate_many  # noqa: E402
 from gptlib.interpret.head_roles import role_scores  # noqa: E402
 from gptlib.text.storyworld import derive  # noqa: E402
 from gptlib.text.storyworld.grammar import Telling  # noqa: E402
-from gptlib.text.storyworld.reading import ratio  # noqa: E402
+from gptlib.text.storyworld.reading import ratio, token_surprises  # noqa: E402
 from gptlib.text.storyworld.story import Story  # noqa: E402
+from gptlib.text.storyworld.words import VARIABLES  # noqa: E402
 from gptlib.text.vocabulary import Vocabulary  # noqa: E402
 
 SEED, STORIES = 77_000, 300
 TOLD = 256  # at each temperature
 TEMPERATURES = (1.0, 0.7)
 READ = 100  # stories, for the roles
+SETTLED = ("color", "weekday", "sad", "count")
+SURE = 0.02  # nats
 
 
 @torch.no_grad()
@@ -60,6 +64,21 @@ def loss_and_names(model: nn.Module, tokenizer: Vocabulary, stories: Sequence[St
                 right.append(int(names[logits[place - 1, names].argmax()]) == int(row[place]))
     share, error = ratio(np.array(nats), -np.array([story.log_p for story in stories]))
     return {"above": [share - 1, error], "names": [*with_error(sum(right), len(right)), len(right)]}
+
+
+@torch.no_grad()
+def settled(model: nn.Module, tokenizer: Tokenizer, stories: Sequence[Story]) -> dict[str, Any]:
+    """What is paid, in nats, for words of a kind that their story has settled: the mean, and of how many."""
+    kinds = {tokenizer.encode(" " + word.forms[""])[0]: kind for kind in SETTLED for word in VARIABLES[kind]}
+    paid: dict[str, list[float]] = defaultdict(list)
+    for story in stories:
+        row = torch.tensor([tokenizer.end_of_text, *tokenizer.encode(story.text)])
+        nats = F.cross_entropy(model(row[None, :-1])[0].float(), row[1:], reduction="none").tolist()
+        surprises = token_surprises(story.text, tokenizer)[:-1]
+        for token, cost, true in zip(row[1:].tolist(), nats, surprises, strict=True):
+            if token in kinds and true < SURE:
+                paid[kinds[token]].append(cost)
+    return {kind: [float(np.mean(paid[kind])), len(paid[kind])] for kind in SETTLED}
 
 
 def with_error(hits: int, n: int) -> tuple[float, float]:
@@ -151,6 +170,7 @@ def main(name: str = "storyteller") -> None:
     stories = Storyworld(SEED, "test").stories(STORIES)
     found = loss_and_names(model, tokenizer, stories)
     print(json.dumps(found), flush=True)
+    print(json.dumps(settled(model, tokenizer, stories)), flush=True)
     found = roles(model, tokenizer, stories[:READ])
     print(json.dumps(found), flush=True)
     for temperature in TEMPERATURES:

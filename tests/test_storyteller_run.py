@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gptlib import GPT, trace
+from gptlib import GPT, load, trace
 from gptlib.model.presets import PRESETS
+from gptlib.text.corpora import TokenFile, storyworld_corpus
+from gptlib.training.evaluation import IGNORED
+from gptlib.training.repeats import said_before
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,40 @@ def test_what_has_the_rank_is_fitted_exactly_and_weights_count(script):
     spoilt[0] += 10
     values, outputs = script.fitted(read, spoilt, counted * (torch.arange(5) > 0)[:, None], 4)
     torch.testing.assert_close(values @ outputs, product, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_said_again_counts_alike_however_often(script, monkeypatch):
+    _, tokenizer = load("storyteller")
+    tokens = [tokenizer.end_of_text]
+    for text in storyworld_corpus(600, 0).documents:
+        tokens += [*tokenizer.encode(text), tokenizer.end_of_text]
+    monkeypatch.setattr(script, "RECALLING", 1.0)
+    data, whole = (kind(TokenFile.from_tokens(tokens)) for kind in (script.Recalling, script.Stories))
+    generator = torch.Generator().manual_seed(0)
+    again, kept, new, new_kept = torch.zeros(2048), torch.zeros(2048), 0, 0
+    for _ in range(150):
+        state = generator.get_state()
+        inputs, left = data.batch(16, 256, generator, True)
+        generator.set_state(state)
+        _, targets = whole.batch(16, 256, generator, True)
+        assert ((left == targets) | (left == IGNORED)).all()
+        repeats = said_before(inputs, targets) & (targets != IGNORED)
+        again += torch.bincount(targets[repeats], minlength=2048)
+        kept += torch.bincount(left[repeats & (left != IGNORED)], minlength=2048)
+        others = ~repeats & (targets != IGNORED)
+        new, new_kept = new + int(others.sum()), new_kept + int((others & (left != IGNORED)).sum())
+    assert abs(new_kept / new - script.NEW) < 0.01
+    the, name, mood = (tokenizer.encode(word)[0] for word in (" the", " Jack", " gloomy"))
+    assert again[the] > 20 * again[name] > 20 * 3 * again[mood] > 0
+    assert kept[mood] > 0.6 * again[mood]
+    assert kept[the] < 4 * kept[mood] and kept[name] < 4 * kept[mood]
+
+
+def test_some_batches_are_left_as_they_are(script):
+    tokens = TokenFile.from_tokens([0, *(5 * [1, 2, 1, 2, 1, 2, 1, 0])])
+    data, generator = script.Recalling(tokens), torch.Generator().manual_seed(0)
+    whole = [(data.batch(4, 8, generator, True)[1] == IGNORED).sum() == 0 for _ in range(100)]
+    assert 10 < sum(whole) < 60
 
 
 class Stop(Exception):

@@ -13,7 +13,14 @@ from record import Progress, stories_as_tokens, training
 from gptlib import GPT, TrainConfig, load
 from gptlib.model.presets import PRESETS
 
-TRAINING = TrainConfig(steps=1000, batch_size=16, learning_rate=3e-3, weight_decay=0.1, eval_every=None)
+TRAINING = TrainConfig(
+    steps=1000,
+    batch_size=16,
+    learning_rate=3e-3,
+    weight_decay=0.1,
+    precision="bfloat16",
+    eval_every=None,
+)
 STORIES = 2  # a window of 256 tokens holds, about
 
 

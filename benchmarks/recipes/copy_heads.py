@@ -34,6 +34,7 @@ TRAINING = TrainConfig(
     cooldown=0.6,
     weight_decay=0.0,
     clip=None,
+    precision="bfloat16",
     eval_every=None,
 )
 

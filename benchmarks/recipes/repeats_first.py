@@ -20,6 +20,7 @@ TRAINING = TrainConfig(
     cooldown=0.6,
     weight_decay=0.0,
     repeats_first=0.15,
+    precision="bfloat16",
     eval_every=None,
 )
 
