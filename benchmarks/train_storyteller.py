@@ -63,8 +63,15 @@ FOLDED = replace(
     cooldown=0.95,
     seed=1,  # other batches
 )
-SNAPSHOTS = (0, 3, 18, 47, 120, 310, 1000, 3000, 3300, 4000, 7000, 19_000)  # steps of both phases
-PHASES = ("copying", "folded")
+SLOWER = replace(
+    FOLDED,
+    learning_rate=0.004,
+    embedding_learning_rate=0.004,
+    vector_learning_rate=0.004,
+    seed=2,
+)
+SNAPSHOTS = (0, 3, 18, 47, 120, 310, 1000, 3000, 3300, 4000, 7000, 35_000)  # steps of all phases
+PHASES = ("copying", "folded", "slower")
 COLUMNS = ("step", "loss", "validation_loss", "learning_rate", "gradient_norm", "tokens")
 WINDOWS = 1 / 8  # of the batches
 RECALLING = 2 / 3  # of the batches of the first phase
@@ -259,7 +266,9 @@ def main(folder: str = "runs/storyteller") -> None:
     torch.manual_seed(0)
     run = Run(Path(folder))
     model = run.phase("copying", GPT(COPYING_SHAPE), Recalling(run.learned), COPYING)
-    model = run.phase("folded", folded(model, run.fitted_on), Stories(run.learned), FOLDED)
+    stories = Stories(run.learned)
+    model = run.phase("folded", folded(model, run.fitted_on), stories, FOLDED)
+    model = run.phase("slower", model, stories, SLOWER)
     snapshots = [
         (step, load(run.folder / "snapshots" / f"step_{step:06d}.safetensors")[0]) for step in SNAPSHOTS
     ]

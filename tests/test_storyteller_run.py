@@ -122,16 +122,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(script, tmp_path, monke
         "STORIES": 400,
         "VALIDATION_STORIES": 20,
         "FITTED_ON": 20,
-        "SNAPSHOTS": (0, 1, 4, 6, 8),
+        "SNAPSHOTS": (0, 1, 4, 6, 8, 12),
         "COPYING": replace(script.COPYING, **short),
         "FOLDED": replace(script.FOLDED, **short),
+        "SLOWER": replace(script.SLOWER, **short),
     }.items():
         monkeypatch.setattr(script, name, value)
     shipped = []
     monkeypatch.setattr(script, "ship", lambda *given: shipped.append(given))
     script.main(str(tmp_path / "whole"))
     keep = script.Run.keep
-    for at in (3, 6):  # 6: behind the checkpoint, before the snapshot
+    for at in (3, 6, 11):  # 6: behind the checkpoint, before the snapshot
 
         def stopping(run, step, model, at=at):
             if step == at:
@@ -150,8 +151,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(script, tmp_path, monke
         torch.equal(one, other) for one, other in zip(whole.parameters(), stopped.parameters(), strict=True)
     )
     assert json.dumps(log) == json.dumps(again)
-    assert log["step"] == list(range(1, 9)) and log["tokens"] == sorted(log["tokens"])
-    assert [step for step, _ in snapshots] == [0, 1, 4, 6, 8]
+    assert log["step"] == list(range(1, 13)) and log["tokens"] == sorted(log["tokens"])
+    assert [step for step, _ in snapshots] == [0, 1, 4, 6, 8, 12]
     assert all(model.config == PRESETS["storyteller"] for _, model in snapshots)
     for one in (tmp_path / "whole" / "snapshots").iterdir():
         assert one.read_bytes() == (tmp_path / "stopped" / "snapshots" / one.name).read_bytes()
