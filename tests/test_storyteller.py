@@ -23,7 +23,7 @@ def nats_of_story(model, tokenizer: Tokenizer, text: str) -> float:
         return F.cross_entropy(model(tokens[:, :-1])[0], tokens[0, 1:], reduction="sum").item()
 
 
-MARK = 0.05  # of the floor
+MARK = 0.025  # of the floor
 
 
 def test_its_loss_on_fresh_stories_is_near_the_floor(storyteller):
@@ -36,11 +36,11 @@ def test_its_loss_on_fresh_stories_is_near_the_floor(storyteller):
     assert excess.mean() + 2 * error <= MARK * floor
 
 
-def test_some_of_what_it_tells_is_word_for_word_a_story_of_storyworld(storyteller):
+def test_much_of_what_it_tells_is_word_for_word_a_story_of_storyworld(storyteller):
     """Its samples are read back by the grammar itself, which forgives no wrong word."""
     from gptlib.generation.writing import generate_many
 
-    told = generate_many(*storyteller, max_new_tokens=250, temperature=0.7, n_sequences=10, seed=0)
+    told = generate_many(*storyteller, max_new_tokens=250, temperature=0.7, n_sequences=20, seed=0)
     possible = 0
     for text in told:
         try:
@@ -48,7 +48,18 @@ def test_some_of_what_it_tells_is_word_for_word_a_story_of_storyworld(storytelle
             possible += 1
         except ValueError:
             pass
-    assert possible >= 2
+    assert possible >= 8
+
+
+def test_it_recalls_what_a_story_has_settled_however_rarely_it_is_said_again(storyteller, benchmark):
+    paid = benchmark("storyteller").settled(*storyteller, Storyworld(seed=5, split="test").stories(100))
+    for kind, (nats, n) in paid.items():
+        assert n > 3 and nats < 0.1, kind  # a guess costs from 1.4 to 2.5
+
+
+def test_its_best_head_finds_the_name(storyteller, benchmark):
+    found = benchmark("storyteller").roles(*storyteller, Storyworld(seed=6, split="test").stories(20))
+    assert found["finds the name"][2] > 0.5
 
 
 def test_every_story_fits_into_its_context(storyteller):

@@ -1,6 +1,6 @@
 """The plain recipe of most courses: GPT-2's layout, AdamW, a cosine, and windows drawn anywhere in the text.
 
-The learning rate has not been tuned yet: `--rate` tries others.
+The learning rate is the best of 0.001, 0.003 and 0.009 after 250 steps (`--rate` tries others).
 """
 
 from __future__ import annotations

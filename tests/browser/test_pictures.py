@@ -24,16 +24,18 @@ PAIR = (
     "Noah dreamed of hedgehogs and lived on plums. On Friday night",
 )
 TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo at the harbor. The kite was caught, and"
+NAMED = "Nora was a cheerful girl. On a windy day,"
 
 
 def attention(model, tokenizer):
-    explorer = AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT.replace("Nora", "Mia"), layer=2, head=0)
-    explorer.changes = [{"do": "zero", "layer": 3, "head": 1}]
+    other = NAMED.replace("Nora", "Mia")
+    explorer = AttentionExplorer(model, tokenizer, NAMED, text_b=other, layer=3, head=1)
+    explorer.changes = [{"do": "zero", "layer": 3, "head": 0}]
     return explorer
 
 
 def steps(model, tokenizer):
-    return AttentionSteps.from_model(model, tokenizer, "Nora took a red kite", layer=2, head=0)
+    return AttentionSteps.from_model(model, tokenizer, "Nora took a red kite", layer=0, head=0)
 
 
 def generation(model, tokenizer):

@@ -245,7 +245,7 @@ LESSON = Lesson(
             "Sixteen heads, trained together. Does each do the same?",
             (
                 "No, they divide the work",
-                "Some look at the start, some at the token before, some further back; nobody told them to.",
+                "Some rest on the start, some spread over many tokens, some look further back; nobody told them to.",
             ),
             (
                 (

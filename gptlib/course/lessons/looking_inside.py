@@ -392,23 +392,23 @@ LESSON = Lesson(
     predictions=(
         Question(
             "inspecting.where_is_the_name",
-            "The stream is carried over at one position, before the third block. Where does it bring the name back?",
+            "The stream is carried over at one position, before the last block. Where does it bring the name back?",
             (
-                "at the period",
-                "By then a head has brought the name to the period, and what follows is read from there.",
+                "still at the name itself",
+                "Nobody has fetched it yet. The last block does that, from where the name was told.",
             ),
             (
                 (
-                    "still at the name itself",
-                    "What stands at the name is no longer asked for: somebody has fetched it already.",
+                    "at the period",
+                    "It would be a good place to keep a note, and every later sentence could read it. Nothing that stands there brings the name back.",
                 ),
                 (
                     "at the last token",
-                    "That is where it has to be in the end. Before the third block it is still on its way.",
+                    "That is where it has to be in the end. Before the last block it is not there yet.",
                 ),
                 (
                     "a little at every position",
-                    "It could be spread out so. In this model it is in one place at a time.",
+                    "It could be spread out so. In this model it is in one place.",
                 ),
             ),
         ),
@@ -417,7 +417,7 @@ LESSON = Lesson(
             "Both heads are removed for whole stories. What happens to the loss?",
             (
                 "on names it rises by nats, on other tokens by a little",
-                "The two do little else than carry what was told before. What they did cannot be done by others.",
+                "Fetching what was told before is most of what the two do. No other head does it for names.",
             ),
             (
                 (
@@ -426,7 +426,7 @@ LESSON = Lesson(
                 ),
                 (
                     "nothing: other heads take over",
-                    "In large models some do. Here there are no others who know the name.",
+                    "Each of the two takes over when the other is gone. With both gone nobody is left who fetches the name.",
                 ),
                 (
                     "on names it rises a little, since two of sixteen heads are gone",
@@ -476,8 +476,8 @@ LESSON = Lesson(
             ),
             (
                 (
-                    "the head that looks at the name",
-                    "It may have acted at another position, long before. The lens does not follow that.",
+                    "every head that looks at the name",
+                    "Those of earlier blocks wrote before the first reading, and some at other positions.",
                 ),
                 ("the final norm", "It reads both streams in the same way."),
                 ("the embedding", "It was in the stream from the start, and both readings have it."),
@@ -523,7 +523,7 @@ LESSON = Lesson(
                 ("nothing: 4 nats is a lot", "A broken model loses names as well. It loses everything."),
                 (
                     "the attention of the two heads on the names",
-                    "That says where they look. One of the two never looks at a name.",
+                    "That says where they look, and not what is lost without them.",
                 ),
                 (
                     "the loss on the training stories",

@@ -371,15 +371,15 @@ LESSON = Lesson(
         ),
         Question(
             "myths.removed",
-            "The most attended token is taken away. What becomes of the right color's probability?",
+            "The usual heatmap points at a token that is not the color. Without that token, what becomes of the right color's probability?",
             (
                 "it stays nearly as it was",
-                "What is attended most, on the mean over heads, is seldom what the answer needs.",
+                "What is attended most, on the mean over heads, need not be what the answer needs.",
             ),
             (
                 (
                     "it falls to that of a guess",
-                    "It would, if the most attended token held the color. It is mostly the last word itself.",
+                    "It would, if that token held the color. Here it is mostly a quotation mark.",
                 ),
                 (
                     "it rises towards 1",
@@ -442,7 +442,7 @@ LESSON = Lesson(
             (
                 (
                     "always the right answer",
-                    "It would have to be the likeliest for this model, which has not learned to look it up.",
+                    "It would have to be the likeliest for this model, which does not look it up yet.",
                 ),
                 (
                     "another answer each time",

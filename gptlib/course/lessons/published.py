@@ -318,7 +318,7 @@ LESSON = Lesson(
         ),
         Question(
             "gpt2.sinks",
-            "How much do the first layer's heads leave on the first token, late in a story?",
+            "How much do the last layer's heads leave on the first token, late in a story?",
             (
                 "several even shares",
                 "It says the same in every text, so weight that has nowhere to go does little harm there.",

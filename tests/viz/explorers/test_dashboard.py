@@ -389,7 +389,7 @@ def test_snapshots_that_ship(storyteller, tmp_path):
 def test_snapshots_need_no_log(storyteller):
     snapshots, tokenizer, text, _ = storyteller
     dashboard = TrainingDashboard.from_snapshots(snapshots[:3], tokenizer, text)
-    assert dashboard.answer["ticks"]["steps"][-1] == ["3", 100]
+    assert dashboard.answer["ticks"]["steps"][-1] == ["18", 100]
     assert (
         dashboard.details["curves"]["steps"]["training"] == [] and "seconds" not in dashboard.answer["ticks"]
     )
@@ -400,7 +400,7 @@ def test_snapshots_that_cannot_be(storyteller):
     make = TrainingDashboard.from_snapshots
     with pytest.raises(ValueError, match=r"snapshots has the steps \[\]; .* at least one"):
         make([], tokenizer, text)
-    with pytest.raises(ValueError, match=r"the steps \[3, 1\]; .* steps that rise"):
+    with pytest.raises(ValueError, match=r"the steps \[18, 3\]; .* steps that rise"):
         make([snapshots[2], snapshots[1]], tokenizer, text)
     with pytest.raises(ValueError, match="log has no 'gradient_norm'"):
         make(snapshots, tokenizer, text, log={name: log[name] for name in ("step", "loss", "learning_rate")})
