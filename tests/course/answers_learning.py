@@ -67,6 +67,32 @@ def handed_on(graph, combine, nodes=None):
     return found
 
 
+def depth_first(graph):
+    found, seen = [0.0] * (len(graph) - 1) + [1.0], set()
+
+    def visit(node):
+        if node in seen:
+            return
+        seen.add(node)
+        for parent, slope in graph[node]:
+            found[parent] += slope * found[node]
+        for parent, _ in graph[node]:
+            visit(parent)
+
+    visit(len(graph) - 1)
+    return found
+
+
+def right_filled(tokens, n, end):
+    contexts = []
+    for at in range(len(tokens) + 1):
+        window = tokens[max(0, at - n) : at]
+        while len(window) < n:
+            window = [*window, end]
+        contexts.append(window)
+    return torch.tensor(contexts), torch.tensor([*tokens, end])
+
+
 def windows_by_loop(tokens, n, end):
     contexts, targets, window = [], [], [end] * n
     for token in [*tokens, end]:
@@ -123,20 +149,21 @@ WRONG = {
             torch.arange(len(logits)) == target, by_autograd(logits, target), 0.0
         ),
         "no_softmax": lambda logits, target: logits - F.one_hot(torch.tensor(target), len(logits)),
+        "one_from_all": lambda logits, target: logits.exp() / logits.exp().sum() - torch.ones_like(logits),
         "divided_by_probability": lambda logits, target: torch.where(
             torch.arange(len(logits)) == target, -1 / logits.softmax(0), 0.0
         ),
     },
     "learning.descend": {
-        "uphill": lambda gradient, start, learning_rate, steps: walked(gradient, start, -learning_rate, steps),
+        "uphill": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, -learning_rate, steps
+        ),
         "stale_gradient": straight,
         "without_start": lambda gradient, start, learning_rate, steps: walked(
             gradient, start, learning_rate, steps
         )[1:],
-        "only_the_end": lambda gradient, start, learning_rate, steps: walked(
-            gradient, start, learning_rate, steps
-        )[-1],
         "same_tensor": changed_in_place,
+        "no_rate": lambda gradient, start, learning_rate, steps: walked(gradient, start, 1, steps),
         "one_step_short": lambda gradient, start, learning_rate, steps: walked(
             gradient, start, learning_rate, steps
         )[:-1],
@@ -148,11 +175,17 @@ WRONG = {
         ),
         "slopes_alone": lambda graph: handed_on(graph, lambda own, slope, up: own + slope),
         "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
+        "too_early": depth_first,
         "all_zero": lambda graph: [0.0 for _ in graph],
     },
     "learning.windows": {
         "target_inside": lambda tokens, n, end: (
-            torch.stack([torch.tensor(([end] * n + tokens + [end])[t + 1 : t + 1 + n]) for t in range(len(tokens) + 1)]),
+            torch.stack(
+                [
+                    torch.tensor(([end] * n + tokens + [end])[t + 1 : t + 1 + n])
+                    for t in range(len(tokens) + 1)
+                ]
+            ),
             torch.tensor([*tokens, end]),
         ),
         "no_end": lambda tokens, n, end: (windows_by_loop(tokens, n, end)[0][:-1], torch.tensor(tokens)),
@@ -164,6 +197,7 @@ WRONG = {
             windows_by_loop(tokens, n, end)[0][:, list(range(n))[::-1]],
             torch.tensor([*tokens, end]),
         ),
+        "filled_on_the_right": right_filled,
         "padded_with_zero": lambda tokens, n, end: (
             torch.tensor([0] * n + tokens).unfold(0, n, 1),
             torch.tensor([*tokens, end]),
@@ -176,6 +210,9 @@ WRONG = {
         "for_the_input": lambda x, weight, upstream: (
             upstream * (1 - torch.tanh(x @ weight).square()) @ weight.T
         ),
-        "averaged": lambda x, weight, upstream: one_at_a_time(x, weight, upstream) / x.shape[0],
+        "no_upstream": lambda x, weight, upstream: torch.einsum(
+            "bi,bh->ih", x, 1 - torch.tanh(x @ weight).square()
+        ),
+        "transposed": lambda x, weight, upstream: one_at_a_time(x, weight, upstream).T,
     },
 }

@@ -39,9 +39,7 @@ def backward(graph: Graph) -> list[float]:
     return gradients
 
 
-def windows(
-    tokens: list[int], n: int, end: int
-) -> tuple[Int[Tensor, "guesses n"], Int[Tensor, " guesses"]]:
+def windows(tokens: list[int], n: int, end: int) -> tuple[Int[Tensor, "guesses n"], Int[Tensor, " guesses"]]:
     padded = torch.tensor([end] * n + tokens + [end])
     contexts = torch.stack([padded[at : at + n] for at in range(len(tokens) + 1)])
     return contexts, padded[n:]
@@ -75,7 +73,10 @@ def bowl(center: Tensor) -> Gradient:
 def descents(generator: Generator) -> Iterator[tuple[Gradient, Tensor, float, int]]:
     yield bowl(torch.zeros(1)), torch.tensor([1.0]), 0.25, 2
     yield bowl(torch.tensor([1.0, -2.0])), torch.tensor([3.0, 0.5]), 0.1, 3
+    yield bowl(torch.zeros(2)), torch.zeros(2), 0.1, 2  # at the bottom already
     center, start = random_numbers(generator, 2, 4)
+    slopes = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    yield lambda point: slopes @ point, start[:2], 0.1, 3
     yield lambda point: (point - center) ** 3, start, 0.05, 4
     yield bowl(center), start, 0.75, 5
 
@@ -84,6 +85,9 @@ def graphs(generator: Generator) -> Iterator[tuple[Graph]]:
     yield ([[], [], [(0, 3.0), (1, 2.0)]],)
     yield ([[], [(0, 2.0)], [(0, 1.0), (1, 1.0)]],)  # node 0 is used twice
     yield ([[], [], [(0, 4.0), (1, 1.0)], [(2, 0.5)], [(2, 3.0), (3, 2.0), (1, -1.0)]],)
+    yield ([[], [(0, 2.0)], [], [(1, 3.0), (2, 1.0)], [(3, 5.0), (3, 5.0)]],)  # a late leaf; a square
+    yield ([[], [], [(0, 2.0)], [(1, 3.0)]],)  # nodes that do not reach the loss
+    yield ([[]],)
     slopes = iter(random_numbers(generator, 24).tolist())
     yield ([[(parent, next(slopes)) for parent in range(max(0, node - 3), node)] for node in range(8)],)
 
@@ -97,7 +101,7 @@ def texts_to_cut(generator: Generator) -> Iterator[tuple[list[int], int, int]]:
 
 def layers(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     one = torch.ones(1, 1, dtype=torch.float64)
-    yield one, one / 2, one
+    yield one, one / 2, one.clone()
     for batch, inputs, hidden in ((2, 3, 4), (5, 2, 3), (3, 3, 3)):
         yield (
             random_numbers(generator, batch, inputs),
@@ -145,6 +149,11 @@ GRADIENT_OF_LOGITS = Exercise(
             lambda logits, target: logits - one_hot(logits, target),
         ),
         Misconception(
+            "one_from_all",
+            "you subtracted 1 from every probability. Only the token that came had the target 1; all others had 0.",
+            lambda logits, target: logits.softmax(-1) - 1,
+        ),
+        Misconception(
             "divided_by_probability",
             "this is −1/p at the target, the derivative with respect to a *probability*. The logits go through the "
             "softmax, and its derivative is missing.",
@@ -159,7 +168,7 @@ DESCEND = Exercise(
     name="learning.descend",
     reference=descend,
     inputs=descents,
-    buys="This loop trains every model in the course. What changes is only where the gradient comes from.",
+    buys="Every training loop of the course has this shape. Later ones get the gradient from `backward()` and refine the step.",
     hints=(
         "At each point, ask for the gradient there and take a small step the other way.",
         "start is (n,), gradient(point) is (n,), and the result is (steps + 1, n): the start and the point after each step.",
@@ -187,17 +196,17 @@ DESCEND = Exercise(
             lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps)[1:],
         ),
         Misconception(
-            "only_the_end",
-            "you returned the last point alone. The figure needs the whole path, one row for each point.",
-            lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps)[-1],
-        ),
-        Misconception(
             "same_tensor",
-            "all rows are the last point: the list holds one tensor that every step changes in place. Make a new tensor "
-            "for each point, as `a - b` does and `a -= b` does not.",
+            "all rows are the last point. If you change a point in place (`a -= b`), every entry of a list that holds it "
+            "changes too: make a new tensor for each point, as `a - b` does.",
             lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps)[
                 -1
             ].repeat(steps + 1, 1),
+        ),
+        Misconception(
+            "no_rate",
+            "you took off the whole gradient. Multiply it by the learning rate first.",
+            lambda gradient, start, learning_rate, steps: descend(gradient, start, 1.0, steps),
         ),
         Misconception(
             "one_step_short",
@@ -246,13 +255,26 @@ def added_slopes(graph: Graph) -> list[float]:
     return gradients
 
 
+def too_early(graph: Graph) -> list[float]:
+    gradients, waiting, seen = [0.0] * len(graph), [len(graph) - 1], set()
+    gradients[-1] = 1.0
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            for parent, slope in graph[node]:
+                gradients[parent] += slope * gradients[node]
+            waiting += [parent for parent, _ in reversed(graph[node])]
+    return gradients
+
+
 BACKWARD = Exercise(
     name="learning.backward",
     reference=backward,
     inputs=graphs,
     buys="These few lines are what `loss.backward()` does, for any expression.",
     hints=(
-        "Begin at the end, where the derivative is 1. Each node hands its own gradient on to those it was made from.",
+        "Begin at the end, where the derivative is 1. Each node passes its gradient, times the slope, on to its parents.",
         "graph[node] is a list of (parent, slope). The answer is a list with one number for each node.",
         "Make a list of zeros with a 1 at the end. Go through the nodes from the last to the first, and for each "
         "(parent, slope) add slope times the node's gradient to the parent's.",
@@ -265,7 +287,8 @@ BACKWARD = Exercise(
         ),
         Misconception(
             "front_to_back",
-            "you went from the first node to the last, so a node handed its gradient on before it had one. Go backward.",
+            "only the last node handed its gradient on. Either you went from the first node to the last, where the others "
+            "have nothing to hand on yet, or you stopped after one node.",
             front_to_back,
         ),
         Misconception(
@@ -279,8 +302,14 @@ BACKWARD = Exercise(
             added_slopes,
         ),
         Misconception(
+            "too_early",
+            "a node handed its gradient on before all that it was used in had added to it. Go strictly from the last "
+            "number to the first: then everything made from a node comes before it.",
+            too_early,
+        ),
+        Misconception(
             "all_zero",
-            "every gradient is 0, because nothing started it. The last node's derivative with respect to itself is 1.",
+            "every gradient is 0. The last node's derivative with respect to itself is 1, and all others follow from it.",
             lambda graph: [0.0] * len(graph),
         ),
     ),
@@ -288,11 +317,18 @@ BACKWARD = Exercise(
     difficulty=2,
 )
 
+
+def filled_on_the_right(tokens: list[int], n: int, end: int) -> tuple[Tensor, Tensor]:
+    before = [tokens[max(0, at - n) : at] for at in range(len(tokens) + 1)]
+    filled = [known + [end] * (n - len(known)) for known in before]
+    return torch.tensor(filled), torch.tensor([*tokens, end])
+
+
 WINDOWS = Exercise(
     name="learning.windows",
     reference=windows,
     inputs=texts_to_cut,
-    buys="The network can now read any text, a window at a time.",
+    buys="Any text can now be cut into examples for a network.",
     hints=(
         "Each token is guessed from the n tokens before it. At the start of a text there are none, so the end-of-text "
         "token fills the gap.",
@@ -311,8 +347,8 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "no_end",
-            "the end of the text is never guessed, so the model could not learn when to stop. There is one guess more "
-            "than there are tokens.",
+            "the end of the text is never guessed, so the model could not learn when to stop. There is one more "
+            "guess than there are tokens.",
             lambda tokens, n, end: tuple(part[:-1] for part in windows(tokens, n, end)),
         ),
         Misconception(
@@ -325,6 +361,12 @@ WINDOWS = Exercise(
             "nearest_first",
             "the windows run backward, with the latest token first. Keep the order of the text.",
             lambda tokens, n, end: (windows(tokens, n, end)[0].flip(1), windows(tokens, n, end)[1]),
+        ),
+        Misconception(
+            "filled_on_the_right",
+            "where letters are missing you filled up on the right. The latest letter stands last in every window, so the "
+            "gap is on the left.",
+            filled_on_the_right,
         ),
         Misconception(
             "padded_with_zero",
@@ -372,10 +414,14 @@ HIDDEN_GRADIENT = Exercise(
             lambda x, weight, upstream: (upstream * (1 - torch.tanh(x @ weight) ** 2)) @ weight.T,
         ),
         Misconception(
-            "averaged",
-            "you divided by the size of the batch. The mean over the batch is already inside `upstream`; here "
-            "contributions add up.",
-            lambda x, weight, upstream: hidden_gradient(x, weight, upstream) / len(x),
+            "no_upstream",
+            "the gradient that arrives from above, `upstream`, is missing. By the chain rule it multiplies the slope of tanh.",
+            lambda x, weight, upstream: x.T @ (1 - torch.tanh(x @ weight) ** 2),
+        ),
+        Misconception(
+            "transposed",
+            "this is the transpose. The gradient has the shape of the weight, (inputs, hidden).",
+            lambda x, weight, upstream: hidden_gradient(x, weight, upstream).T,
         ),
     ),
     minutes=12,
@@ -390,18 +436,18 @@ LESSON = Lesson(
             "learning.too_large",
             "At a learning rate of 50 the loss of the table falls smoothly. What happens at 1,000?",
             (
-                "it jumps up, above even guessing",
-                "Each step flies past the valley and lands higher on the other side, where the slope is steeper still.",
+                "it jumps up, even above blind guessing",
+                "The first steps overshoot the valley and land higher up, where the slope is steeper, so the next ones are no better.",
             ),
             (
                 (
-                    "it falls ten times as fast",
-                    "For very small steps that is how it works. A step of this size leaves the region where the slope it "
+                    "it falls twenty times as fast",
+                    "For very small steps the fall is indeed proportional to the rate. A step of this size leaves the region where the slope it "
                     "was computed from still holds.",
                 ),
                 (
                     "it falls as before, and a little faster",
-                    "Nothing holds a step back: it is the rate times the gradient, however far that leads.",
+                    "Nothing limits the size of a step: it is the rate times the gradient.",
                 ),
                 (
                     "nothing: it stays where it is",
@@ -411,7 +457,7 @@ LESSON = Lesson(
         ),
         Question(
             "learning.batch_noise",
-            "A batch of 4,096 pairs instead of 16: 256 times as much work for one gradient. How much less noise?",
+            "A batch of 4,096 pairs takes 256 times as much work as one of 16. How much of the noise is left in its gradient?",
             (
                 "a sixteenth of the noise",
                 "The error of a mean falls with the square root of the number of things averaged, and $\\sqrt{256} = 16$.",
@@ -423,7 +469,7 @@ LESSON = Lesson(
                 ),
                 (
                     "half of the noise",
-                    "Four times the batch already does that.",
+                    "A batch four times as large already does that.",
                 ),
                 (
                     "the same noise",
@@ -433,15 +479,15 @@ LESSON = Lesson(
         ),
         Question(
             "learning.all_alike",
-            "All weights into the hidden layer start at the same value. How many different hidden units are there after training?",
+            "All hidden units start with the same weights in and the same weights out. How many different units are there after training?",
             (
                 "one: they stay alike",
-                "Equal units get equal gradients, step after step, so nothing can ever tell them apart.",
+                "Units with equal weights in and out get equal gradients at every step, so they stay equal.",
             ),
             (
                 (
                     "as many as there are units",
-                    "Something would have to make the first difference between them. All start alike and get the same gradient.",
+                    "Something would have to make the units differ first. All start alike and get the same gradient.",
                 ),
                 (
                     "about half of them",
@@ -451,8 +497,7 @@ LESSON = Lesson(
         ),
         Question(
             "learning.name_again",
-            "The network reads five letters. A name was told a hundred letters ago and comes again: how sure is the network of "
-            "its first letter?",
+            "A name was mentioned earlier in the story and now appears again. How sure is the network of its first letter?",
             (
                 "about as unsure as the first time",
                 "The five letters before it say that a name may come. They do not say which.",
@@ -460,7 +505,7 @@ LESSON = Lesson(
             (
                 (
                     "much surer: it has read the name",
-                    "It read it, and then the window moved on. Nothing of it is left in the five letters that it sees now.",
+                    "It did read the name, but the window has moved on, and the five letters that it sees now do not contain it.",
                 ),
                 (
                     "much surer: training taught it the names",
@@ -472,41 +517,50 @@ LESSON = Lesson(
     quiz=(
         Question(
             "learning.slope",
-            "The derivative of the loss with respect to a weight is −3. You raise the weight by 0.01. The loss?",
+            "The derivative of the loss with respect to a weight is −3. You raise the weight by 0.01. What happens to the loss?",
             ("falls by about 0.03", "$-3 \\cdot 0.01 = -0.03$, as long as the step is small."),
             (
                 ("rises by about 0.03", "The derivative is negative: the loss falls as the weight grows."),
-                ("falls by 3", "That would be the change for a whole unit, if the slope stayed the same so long."),
-                ("falls by 0.01", "That is the change of the weight. The loss changes by the slope times as much."),
+                (
+                    "falls by 3",
+                    "That would be the change for a step of 1, if the slope stayed the same that far.",
+                ),
+                (
+                    "falls by 0.01",
+                    "That is the change of the weight. The loss changes by that amount times the slope.",
+                ),
             ),
         ),
         Question(
             "learning.at_zero",
-            "All logits are 0, and there are 50 letters. What is the gradient at the logit of the letter that came?",
+            "All logits are 0, and there are 50 letters. What is the slope for the logit of the letter that came?",
             ("$-0.98$", "$p - 1$ with $p = 1/50$."),
             (
                 ("$0.02$", "That is the gradient at the letters that did *not* come."),
-                ("$-\\log 50$", "The loss is $\\log 50$. Its slope is something else."),
-                ("$0$", "At 0 the model is far from its best: raising this logit would help."),
+                ("$-\\log 50$", "The loss is $\\log 50$. Its slope is $p - 1$."),
+                (
+                    "$0$",
+                    "The model still gives this letter too little probability: raising its logit would help.",
+                ),
             ),
         ),
         Question(
             "learning.twice",
-            "A number is used in two places. One path back brings it the gradient 2, the other 5. Its gradient?",
+            "A number is used in two places. One path back brings it the gradient 2, the other 5. What is its gradient?",
             ("7", "Move the number a little, and both places move the loss. Their effects add up."),
             (
-                ("10", "Slopes multiply along one path. These are two."),
+                ("10", "Slopes multiply along one path, but these are two paths."),
                 ("5", "The later path does not replace the earlier one."),
                 ("3.5", "Nothing is averaged: both effects are there in full."),
             ),
         ),
         Question(
             "learning.diverges",
-            "After each step the loss is 4.1, 7.8, 23.7, 25.7. What do you change first?",
+            "Step by step the loss is 4.1, 7.8, 16.2, 20.3. What do you change first?",
             ("a smaller learning rate", "It rises from the first step on: the steps overshoot."),
             (
-                ("more steps", "It is already going the wrong way; more of the same goes further."),
-                ("more data", "With one batch or a thousand, a step that is too large overshoots."),
+                ("more steps", "The loss rises with every step; more of them would not turn it around."),
+                ("more data", "A step that is too large overshoots, however much data it is computed from."),
                 ("a wider hidden layer", "A larger model with the same step size overshoots too."),
             ),
         ),
@@ -516,7 +570,7 @@ LESSON = Lesson(
             ("four times as many", "The noise falls with the square root of the number of examples."),
             (
                 ("twice as many", "That divides the noise by $\\sqrt{2}$, about 1.4."),
-                ("as many, but for twice as many steps", "Each gradient is then as noisy as before."),
+                ("equally many, but twice as many steps", "Each gradient is then as noisy as before."),
                 ("half as many", "Fewer examples make the mean noisier."),
             ),
         ),
@@ -524,13 +578,19 @@ LESSON = Lesson(
             "learning.two_linear",
             "You take the tanh out of the network. What is left between embeddings and logits?",
             (
-                "one matrix: two products in a row make one",
+                "one matrix and a bias: two products in a row make one",
                 "So each letter of the window votes for the next one by itself, and the votes are added up.",
             ),
             (
-                ("two layers, as before", "There are two matrices, but what they compute together one matrix can compute as well."),
+                (
+                    "two layers, as before",
+                    "There are two matrices, but a single one can compute what they compute together.",
+                ),
                 ("nothing: the logits are random", "The product is still learned, and it still predicts."),
-                ("a table of all windows", "That is what an n-gram has. The network has one number for each letter at each position."),
+                (
+                    "a table of all windows",
+                    "That is what an n-gram has. This network has a number for each next letter, for each letter at each position.",
+                ),
             ),
         ),
         Question(
@@ -538,12 +598,18 @@ LESSON = Lesson(
             "A network reads the last 5 letters and misses a name 100 letters back. Why not read 100 letters?",
             (
                 "It can, but every distance needs weights of its own",
-                "What it learns about a name 40 letters back does not help it at 41. Attention shares what it learns between all distances.",
+                "What it learns about a name 40 letters back it has to learn again for 41. Attention uses the same weights at all distances.",
             ),
             (
                 ("The gradient cannot be computed", "It can: `backward` works for any expression."),
-                ("The loss would rise", "More to read need not hurt, given enough data. It costs weights and examples."),
-                ("Letters that far back do not matter", "For a name that comes again they decide everything."),
+                (
+                    "The loss would rise",
+                    "A longer window need not hurt if there is enough data. It costs weights and examples.",
+                ),
+                (
+                    "Letters that far back do not matter",
+                    "For a repeated name they can tell which name it is.",
+                ),
             ),
         ),
     ),
