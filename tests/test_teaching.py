@@ -15,6 +15,7 @@ from gptlib import attend
 from gptlib.course import check
 from gptlib.course.desk import workbooks
 from gptlib.course.exercises import lessons
+from gptlib.course.lessons.learning import backward, gradient_of_logits
 from gptlib.course.prose import notebook_paths, short_title, topic_of
 from gptlib.generation.sampling import apply_temperature, keep_top_k, keep_top_p
 from gptlib.model.cache import KeyValueCache
@@ -150,7 +151,7 @@ TITLED = {short_title(path): topic_of(path) for path in notebook_paths()}
 
 
 def test_the_exam_has_questions_of_all_kinds_on_all_notebooks():
-    assert list(EXAM) == list(range(1, 62))
+    assert list(EXAM) == list(range(1, 64))
     assert {title for title, *_ in EXAM.values()} == set(TITLED)
     kinds = {kind for _, kind, *_ in EXAM.values()}
     assert kinds == {"compute by hand", "find the error", "explain a figure", "design"}
@@ -254,6 +255,7 @@ LORA = sum(
     if "lora" in name
 )
 LAYER = sum(parameter.numel() for parameter in torch.nn.Linear(128, 384).parameters())
+ONE_STEP = torch.tensor([0.0, 0.0, math.log(2)])
 LOW = Tokenizer.train(["low low lower"], vocab_size=259, special_tokens=())
 
 
@@ -369,6 +371,15 @@ COMPUTED = {
         f"√4 = {math.sqrt(4):.0f} times",
     ],
     58: lambda: [f"{64 * 200:,}", f"{64 * 200 * 0.15:,.0f}", f"{1 / 0.15:.1f} times"],
+    62: lambda: [
+        ", ".join(numbers_of(*ONE_STEP.softmax(0))[:1]),
+        *numbers_of(-ONE_STEP.log_softmax(0)[1]),
+        ", ".join(numbers_of(*gradient_of_logits(ONE_STEP, 1))),
+        ", ".join(numbers_of(*(ONE_STEP - 2 * gradient_of_logits(ONE_STEP, 1)))),
+    ],
+    63: lambda: [
+        f"in place of {backward([[], [(0, 3.0), (0, 3.0)]])[0]:.0f}",
+    ],
 }
 
 

@@ -1,0 +1,218 @@
+"""Answers to the exercises on learning as readers write them, right and wrong."""
+
+import torch
+import torch.nn.functional as F
+
+
+@torch.enable_grad()
+def by_autograd(logits, target):
+    logits = logits.clone().requires_grad_()
+    F.cross_entropy(logits[None], torch.tensor([target])).backward()
+    return logits.grad
+
+
+def walked(gradient, start, learning_rate, steps):
+    path = start[None]
+    for _ in range(steps):
+        path = torch.cat([path, (path[-1] - learning_rate * gradient(path[-1]))[None]])
+    return path
+
+
+def changed_in_place(gradient, start, learning_rate, steps):
+    point = start.clone()
+    path = [point]
+    for _ in range(steps):
+        point -= learning_rate * gradient(point)
+        path.append(point)
+    return torch.stack(path)
+
+
+def straight(gradient, start, learning_rate, steps):
+    path, slope = [start], gradient(start)
+    for _ in range(steps):
+        path.append(path[-1] - learning_rate * slope)
+    return torch.stack(path)
+
+
+def recursive(graph):
+    """The derivative of the last node with respect to each, by asking all that use it."""
+
+    def gradient(node):
+        if node == len(graph) - 1:
+            return 1.0
+        return sum(
+            slope * gradient(user)
+            for user in range(node + 1, len(graph))
+            for parent, slope in graph[user]
+            if parent == node
+        )
+
+    return [float(gradient(node)) for node in range(len(graph))]
+
+
+def backward_by_index(graph):
+    found = torch.zeros(len(graph), dtype=torch.float64)
+    found[-1] = 1
+    for node in range(len(graph) - 1, -1, -1):
+        for edge in graph[node]:
+            found[edge[0]] += edge[1] * found[node]
+    return found.tolist()
+
+
+def handed_on(graph, combine, nodes=None):
+    found = [0.0] * (len(graph) - 1) + [1.0]
+    for node in nodes or range(len(graph) - 1, -1, -1):
+        for parent, slope in graph[node]:
+            found[parent] = combine(found[parent], slope, found[node])
+    return found
+
+
+def depth_first(graph):
+    found, seen = [0.0] * (len(graph) - 1) + [1.0], set()
+
+    def visit(node):
+        if node in seen:
+            return
+        seen.add(node)
+        for parent, slope in graph[node]:
+            found[parent] += slope * found[node]
+        for parent, _ in graph[node]:
+            visit(parent)
+
+    visit(len(graph) - 1)
+    return found
+
+
+def right_filled(tokens, n, end):
+    contexts = []
+    for at in range(len(tokens) + 1):
+        window = tokens[max(0, at - n) : at]
+        while len(window) < n:
+            window = [*window, end]
+        contexts.append(window)
+    return torch.tensor(contexts), torch.tensor([*tokens, end])
+
+
+def windows_by_loop(tokens, n, end):
+    contexts, targets, window = [], [], [end] * n
+    for token in [*tokens, end]:
+        contexts.append(window)
+        targets.append(token)
+        window = [*window[1:], token]
+    return torch.tensor(contexts), torch.tensor(targets)
+
+
+@torch.enable_grad()
+def loss_of(x, weight, upstream):
+    weight = weight.clone().requires_grad_()
+    (torch.tanh(x @ weight) * upstream).sum().backward()
+    return weight.grad
+
+
+def one_at_a_time(x, weight, upstream):
+    total = torch.zeros_like(weight)
+    for row, up in zip(x, upstream, strict=True):
+        slope = 1 - torch.tanh(row @ weight).square()
+        total += torch.outer(row, up * slope)
+    return total
+
+
+RIGHT = {
+    "learning.gradient_of_logits": [
+        by_autograd,
+        lambda logits, target: (
+            logits.exp() / logits.exp().sum() - F.one_hot(torch.tensor(target), len(logits))
+        ),
+    ],
+    "learning.descend": [
+        walked,
+        lambda gradient, start, learning_rate, steps: torch.stack(
+            [walked(gradient, start, learning_rate, n)[-1] for n in range(steps + 1)]
+        ),
+    ],
+    "learning.backward": [recursive, backward_by_index],
+    "learning.windows": [
+        windows_by_loop,
+        lambda tokens, n, end: (
+            torch.tensor([[end] * n + tokens]).unfold(1, n, 1)[0],
+            torch.tensor([*tokens, end]),
+        ),
+    ],
+    "learning.hidden_gradient": [loss_of, one_at_a_time],
+}
+
+WRONG = {
+    "learning.gradient_of_logits": {
+        "turned": lambda logits, target: -by_autograd(logits, target),
+        "no_one_hot": lambda logits, target: logits.exp() / logits.exp().sum(),
+        "only_the_target": lambda logits, target: torch.where(
+            torch.arange(len(logits)) == target, by_autograd(logits, target), 0.0
+        ),
+        "no_softmax": lambda logits, target: logits - F.one_hot(torch.tensor(target), len(logits)),
+        "one_from_all": lambda logits, target: logits.exp() / logits.exp().sum() - torch.ones_like(logits),
+        "divided_by_probability": lambda logits, target: torch.where(
+            torch.arange(len(logits)) == target, -1 / logits.softmax(0), 0.0
+        ),
+    },
+    "learning.descend": {
+        "uphill": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, -learning_rate, steps
+        ),
+        "stale_gradient": straight,
+        "without_start": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, learning_rate, steps
+        )[1:],
+        "same_tensor": changed_in_place,
+        "no_rate": lambda gradient, start, learning_rate, steps: walked(gradient, start, 1, steps),
+        "one_step_short": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, learning_rate, steps
+        )[:-1],
+    },
+    "learning.backward": {
+        "overwritten": lambda graph: handed_on(graph, lambda own, slope, up: slope * up),
+        "front_to_back": lambda graph: handed_on(
+            graph, lambda own, slope, up: own + slope * up, list(range(len(graph)))
+        ),
+        "slopes_alone": lambda graph: handed_on(graph, lambda own, slope, up: own + slope),
+        "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
+        "too_early": depth_first,
+        "all_zero": lambda graph: [0.0 for _ in graph],
+    },
+    "learning.windows": {
+        "target_inside": lambda tokens, n, end: (
+            torch.stack(
+                [
+                    torch.tensor(([end] * n + tokens + [end])[t + 1 : t + 1 + n])
+                    for t in range(len(tokens) + 1)
+                ]
+            ),
+            torch.tensor([*tokens, end]),
+        ),
+        "no_end": lambda tokens, n, end: (windows_by_loop(tokens, n, end)[0][:-1], torch.tensor(tokens)),
+        "not_padded": lambda tokens, n, end: (
+            windows_by_loop(tokens, n, end)[0][n:],
+            torch.tensor([*tokens, end])[n:],
+        ),
+        "nearest_first": lambda tokens, n, end: (
+            windows_by_loop(tokens, n, end)[0][:, list(range(n))[::-1]],
+            torch.tensor([*tokens, end]),
+        ),
+        "filled_on_the_right": right_filled,
+        "padded_with_zero": lambda tokens, n, end: (
+            torch.tensor([0] * n + tokens).unfold(0, n, 1),
+            torch.tensor([*tokens, end]),
+        ),
+    },
+    "learning.hidden_gradient": {
+        "no_tanh": lambda x, weight, upstream: torch.einsum("bi,bh->ih", x, upstream),
+        "slope_of_the_sum": lambda x, weight, upstream: x.T @ (upstream - upstream * (x @ weight).square()),
+        "tanh_itself": lambda x, weight, upstream: x.T @ (torch.tanh(x @ weight) * upstream),
+        "for_the_input": lambda x, weight, upstream: (
+            upstream * (1 - torch.tanh(x @ weight).square()) @ weight.T
+        ),
+        "no_upstream": lambda x, weight, upstream: torch.einsum(
+            "bi,bh->ih", x, 1 - torch.tanh(x @ weight).square()
+        ),
+        "transposed": lambda x, weight, upstream: one_at_a_time(x, weight, upstream).T,
+    },
+}
