@@ -73,9 +73,18 @@ WRONG = {
     },
     "attention.entropy": {
         "nan_at_zero": lambda weights: torch.sum(-weights * torch.log(weights), dim=-1),
+        "whole_row_zero": lambda weights: torch.where(
+            (weights == 0).any(dim=-1), 0.0, torch.special.entr(weights).sum(dim=-1)
+        ),
         "sign": lambda weights: -entropy_of_what_is_there(weights),
         "bits": lambda weights: -(weights * weights.clamp(min=1e-30).log2()).sum(-1),
         "over_queries": lambda weights: torch.special.entr(weights).sum(dim=-2),
         "mean_over_keys": lambda weights: torch.special.entr(weights).mean(dim=-1),
+    },
+}
+
+REFUSED = {
+    "attention.entropy": {
+        "clamped": lambda weights: -(weights * weights.clamp(min=1e-2).log()).sum(-1),
     },
 }

@@ -152,6 +152,7 @@ WRONG = {
         "no_root": lambda x, weight, bias: (
             bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x) + 1e-5))
         ),
+        "not_divided": lambda x, weight, bias: torch.addcmul(bias, x - x.mean(dim=-1, keepdim=True), weight),
         "mean_stays": lambda x, weight, bias: x / (distance(x) + 1e-5).sqrt() * weight + bias,
     },
     "block.gelu": {
@@ -169,5 +170,16 @@ WRONG = {
         "parallel": Parallel,
         "one_norm": OneNorm,
         "mlp_first": Backward,
+    },
+}
+
+REFUSED = {
+    "block.layer_norm": {
+        "multiplied": lambda x, weight, bias: (
+            weight * (x - x.mean(-1, keepdim=True)) * distance(x).sqrt() + bias
+        ),
+        "without_parentheses": lambda x, weight, bias: (
+            weight * (x - x.mean(-1, keepdim=True) / distance(x).sqrt()) + bias
+        ),
     },
 }

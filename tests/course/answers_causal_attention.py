@@ -22,7 +22,8 @@ def leak_matrix(model, tokens):
     """(seq, seq): whether changing the token of a row moves the logits of a column."""
     before = model(tokens)
     rows = [
-        (with_another_token(model, tokens, place) != before).any(-1)[0] for place in range(tokens.shape[1])
+        ((with_another_token(model, tokens, place) - before).abs() > 1e-5).any(-1)[0]
+        for place in range(tokens.shape[1])
     ]
     return torch.stack(rows)
 
@@ -30,9 +31,15 @@ def leak_matrix(model, tokens):
 def first_places_alone(model, tokens):
     for place in range(1, tokens.shape[1]):
         before, after = model(tokens), with_another_token(model, tokens, place)
-        if not torch.allclose(before[:, :place], after[:, :place]):
+        if not torch.allclose(before[:, :place], after[:, :place], rtol=0, atol=1e-5):
             return True
     return False
+
+
+def by_cutting(model, tokens):
+    """Without what comes later, the logits before it are the same, unless somebody looked."""
+    whole = model(tokens)
+    return any((model(tokens[:, :n]) - whole[:, :n]).abs().max() > 1e-5 for n in range(1, tokens.shape[1]))
 
 
 def changed_in_place(model, tokens):
@@ -59,7 +66,7 @@ def always_token_0(model, tokens):
     for place in range(tokens.shape[1] - 1, 0, -1):
         other = tokens.clone()
         other[0, place] = 0
-        if not torch.allclose(model(other)[0, :place], before[0, :place], atol=1e-5):
+        if not torch.allclose(model(other)[0, :place], before[0, :place], rtol=0, atol=1e-5):
             return True
     return False
 
@@ -77,6 +84,7 @@ RIGHT = {
     "causal.sees_the_future": [
         first_places_alone,
         lambda model, tokens: leak_matrix(model, tokens).tril(-1).any(),
+        by_cutting,
     ],
     "causal.next_token_loss": [
         loss_by_loop,
@@ -121,5 +129,32 @@ WRONG = {
             logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="sum"
         ),
         "not_flattened": lambda logits, tokens: F.cross_entropy(logits[:, :-1, :], tokens[:, 1:].clone()),
+    },
+}
+
+
+def looked_at(
+    model, tokens, places=lambda moved, place: moved[:, :place], size=lambda moved: moved.abs().max()
+):
+    """The test for leaks, with its watched places and its measure of a change."""
+    before = model(tokens)
+    for place in range(1, tokens.shape[1]):
+        changed = tokens.clone()
+        changed[0, place] = (tokens[0, place] + 1) % before.shape[-1]
+        if size(places(model(changed) - before, place)) > 1e-5:
+            return True
+    return False
+
+
+REFUSED = {
+    "causal.sees_the_future": {
+        "only_place_0": lambda model, tokens: looked_at(model, tokens, places=lambda moved, _: moved[:, :1]),
+        "any_difference": lambda model, tokens: looked_at(
+            model, tokens, size=lambda moved: (moved != 0).any().float()
+        ),
+        "large_ones": lambda model, tokens: looked_at(
+            model, tokens, size=lambda moved: moved.abs().mean() / 1000
+        ),
+        "upward_alone": lambda model, tokens: looked_at(model, tokens, size=lambda moved: moved.max()),
     },
 }

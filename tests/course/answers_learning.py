@@ -216,3 +216,52 @@ WRONG = {
         "transposed": lambda x, weight, upstream: one_at_a_time(x, weight, upstream).T,
     },
 }
+
+
+def stops_at_a_leaf(graph):
+    found = [0.0] * (len(graph) - 1) + [1.0]
+    for node in reversed(range(len(graph))):
+        if not graph[node]:
+            break
+        for parent, slope in graph[node]:
+            found[parent] += slope * found[node]
+    return found
+
+
+def each_parent_once(graph):
+    return backward_by_index([list(dict(edges).items()) for edges in graph])
+
+
+def stops_at_the_bottom(gradient, start, learning_rate, steps):
+    path = [start]
+    for _ in range(steps):
+        if gradient(path[-1]).norm() < 1e-2:
+            break
+        path.append(path[-1] - learning_rate * gradient(path[-1]))
+    return torch.stack(path)
+
+
+def one_coordinate_at_a_time(gradient, start, learning_rate, steps):
+    path = [start]
+    for _ in range(steps):
+        point = path[-1].clone()
+        for n in range(len(point)):
+            point[n] = point[n] - learning_rate * gradient(point)[n]
+        path.append(point)
+    return torch.stack(path)
+
+
+REFUSED = {
+    "learning.descend": {
+        "stops_at_the_bottom": stops_at_the_bottom,
+        "one_coordinate_at_a_time": one_coordinate_at_a_time,
+    },
+    "learning.backward": {
+        "stops_at_a_leaf": stops_at_a_leaf,
+        "each_parent_once": each_parent_once,
+        "unused_get_one": lambda graph: [
+            found or 1.0 if node not in {p for edges in graph for p, _ in edges} else found
+            for node, found in enumerate(backward_by_index(graph))
+        ],
+    },
+}

@@ -126,3 +126,10 @@ WRONG = {
         "twice_the_exponent": rotate_with_doubled_evens,
     },
 }
+
+REFUSED = {
+    "positions.is_equivariant": {
+        f"only_row_{row}": lambda layer, x, order, row=row: near(layer(x[order])[row], layer(x)[order][row])
+        for row in range(4)
+    },
+}

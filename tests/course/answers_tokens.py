@@ -212,3 +212,10 @@ WRONG = {
         ),
     },
 }
+
+REFUSED = {
+    "tokenizer.naive_train": {
+        "all_texts_as_one": lambda texts, n_merges: train_on_rows(rows_of(["".join(texts)]), n_merges),
+        "stops_early": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges)[: len(rows_of(texts))],
+    },
+}

@@ -2,6 +2,7 @@
 
 The answers stand in answers_TOPIC.py beside this file: for each exercise at least two right ones, written
 otherwise than the reference, and for each misconception a wrong one, written otherwise than the lesson's own.
+REFUSED holds other wrong answers, which have no sentence of their own.
 """
 
 import ast
@@ -30,10 +31,10 @@ def answers(topic):
 
 
 def each(attribute):
-    """(exercise, name, answer) for all that answers_TOPIC.py hold under RIGHT or WRONG."""
+    """(exercise, name, answer) for all that answers_TOPIC.py hold under RIGHT, WRONG or REFUSED."""
     found = []
     for task in EXERCISES:
-        held = getattr(answers(lesson_of(task.name).topic), attribute).get(task.name, {})
+        held = getattr(answers(lesson_of(task.name).topic), attribute, {}).get(task.name, {})
         items = held.items() if isinstance(held, dict) else enumerate(held)
         found += [pytest.param(task, name, answer, id=f"{task.name}-{name}") for name, answer in items]
     return found
@@ -77,13 +78,20 @@ def test_wrong_answers_get_the_message_of_their_misconception_and_no_other(task,
         assert (verdict.status, verdict.misconception, verdict.message) == ("not yet", name, because[name])
 
 
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(("task", "name", "answer"), each("REFUSED"))
+def test_wrong_answers_that_passed_once_are_refused(task, name, answer):
+    for seed in SEEDS:
+        assert verdict_on(task, answer, seed).status == "not yet"
+
+
 @pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
 def test_an_exercise_is_whole(task):
     held = answers(lesson_of(task.name).topic)
     assert len(held.RIGHT[task.name]) >= 2
     names = [misconception.name for misconception in task.misconceptions]
     assert list(held.WRONG[task.name]) == names
-    assert 3 <= len(names) <= 6
+    assert 3 <= len(names) <= 9
     assert len({misconception.because for misconception in task.misconceptions}) == len(names)
     assert task.difficulty in (1, 2, 3)
     assert 1 <= task.minutes <= 30

@@ -61,6 +61,7 @@ def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
 def rows_that_sum_to_one(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (torch.tensor([[0.5, 0.5]]),)
     yield (torch.tensor([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]]),)
+    yield (torch.tensor([[0.5, 0.5, 0.0], [0.995, 0.005, 0.0]]),)  # what a mask leaves; a very small weight
     yield (torch.randn(2, 4, 6, generator=generator).softmax(dim=-1),)
 
 
@@ -201,6 +202,11 @@ ENTROPY = Exercise(
             "nan_at_zero",
             "a weight of 0 gives nan, for 0 · ln 0 is 0 · −∞. As w goes to 0, w · ln w does too: count it as 0.",
             lambda weights: -(weights * weights.log()).sum(dim=-1),
+        ),
+        Misconception(
+            "whole_row_zero",
+            "a row with one weight of 0 comes out as 0 altogether. Replace the nan of that one product *before* you sum the row.",
+            lambda weights: torch.nan_to_num(-(weights * weights.log()).sum(dim=-1)),
         ),
         Misconception(
             "sign",

@@ -74,7 +74,7 @@ def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
 
 def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Vectors, (…, d_model), with a weight and a bias. The second ones are so short that eps counts."""
-    for *shape, size, apart in ((2, 3, 1.0, 2.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 1.0)):
+    for *shape, size, apart in ((2, 3, 2.0, 2.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 1.0)):
         x = F.layer_norm(torch.randn(*shape, generator=generator), shape[-1:])
         n_vectors = math.prod(shape[:-1])
         means = apart * torch.arange(1.0, n_vectors + 1).view(*shape[:-1], 1)  # told apart if normed as one
@@ -232,6 +232,11 @@ LAYER_NORM = Exercise(
                 weight * (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5)
                 + bias
             ),
+        ),
+        Misconception(
+            "not_divided",
+            "the mean was taken off, and nothing was divided. A long vector stays long: divide by the root of the variance.",
+            lambda x, weight, bias: weight * (x - x.mean(-1, keepdim=True)) + bias,
         ),
         Misconception(
             "mean_stays",

@@ -38,17 +38,23 @@ class ToyModel:
     """A model that can be read: each place averages what the tokens in its sight have to say.
 
     sight: True where a place sees a token, (query, key); table: a row of logits for each token, (vocab, vocab).
+    rounding: by how much all logits tremble with the mean of the tokens, as rounding makes them.
     """
 
     def __init__(
-        self, name: str, sight: Bool[Tensor, "query key"], table: Float[Tensor, "vocab vocab"]
+        self,
+        name: str,
+        sight: Bool[Tensor, "query key"],
+        table: Float[Tensor, "vocab vocab"],
+        rounding: float = 0.0,
     ) -> None:
-        self.name = name
-        self.weights = sight / sight.sum(dim=-1, keepdim=True)
-        self.table = table
+        self.name, self.sight, self.table, self.rounding = name, sight, table, rounding
 
     def __call__(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-        return self.weights @ self.table[tokens]
+        n = tokens.shape[1]
+        sight = self.sight[:n, :n]
+        weights = sight / sight.sum(dim=-1, keepdim=True)
+        return weights @ self.table[tokens] + self.rounding * tokens.float().mean()
 
     def __repr__(self) -> str:
         return self.name
@@ -70,6 +76,11 @@ def some_masks(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (mask,)
 
 
+def different_tokens(generator: Generator) -> Tensor:
+    """Where two were equal, a model that averages them could not show that it saw the second."""
+    return torch.randperm(6, generator=generator)[None, :4]
+
+
 def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
     table = torch.randn(6, 6, generator=generator)
     past = torch.ones(4, 4, dtype=torch.bool).tril()
@@ -82,7 +93,19 @@ def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
         ("a model whose place 0 sees place 3, and which is causal elsewhere", first_sees_last),
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
-        yield ToyModel(name, sight, table), torch.randint(6, (1, 4), generator=generator)
+        yield ToyModel(name, sight, table), different_tokens(generator)
+    for query, key in ((1, 2), (2, 3), (1, 3)):
+        sight = past.clone()
+        sight[query, key] = True
+        name = f"a model whose place {query} sees place {key}, and which is causal elsewhere"
+        yield ToyModel(name, sight, table), different_tokens(generator)
+    faintly = ToyModel("a model whose place 0 sees place 3, very faintly", first_sees_last, table / 1000)
+    yield faintly, different_tokens(generator)
+    falling = -torch.arange(6.0)[:, None].expand(6, 6)  # the next token up moves all logits down
+    name = "a model whose place 0 sees place 3, and which is causal elsewhere"
+    yield ToyModel(name, first_sees_last, falling), torch.tensor([[0, 1, 2, 3]])
+    rounded = ToyModel("a model that sees the past, and rounds", past, table, rounding=1e-6)
+    yield rounded, different_tokens(generator)
     for last in (0, 5):  # one that always puts in the same token changes nothing where it stands
         name = "a model whose place 0 sees place 3, and which is causal elsewhere"
         yield ToyModel(name, first_sees_last, table), torch.tensor([[1, 4, 2, last]])
@@ -211,7 +234,8 @@ SEES_THE_FUTURE = Exercise(
     misconceptions=(
         Misconception(
             "with_itself",
-            "you also counted the changed place and those after it. They should move: that is reading, not cheating.",
+            "the changed place and those after it were counted, too. They should move: that is reading, not cheating. (If you "
+            "did look at earlier places alone, an earlier change was still in the tokens: clone them for each place.)",
             lambda model, tokens: any(
                 bool(moves(model, tokens, place).any()) for place in range(tokens.shape[1])
             ),
@@ -223,7 +247,8 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "only_the_neighbor",
-            "you watched only the place right before the changed token. A leak may reach further back: watch all earlier places.",
+            "a leak from the last place back to the first went unseen. Change every token in turn, the last one too, and watch "
+            "all earlier places, not only the one right before.",
             lambda model, tokens: any(
                 bool(moves(model, tokens, place)[place - 1]) for place in range(1, tokens.shape[1])
             ),
@@ -241,7 +266,8 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "same_token",
-            "you put token 0 at every place. Where a 0 stood already that changes nothing: put in another token than was there.",
+            "a leak went unseen where the token that you put in stood there already: that changes nothing. Put in another token "
+            "than was there.",
             lambda model, tokens: any(
                 leaks_at(model, tokens, place, 0) for place in range(1, tokens.shape[1])
             ),

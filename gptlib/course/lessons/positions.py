@@ -44,12 +44,16 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
     """Layers on four words of four numbers, with an order that is not its own inverse and last one that is."""
     places = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
+    first, last = torch.zeros(4, 4), torch.zeros(4, 4)
+    first[0] = last[3] = 1.0
     for name, function in (
         ("attention", lambda x: attend(x, x, x)[0]),
         ("attention with a causal mask", lambda x: attend(x, x, x, mask)[0]),
         ("attention with places added", lambda x: attend(x + places, x + places, x + places)[0]),
         ("a layer that gives every place the mean of all", lambda x: x.mean(dim=0).expand(4, 4)),
         ("a layer that gives every place a vector of its own and reads no word", lambda x: places),
+        ("a layer that adds 1 to the first row alone", lambda x: x + first),
+        ("a layer that adds 1 to the last row alone", lambda x: x + last),
     ):
         x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])

@@ -167,6 +167,8 @@ def some_text(generator: Generator, n_words: int) -> str:
 def texts_to_train_on(generator: Generator) -> Iterator[tuple[list[str], int]]:
     yield ["hat hat that"], 2
     yield ["so, the kite", "the hat is so so so so tattered", "a a a a a"], 5
+    yield ["kite", "Mia"] * 2, 3  # joined, "eM" would be a pair
+    yield ["hat"], 2  # no pair comes twice
     yield ["米娅 米娅 米娅 米娅 and the naïve, naïve, naïve kitten"], 7
     yield [some_text(generator, 12), some_text(generator, 20)], 6
 
@@ -315,7 +317,7 @@ NAIVE_ENCODE = Exercise(
         ),
         Misconception(
             "longest_first",
-            "from left to right you took the longest piece in the vocabulary. The merges may cut otherwise: "
+            "this is what taking the longest piece of the vocabulary gives, from left to right. The merges may cut otherwise: "
             "the one learned first goes first, wherever it stands.",
             encode_longest,
         ),
