@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gptlib.course.prose import find_notebook, notebook_paths, topic_of
+from gptlib.viz.drawing import Drawing
 
 
 def call(answer: Callable[..., Any], *inputs: Any) -> Any:
@@ -97,6 +98,19 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Prediction(Question):
+    """A question that the reader answers before the result is shown.
+
+    shows: Makes the result of what the notebook's cell hands to `predict`: a figure, or lines of text.
+    finding: What the result says, in a few sentences that are true whichever choice was taken. Paragraphs
+        are parted by an empty line.
+    """
+
+    shows: Callable[..., Drawing | str]
+    finding: str
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What a notebook asks of its reader.
 
@@ -106,7 +120,7 @@ class Lesson:
 
     topic: str
     exercises: tuple[Exercise, ...]
-    predictions: tuple[Question, ...]
+    predictions: tuple[Prediction, ...]
     quiz: tuple[Question, ...]
     objectives: tuple[tuple[str, ...], ...]
 

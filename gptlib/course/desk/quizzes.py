@@ -1,15 +1,16 @@
-"""Questions to answer with a mouse or a keyboard: a quiz, and a guess that unlocks a figure."""
+"""Questions to answer with a mouse or a keyboard: a quiz, and a guess that unlocks its result."""
 
 from __future__ import annotations
 
 import html
+import inspect
 import re
 from typing import Any
 
 import ipywidgets as widgets
 
 from gptlib.course.desk.progress import questions_due, record_choice
-from gptlib.course.exercises import Question, lesson, question
+from gptlib.course.exercises import Prediction, Question, lesson, question
 from gptlib.viz.drawing import Drawing
 
 # Of the questions that went wrong in earlier notebooks, as many come back in a quiz.
@@ -18,8 +19,12 @@ LETTERS = "ABCDEF"
 
 
 def markup(text: str) -> str:
-    """Text with `code` in backticks and $maths$ as HTML; everything else is shown as it is written."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    """Text with `code`, **bold** and $maths$ as HTML; everything else is shown as it is written."""
+    parts = re.split(r"`([^`]+)`", html.escape(text, quote=False))
+    for place, part in enumerate(parts):
+        is_code = place % 2
+        parts[place] = f"<code>{part}</code>" if is_code else re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", part)
+    return "".join(parts)
 
 
 class QuestionBox(widgets.VBox):
@@ -28,7 +33,7 @@ class QuestionBox(widgets.VBox):
     `chosen` is the place of the last choice, or None.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, label: str = "") -> None:
         self.question = question
         self.chosen: int | None = None
         self.answer = widgets.HTMLMath()
@@ -41,7 +46,7 @@ class QuestionBox(widgets.VBox):
             self.buttons.append(button)
             text = widgets.HTMLMath(markup(text), layout={"flex": "1 1 0", "width": "auto"})
             rows.append(widgets.HBox([button, text], layout={"align_items": "center"}))
-        asks = widgets.HTMLMath(f"<b>{markup(question.asks)}</b>")
+        asks = widgets.HTMLMath(f"<b>{label}{markup(question.asks)}</b>")
         super().__init__([asks, *rows, self.answer], layout={"margin": "0 0 16px 0", "max_width": "46em"})
 
     def choose(self, place: int) -> bool:
@@ -101,12 +106,13 @@ class Quiz(widgets.VBox):
         return {**_widget(super(), options), "text/html": f"<ol>{listed}</ol>", "text/plain": repr(self)}
 
 
-class Prediction(widgets.VBox):
-    """A question whose figure is shown once it is answered. Made by `predict`."""
+class PredictionBox(widgets.VBox):
+    """A question whose result and finding are shown once it is answered. Made by `predict`."""
 
-    def __init__(self, question: Question, drawing: Drawing) -> None:
-        self.drawing = drawing
-        self.box = QuestionBox(question)
+    def __init__(self, prediction: Prediction, result: Drawing | str) -> None:
+        self.prediction = prediction
+        self.result = result
+        self.box = QuestionBox(prediction, label="Predict. ")
         super().__init__([self.box])
         self.box.answer.observe(self._unlock, "value")
 
@@ -116,28 +122,47 @@ class Prediction(widgets.VBox):
 
     def _unlock(self, change: Any) -> None:
         if len(self.children) == 1:
-            bundle, metadata = self.drawing._repr_mimebundle_()
-            width = metadata["image/png"]["width"]
-            alt = html.escape(f"The figure that answers: {self.box.question.asks}")
-            source = f"data:image/png;base64,{bundle['image/png']}"
-            image = f'<img src="{source}" alt="{alt}" style="width: {width}px; max-width: 100%">'
-            self.children = (*self.children, widgets.HTML(image))
+            self.children = (*self.children, widgets.HTMLMath(self._revealed()))
+
+    def _revealed(self) -> str:
+        paragraphs = "".join(f"<p>{markup(text)}</p>" for text in self.prediction.finding.split("\n\n"))
+        if isinstance(self.result, str):
+            return f"<pre>{html.escape(self.result)}</pre>{paragraphs}"
+        bundle, metadata = self.result._repr_mimebundle_()
+        width = metadata["image/png"]["width"]
+        alt = html.escape(f"The figure that answers: {self.prediction.asks}")
+        source = f"data:image/png;base64,{bundle['image/png']}"
+        image = f'<img src="{source}" alt="{alt}" style="width: {width}px; max-width: 100%">'
+        return f"{image}{paragraphs}"
 
     def __repr__(self) -> str:
-        return f"Prediction {self.box.question.name}: {self.drawing!r}"
+        return f"Prediction {self.prediction.name}"
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and the figure for where there is no kernel."""
-        bundle, metadata = self.drawing._repr_mimebundle_()
-        return {**bundle, **_widget(super(), options), "text/plain": repr(self)}, metadata
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The widget; and for where there is no kernel the question, with all that answers it behind a fold."""
+        page = _listed(self.prediction, self._revealed())
+        return {**_widget(super(), options), "text/html": f"<ul>{page}</ul>", "text/plain": repr(self)}
 
 
-def predict(name: str, drawing: Drawing) -> Prediction:
-    """Ask the prediction of this name; the figure appears with the answer.
+def predict(name: str, *results: Any) -> PredictionBox:
+    """Ask the prediction of this name; what the lesson makes of the `results` appears with the answer.
 
-    Raises KeyError, naming questions that are near, if there is no such prediction.
+    Raises KeyError, naming questions that are near, if there is no such prediction; TypeError if it is
+    shown from other results than these.
     """
-    return Prediction(question(name), drawing)
+    prediction = question(name)
+    if not isinstance(prediction, Prediction):
+        raise KeyError(f"{name!r} is a question of a quiz; predict needs the name of a prediction")
+    wanted = inspect.signature(prediction.shows)
+    try:
+        wanted.bind(*results)
+    except TypeError:
+        names = ", ".join(wanted.parameters)
+        raise TypeError(
+            f'predict("{name}", …) needs {names}; it got {len(results)} results. A notebook of yours that is '
+            "older than the library is brought up to date by `gptlib update`"
+        ) from None
+    return PredictionBox(prediction, prediction.shows(*results))
 
 
 def _widget(parent: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +170,8 @@ def _widget(parent: Any, options: dict[str, Any]) -> dict[str, Any]:
     return bundle[0] if isinstance(bundle, tuple) else bundle
 
 
-def _listed(task: Question) -> str:
+def _listed(task: Question, result: str = "") -> str:
     choices = "".join(f"<li>{markup(text)}</li>" for text, _ in task.choices)
     letter, why = LETTERS[task.right_place], markup(task.right[1])
-    answer = f"<details><summary>Answer</summary>{letter}. {why}</details>"
+    answer = f"<details><summary>Answer</summary>{letter}. {why}{result}</details>"
     return f'<li><b>{markup(task.asks)}</b><ol type="A">{choices}</ol>{answer}</li>'

@@ -1,7 +1,7 @@
 """The reader's own copies of the notebooks, in work/, and how they take in what the course changes.
 
 work/04_attention.ipynb           the reader's
-work/.course/04_attention.ipynb   the course's version that it came from, byte for byte
+work/.course/04_attention.ipynb   the course's version that it came from, without outputs
 work/.course/04_attention.before.ipynb   the one before, should JupyterLab save an old copy over a new one
 work/backups/04_attention.….ipynb what an update found there, byte for byte
 
@@ -75,7 +75,7 @@ class Changes:
 
 
 def start(notebooks: Path, work: Path, names: Sequence[str] = ()) -> list[Done]:
-    """Copy the course's `notebooks` to the reader's folder `work`: those of `names`, or all.
+    """Copy the course's `notebooks` to the reader's folder `work`, without outputs: those of `names`, or all.
 
     A name is a topic, "attention", a file's name, "04_attention", or a number, "4" or "04". A workbook that
     is there is kept, under its new name if the course has renamed its notebook.
@@ -147,8 +147,7 @@ def _rename_all(notebooks: Path, work: Path) -> list[Done]:
 def _start_one(notebook: Path, workbook: Path, base: Path) -> Done:
     if os.path.lexists(workbook):
         return Done(workbook, "kept", f"{_name(workbook)} is there already, and stays as you left it")
-    contents = notebook.read_bytes()
-    _of_course(notebook, contents)
+    contents = serialize(_of_course(notebook))
     # The base first: a workbook without one could not tell the reader's changes from the course's.
     _write(base, contents)
     _write(workbook, contents)
@@ -156,8 +155,8 @@ def _start_one(notebook: Path, workbook: Path, base: Path) -> Done:
 
 
 def _update_one(notebook: Path, workbook: Path, base: Path) -> Done:
-    found, contents = workbook.read_bytes(), notebook.read_bytes()
-    theirs = _of_course(notebook, contents)
+    found, theirs = workbook.read_bytes(), _of_course(notebook)
+    contents = serialize(theirs)
     mine = parse(found)
     if mine is None:
         aside = _keep(workbook.parent, f"{workbook.stem}.unreadable", ".txt", found)
@@ -472,12 +471,15 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
     return sorted({find_notebook(name, folder) for name in names}) or notebooks
 
 
-def _of_course(notebook: Path, contents: bytes) -> Notebook:
-    theirs = parse(contents)
+def _of_course(notebook: Path) -> Notebook:
+    """The course's notebook as readers get it: without outputs, which would answer what it asks."""
+    theirs = parse(notebook.read_bytes())
     if theirs is None:
         name = _name(notebook)
         raise ValueError(f"{name} is damaged; {way_back(name)}; your own copy was not touched")
-    return with_ids(theirs)
+    bare = {"outputs": [], "execution_count": None}
+    cells = [{**cell, **bare} if cell["cell_type"] == "code" else cell for cell in theirs["cells"]]
+    return with_ids({**theirs, "cells": cells})
 
 
 def _write(path: Path, contents: bytes) -> None:

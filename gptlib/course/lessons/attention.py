@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.viz import figures
 
 
 def weighted_average(
@@ -237,14 +238,18 @@ LESSON = Lesson(
     topic="attention",
     exercises=(WEIGHTED_AVERAGE, LOOK_UP, SCALED_SCORES, ENTROPY),
     predictions=(
-        Question(
+        Prediction(
             "attention.kite_looks_at",
-            "With raw dot products, which word will “kite” look at most?",
-            ("itself", "Nothing agrees with a vector as well as a copy of it."),
+            "The weights are the softmax of the dot products of all word vectors. Which word will “kite” look at most?",
+            ("itself", "Of vectors of the same length, none has a larger dot product with it than a copy of it."),
             (
                 ("“red”, its color", "A thing and a color share no number here, so their dot product is 0."),
                 ("“Mia”, its owner", "A person and a thing share no number here, so their dot product is 0."),
             ),
+            shows=lambda weights, words: figures.attention_heatmap(
+                weights, words, masked=None, title="With raw dot products a word looks at what is like itself"
+            ),
+            finding="“her” does look at “Mia”, the other person: a longer vector in the same direction has a larger dot product than a copy.",
         ),
         Question(
             "attention.what_heads_do",

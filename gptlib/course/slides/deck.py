@@ -303,7 +303,7 @@ class _Maker:
             self.new("predict", title="Predict")
         asked = question(name)
         self.slides[-1].body = _question(asked)
-        self.slides[-1].notes += _reasons(asked)
+        self.slides[-1].notes += [*_reasons(asked), to_html(asked.finding)]
 
     # ----------------------------------------------------------------------------------------------- code
 
@@ -319,6 +319,7 @@ class _Maker:
         code = cell.source if tags else shown_code(cell.source, bool(pictures))
         if kind == "predict":
             self.ask(rest.replace("-", ".", 1))
+            pictures, printed = _revealed(cell)
             code = ""
         if kind == "answer" and self.slides and self.slides[-1].kind == "exercise":
             task = self.slides[-1]
@@ -422,6 +423,13 @@ def _outputs(cell: Any) -> tuple[list[str], str]:
         elif "text/plain" in data:
             printed.append(data["text/plain"] + "\n")
     return pictures, "".join(printed).strip("\n")
+
+
+def _revealed(cell: Any) -> tuple[list[str], str]:
+    """What answers a prediction, out of the fold of its cell's output: pictures, and printed text."""
+    page = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
+    pictures = re.findall(r'<img src="(data:image/png;base64,[^"]*)"', page)
+    return pictures, html.unescape("\n".join(re.findall(r"(?s)<pre>(.*?)</pre>", page)))
 
 
 def _title(source: str) -> str:
