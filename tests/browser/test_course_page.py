@@ -6,14 +6,12 @@ from driver import errors, notebook_page
 
 CODE = [
     """from gptlib.course import Quiz, check, hint, predict
-from gptlib.viz import figures
 import torch""",
     """def scaled_scores(queries, keys):
     return queries @ keys.mT
 check("attention.scaled_scores", scaled_scores)""",
     """hint("attention.scaled_scores")""",
-    """predict("attention.kite_looks_at",
-        figures.attention_heatmap(torch.eye(2), ["a", "b"], masked=None, title="Each itself"))""",
+    """predict("attention.kite_looks_at", torch.eye(2), ["a", "b"])""",
     'Quiz("attention")',
 ]
 
@@ -35,7 +33,7 @@ def test_a_check_says_what_went_wrong(page):
 
 
 def test_the_figure_is_hidden_until_a_guess(page):
-    prediction = page.locator(".jp-OutputArea", has_text="which word will").last
+    prediction = page.locator(".jp-OutputArea", has_text="Which word will").last
     assert prediction.locator("img").count() == 0
     prediction.get_by_role("button").nth(1).click()
     prediction.locator("img").wait_for()

@@ -150,12 +150,31 @@ def test_a_notebook_holds_its_lesson(lesson):
         assert task.function in defined
         assert "..." in cells[answer].source
         assert "not attempted" in str(cells[check].outputs)
-    for question in lesson.predictions:
-        cell = cells[f"predict-{question.name.replace('.', '-')}"]
-        assert f'predict("{question.name}", ' in cell.source
     assert cells[f"quiz-{lesson.topic}"].source == f'Quiz("{lesson.topic}")'
     known = {task.id_of_cell("answer") for task in lesson.exercises}
     assert {name for name in order if name.startswith("answer-")} == known
+
+
+@pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)
+def test_nothing_gives_a_prediction_away(lesson):
+    """Neither its cell nor the next one, nor what is saved of it outside the fold."""
+    cells = nbformat.read(lesson.notebook, as_version=4).cells
+    places = {cell.id: place for place, cell in enumerate(cells)}
+    wanted = {f"predict-{question.name.replace('.', '-')}": question for question in lesson.predictions}
+    assert {name for name in places if name.startswith("predict-")} == set(wanted)
+    assert not [cell.id for cell in cells if cell.cell_type == "markdown" and "**Predict" in cell.source]
+    for name, question in wanted.items():
+        cell, following = cells[places[name]], cells[places[name] + 1]
+        assert cell.source.splitlines()[-1].startswith((f'predict("{question.name}", ', "predict(", ")"))
+        assert f'"{question.name}"' in cell.source
+        (output,) = cell.outputs
+        assert output.data["text/plain"] == f"Prediction {question.name}" and "image/png" not in output.data
+        assert output.data["text/html"].count("<details>") == 1
+        for code in (cell.source, following.source if following.cell_type == "code" else ""):
+            tokens = {node.arg for node in ast.walk(ast.parse(code)) if isinstance(node, ast.keyword)}
+            assert "title" not in tokens and "assert " not in code
+        assert "figures." not in cell.source and "print(" not in cell.source
+        assert question.finding.strip()
 
 
 @pytest.mark.parametrize("lesson", lessons().values(), ids=lambda lesson: lesson.topic)

@@ -1,13 +1,13 @@
 import base64
-import json
+import dataclasses
 
 import pytest
 import torch
 
-from gptlib.course import Quiz, predict
+from gptlib.course import Quiz, exercises, predict
 from gptlib.course.desk.progress import load, record_choice
-from gptlib.course.desk.quizzes import QuestionBox, markup
-from gptlib.course.exercises import Question, lesson, question
+from gptlib.course.desk.quizzes import PredictionBox, QuestionBox, markup
+from gptlib.course.exercises import Prediction, Question, lesson, question
 from gptlib.viz import figures
 
 
@@ -70,20 +70,59 @@ def test_a_saved_quiz_shows_its_questions_without_a_kernel():
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_the_figure_comes_with_the_guess():
-    drawing = figures.attention_heatmap(torch.eye(2), ["a", "b"], masked=None, title="Each itself")
-    prediction = predict("attention.kite_looks_at", drawing)
-    assert len(prediction.children) == 1
-    state = json.dumps(prediction.get_state(), default=str)
-    assert "png" not in state
-    prediction.choose(1)
-    assert base64.b64encode(drawing.png()).decode() in prediction.children[1].value
-    prediction.choose(0)
-    assert len(prediction.children) == 2
-    bundle, _ = prediction._repr_mimebundle_()
-    assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= bundle.keys()
-    with pytest.raises(KeyError, match="there is no question"):
-        predict("attention.kite", drawing)
+GUESS = Prediction(
+    "tests.guess",
+    "What is 1 + 1?",
+    ("2", "That is how it is counted."),
+    (("1", "That is 1 alone."), ("11", "That joins the digits.")),
+    shows=lambda rows: figures.grid_heatmap(rows, list("ab"), list("ab"), title="The sum", annotate=False),
+    finding="It is `two`.\n\nAlways **two**.",
+)
+
+
+@pytest.fixture
+def guess(monkeypatch):
+    known = {GUESS.name: (GUESS, lesson("attention")), "attention.order": (question("attention.order"), None)}
+    monkeypatch.setattr(exercises, "_questions", lambda: known)
+    return predict(GUESS.name, torch.eye(2))
+
+
+def test_the_result_and_the_finding_come_with_the_guess(guess):
+    assert len(guess.children) == 1
+    state = str([guess.get_state(), guess.box.get_state(), guess.box.answer.get_state()])
+    assert "png" not in state and "two" not in state
+    guess.choose((GUESS.right_place + 1) % 3)
+    revealed = guess.children[1].value
+    assert base64.b64encode(GUESS.shows(torch.eye(2)).png()).decode() in revealed
+    assert "<p>It is <code>two</code>.</p><p>Always <b>two</b>.</p>" in revealed
+    guess.choose(GUESS.right_place)
+    assert len(guess.children) == 2
+
+
+def test_a_saved_prediction_keeps_its_answer_behind_a_fold(guess):
+    bundle = guess._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
+    assert bundle["text/plain"] == "Prediction tests.guess"
+    seen, hidden = bundle["text/html"].split("<details><summary>Answer</summary>")
+    assert "What is 1 + 1?" in seen and all(text in seen for text, _ in GUESS.choices)
+    for told in ("That is how it is counted.", "Always <b>two</b>.", "data:image/png;base64,"):
+        assert told in hidden and told not in seen
+
+
+def test_a_result_may_be_lines_of_text(guess, monkeypatch):
+    said = dataclasses.replace(GUESS, shows=lambda low, high: f"{low} < {high}")
+    box = PredictionBox(said, said.shows(1, 2))
+    box.choose(0)
+    assert "<pre>1 &lt; 2</pre>" in box.children[1].value
+
+
+def test_what_cannot_be_predicted(guess):
+    with pytest.raises(KeyError, match="there is no question 'tests.gues'; there is 'tests.guess'"):
+        predict("tests.gues", torch.eye(2))
+    with pytest.raises(KeyError, match="'attention.order' is a question of a quiz"):
+        predict("attention.order", torch.eye(2))
+    with pytest.raises(TypeError, match=r"needs rows; it got 2 results\..* `gptlib update`"):
+        predict("tests.guess", torch.eye(2), 3)
 
 
 def test_texts_are_shown_and_never_run(monkeypatch):

@@ -521,12 +521,37 @@ def test_update_merges_and_keeps_what_was(course):
     assert everything(course) == before
 
 
-def test_who_changed_nothing_gets_the_courses_file_byte_for_byte(course):
+def test_who_changed_nothing_gets_the_courses_file(course):
     start(course)
-    contents = json.dumps(changed(COURSE, a="new"), indent=3).encode()
-    (course / "notebooks" / "04_attention.ipynb").write_bytes(contents)
+    publish(course, changed(COURSE, a="new"))
     assert actions(update(course, ["04_attention"])) == [("04_attention", "updated")]
-    assert workbook(course).read_bytes() == contents
+    assert workbook(course).read_bytes() == (course / "notebooks" / "04_attention.ipynb").read_bytes()
+
+
+def test_what_the_course_saved_answers_no_question_of_the_readers(course):
+    """Outputs of the course's never come into work/; those that the reader got stay through an update."""
+    saved = book(prose("a", "A"), code("b", "B", **printed("b")), code("c", "C", **printed("c")))
+    publish(course, saved)
+    start(course)
+    bare = parse(workbook(course).read_bytes())["cells"]
+    assert [cell["source"] for cell in bare] == ["A", "B", "C"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in bare[1:])
+    bare[1] |= printed("mine")
+    workbook(course).write_bytes(serialize(book(*bare)))
+    publish(course, changed(saved, c="new"))
+    assert actions(update(course, ["attention"])) == [("04_attention", "updated")]
+    b, c = parse(workbook(course).read_bytes())["cells"][1:]
+    assert b["outputs"][0]["text"] == "mine" and c["source"] == "new" and c["outputs"] == []
+
+
+def test_an_update_takes_away_the_answers_that_former_copies_held(course):
+    saved = book(code("b", "B", **printed("b")), code("c", "C", **printed("c")))
+    publish(course, saved)
+    for place in ("work", "work/.course"):
+        (course / place).mkdir(exist_ok=True)
+        (course / place / "04_attention.ipynb").write_bytes(serialize(saved))
+    assert actions(update(course, ["attention"])) == [("04_attention", "updated")]
+    assert [cell["outputs"] for cell in parse(workbook(course).read_bytes())["cells"]] == [[], []]
 
 
 def test_a_dispute_settled_by_both_alike_is_not_remembered(course):
