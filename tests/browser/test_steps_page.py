@@ -28,7 +28,7 @@ def expected(explorer):
     allowed, weights, output = explorer.mask[query], explorer.weights[query], explorer.output[query]
     products = q[query, :d_k] * k[:, :d_k]
     dots = products.sum(dim=-1)
-    scaled = dots / d_k**0.5
+    scaled = dots / d_k**0.5 if explorer.scale else dots
     exps = ((scaled - scaled[allowed].max()) / explorer.temperature).exp() * torch.tensor(allowed)
     compare = [[""] * 0, [text(x) for x in q[query]]] + [
         [f"{text(x)} {text(products[row, i])}" if i < d_k else f"{text(x)} " for i, x in enumerate(k[row])]
@@ -93,12 +93,28 @@ def test_shown_numbers_are_gptlibs_after_every_kind_of_change(opened):
     assert page.evaluate(ROWS) == expected(explorer)
     assert cell(page, "query, dimension 3").is_disabled()
 
+    page.get_by_role("radio", name="unscaled").click()
+    explorer.scale = False
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert page.locator("th", has_text="unscaled").count() == 1
+    page.get_by_role("button", name="Undo").click()
+    explorer.scale = True
+    assert page.evaluate(ROWS) == expected(explorer)
+
     page.get_by_role("radio", name="her").click()
     explorer.query = 2
     assert page.evaluate(ROWS) == expected(explorer)
     assert page.get_by_role("switch", name="may look at kite").get_attribute("aria-checked") == "false"
     edit(page, "query, dimension 0", "30000")
     assert "e+" in page.evaluate(ROWS)[1][1][0]
+
+
+def test_it_opens_with_the_mask_and_the_scale_that_were_given(show):
+    explorer = AttentionSteps(*torch.randn(3, 5, 4), WORDS, query=0, mask=None, scale=False)
+    page = show(explorer)
+    assert page.evaluate(ROWS) == expected(explorer)
+    assert page.locator("button[role=switch]", has_text="✓").count() == 5
+    assert page.get_by_role("radio", name="unscaled").get_attribute("aria-checked") == "true"
 
 
 def test_by_keyboard_alone(opened):

@@ -4,10 +4,10 @@ const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
 const written = (x, digits = 2) =>
   Math.abs(x) >= 1e4 ? x.toExponential(1).replace("-", "−") : number(x, digits).replace(/^−(0\.0*)$/, "$1");
 
-function workOut({ q, k, v, mask, query, d_k, temperature }, bias) {
+function workOut({ q, k, v, mask, query, d_k, scale, temperature }, bias) {
   const allowed = mask[query], biases = bias?.[query];
   const products = k.map((key) => key.slice(0, d_k).map((x, i) => q[query][i] * x));
-  const dots = products.map(sum), scaled = dots.map((dot) => dot / Math.sqrt(d_k));
+  const dots = products.map(sum), scaled = dots.map((dot) => (scale ? dot / Math.sqrt(d_k) : dot));
   const scores = scaled.map((score, key) => (allowed[key] ? score + (biases?.[key] ?? 0) : -Infinity));
   const largest = Math.max(...scores), exps = scores.map((score) => Math.exp((score - largest) / temperature));
   const weights = exps.map((exp) => exp / sum(exps)), shares = v.map((value, key) => value.map((x) => weights[key] * x));
@@ -108,7 +108,7 @@ function render({ model, el }) {
     (temperature === 1 ? "" : ` ÷ ${written(temperature)}`);
   const columns = [
     { head: "q · k", cell: cell("dots") },
-    { head: ({ d_k }) => `÷ √${d_k}`, cell: cell("scaled") },
+    { head: ({ d_k, scale }) => (scale ? `÷ √${d_k}` : "unscaled"), cell: cell("scaled") },
     { head: "+ bias", cell: cell("biases") },
     { head: "mask", cell: toggle },
     { head: exp, cell: cell("exps", 3), foot: ({ exps }) => written(sum(exps), 3) },
@@ -126,6 +126,7 @@ function render({ model, el }) {
     slider(name, { ...options, value: state[name] }, (x) => change({ [name]: x }, name));
   const d_head = state.k[0].length, controls = {
     query: choice("query", { ...tokens }, "", (query) => go({ query: +query })),
+    scale: choice("scores are", { true: "÷ √d_k", false: "unscaled" }, "", (scale) => change({ scale: scale === "true" })),
     d_k: dial("d_k", { min: 1, max: d_head, step: 1, show: (d_k) => `first ${d_k} of ${d_head}` }),
     temperature: dial("temperature", { min: 0.1, max: 4, step: 0.1, show: written }) };
   const undo = make("button", { title: "Ctrl+Z", onclick: () => go(past.pop().state, state) }, "Undo");
@@ -135,9 +136,9 @@ function render({ model, el }) {
     return `"${tokens[query]}" looks most at "${tokens[weights.indexOf(most)]}": ${written(most, 3)}`;
   });
   stage.root.append(found, make("p", { className: "soft" },
-    `${about} Type over a number, or nudge it with Alt ↑ ↓; click in the mask. What changes is underlined.`),
+    `${about} Type over a number, or nudge it with Alt ↑ ↓; click a cell of the mask to hide a key. What changes is underlined.`),
     div("row", make("span", {}, "query"), controls.query),
-    div("row", controls.d_k, controls.temperature, make("span", {}, undo, " ", reset)),
+    div("row", controls.d_k, make("span", {}, "scores"), controls.scale, controls.temperature, make("span", {}, undo, " ", reset)),
     div("columns", ...tables));
   stage.root.onkeydown = (event) => {
     if (event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
@@ -151,7 +152,7 @@ function render({ model, el }) {
     const work = { ...to, ...workOut(to, bias) };
     const old = before?.query === to.query ? { ...before, ...workOut(before, bias) } : work;
     for (const draw of shown) draw(work, old);
-    for (const name in controls) controls[name].show(name === "query" ? `${to.query}` : to[name]);
+    for (const name in controls) controls[name].show(/query|scale/.test(name) ? `${to[name]}` : to[name]);
     undo.disabled = !past.length;
     stage.say("");
     stage.announce(found.textContent);

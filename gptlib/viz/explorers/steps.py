@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from traitlets import Bool as Switch
 from traitlets import Float as Number
 from traitlets import Int, TraitType
 
@@ -25,7 +26,7 @@ from gptlib.viz.explorers.reading import document, in_use, numbers
 from gptlib.viz.figures import attention_heatmap
 
 MOST_TOKENS, MOST_DIMENSIONS, LARGEST = 12, 128, 1e6
-EDITED = ("q", "k", "v", "mask", "query", "d_k", "temperature")
+EDITED = ("q", "k", "v", "mask", "query", "d_k", "scale", "temperature")
 
 
 class Rows(TraitType):
@@ -74,8 +75,8 @@ class AttentionSteps(Explorer):
     Any number, and any cell of the mask, can be changed on the page; what follows from it changes with it, in
     a file without a kernel too. Here they are `q`, `k`, `v` (queries, keys, values) and `mask`: lists,
     changed by assigning them anew; `query`, the one shown; `d_k`, how many dimensions of queries and keys
-    count, from the first; `temperature`, by which scores are divided before the softmax. `weights` and
-    `output` are what `gptlib.attend` makes of them.
+    count, from the first; `scale`, whether scores are divided by √d_k; `temperature`, by which they are
+    divided before the softmax. `weights` and `output` are what `gptlib.attend` makes of them.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1.
     """
 
@@ -89,6 +90,7 @@ class AttentionSteps(Explorer):
     mask = Mask("mask", "(query, key)").tag(sync=True, asks="answer")
     query = Index(0, help="the query whose row is shown").tag(sync=True, asks="answer")
     d_k = Int(1, help="how many dimensions of queries and keys count").tag(sync=True, asks="answer")
+    scale = Switch(True, help="whether scores are divided by √d_k").tag(sync=True, asks="answer")
     temperature = Number(1.0, help="what scores are divided by").tag(sync=True, asks="answer")
 
     def __init__(
@@ -99,13 +101,17 @@ class AttentionSteps(Explorer):
         tokens: Labels | None = None,
         query: int = -1,
         *,
+        mask: Array | str | None = "causal",
+        scale: bool = True,
         bias: Array | None = None,
         about: str = "",
     ) -> None:
-        """One head of one text: queries and keys (seq, d_head), values (seq, d_value), under a causal mask.
+        """One head of one text: queries and keys (seq, d_head), values (seq, d_value).
 
-        tokens: the pieces of text, by default their places. query: the one shown first, by default the last.
-        bias: (query, key), added to the scores, as ALiBi does. about: a sentence for the page.
+        tokens: the pieces of text, by default their positions. query: the one shown first, by default the
+        last. mask: "causal" hides the future, None hides nothing, and (query, key) booleans are True where a
+        query may attend. scale: False leaves out the division by √d_k. bias: (query, key), added to the
+        scores, as ALiBi does. about: a sentence for the page.
         Raises ValueError or TypeError for what is no matrix of finite numbers, shapes that do not fit, and
         more than 12 tokens or 128 dimensions.
         """
@@ -128,7 +134,14 @@ class AttentionSteps(Explorer):
         self.bias = None if bias is None else as_array("bias", bias, 2, "(query, key)").tolist()
         if bias is not None and np.shape(self.bias) != (length, length):
             raise ValueError(f"bias has shape {np.shape(self.bias)}; it needs to be ({length}, {length})")
-        self.mask, self.query, self.d_k = causal_mask(length), query, d_head
+        if isinstance(mask, str) and mask != "causal":
+            raise ValueError(f'mask is {mask!r}; it needs "causal", None or (query, key) booleans')
+        if mask is None or isinstance(mask, str):
+            mask = np.ones((length, length)) if mask is None else causal_mask(length)
+        self.mask = mask
+        if np.shape(self.mask) != (length, length):
+            raise ValueError(f"mask has shape {np.shape(self.mask)}; it needs to be ({length}, {length})")
+        self.query, self.d_k, self.scale = query, d_head, scale
         self.about = about
         self.shapes = {name: np.shape(getattr(self, name)) for name in ("q", "k", "v", "mask")}
         self.at_first = {name: getattr(self, name) for name in EDITED}
@@ -173,7 +186,8 @@ class AttentionSteps(Explorer):
             return torch.tensor(rows, dtype=torch.float64)
 
         bias = matrix(self.bias) / self.temperature if self.bias else None
-        queries, keys = matrix(self.q)[:, : self.d_k] / self.temperature, matrix(self.k)[:, : self.d_k]
+        divisor = self.temperature if self.scale else self.temperature / math.sqrt(self.d_k)
+        queries, keys = matrix(self.q)[:, : self.d_k] / divisor, matrix(self.k)[:, : self.d_k]
         return attend(queries, keys, matrix(self.v), self._mask, bias)
 
     @property

@@ -54,6 +54,24 @@ def test_follows_what_the_page_changes(explorer):
     assert explorer.answer["at_first"]["k"] == drawn(3, 5, 4)[1].tolist()
 
 
+def test_a_mask_of_ones_own_and_scores_that_are_not_divided():
+    queries, keys, values = drawn(3, 5, 4)
+    explorer = AttentionSteps(queries, keys, values, WORDS, mask=None, scale=False)
+    raw = queries @ keys.T
+    torch.testing.assert_close(explorer.weights, raw.softmax(dim=-1))
+    torch.testing.assert_close(explorer.output, raw.softmax(dim=-1) @ values)
+    assert not explorer.figure().arrays["masked"].any()
+    explorer.d_k, explorer.temperature = 3, 2.0
+    weights = (queries[:, :3] @ keys[:, :3].T / 2).softmax(dim=-1)
+    torch.testing.assert_close(explorer.weights, weights)
+    explorer.set_state({"scale": True, "asked": 1})
+    weights = (queries[:, :3] @ keys[:, :3].T / 3**0.5 / 2).softmax(dim=-1)
+    torch.testing.assert_close(explorer.weights, weights)
+    own = ~causal_mask(5).T | torch.eye(5, dtype=torch.bool)  # as attend takes it: True is seen
+    explorer = AttentionSteps(queries, keys, values, WORDS, mask=own)
+    torch.testing.assert_close(explorer.weights, attend(queries, keys, values, own)[1])
+
+
 def test_a_row_of_the_mask_without_any_key_is_told(explorer):
     before = explorer.answer
     explorer.set_state({"mask": [[False] * 5] + causal_mask(5).tolist()[1:], "asked": 1})
@@ -106,6 +124,8 @@ def test_query_counts_from_the_end(explorer):
         (drawn(3, 2, 129), {}, "at most 128 dimensions"),
         (drawn(3, 2, 2), {"tokens": ["a"]}, "tokens has 1"),
         (drawn(3, 2, 2), {"query": 2}, "query is 2"),
+        (drawn(3, 2, 2), {"mask": "none"}, "mask is 'none'; it needs \"causal\", None or"),
+        (drawn(3, 2, 2), {"mask": causal_mask(3)}, r"mask has shape \(3, 3\); it needs to be \(2, 2\)"),
         (drawn(3, 2, 2), {"bias": drawn(2, 3)}, r"bias has shape \(2, 3\); it needs to be \(2, 2\)"),
     ],
 )
