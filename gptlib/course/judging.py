@@ -28,6 +28,16 @@ from gptlib.course.limits import TimeLimit, time_limit, undisturbed
 
 SECONDS = 5.0  # for an answer on one input
 HOLDERS = (torch.Tensor, np.ndarray, list, tuple, dict)  # inputs in which a change can be seen
+# What torch says in its own terms, by a part of its message, and what a reader can do about it.
+IN_PLACE = {
+    "modified by an inplace operation": (
+        "something was written into a tensor that its gradient still needs. `x += y` and functions whose names "
+        "end in an underscore do that; `x = x + y` makes a new tensor"
+    ),
+    "leaf Variable that requires grad": (
+        "a parameter was written into while its gradient was being recorded; do that under torch.no_grad()"
+    ),
+}
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
 COULD_NOT = "could not be judged"  # in grading, where the fault is not the answer's
 
@@ -110,7 +120,7 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
             contextlib.redirect_stdout(_Nowhere()),
             contextlib.redirect_stderr(_Nowhere()),
             undisturbed(),
-            torch.enable_grad() if exercise.gradients else torch.no_grad(),
+            torch.enable_grad(),  # as in the notebook
             time_limit(seconds),  # innermost: what the others set back is not interrupted
         ):
             warnings.simplefilter("ignore")
@@ -146,6 +156,9 @@ def said(error: BaseException) -> str:
         text = on_one_line(str(error))[:300]
     except Exception:  # an error of the answer's own, that cannot be shown
         text = ""
+    for sign, meaning in IN_PLACE.items():
+        if isinstance(error, RuntimeError) and sign in text:
+            text = meaning
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -206,10 +219,19 @@ def judge(
     right = [_same(one, other) for one, other in zip(expected, outcomes, strict=True)]
     share = sum(right) / len(inputs)
     if share == 1:
-        changed = {place for found in outcomes for place in found.changed}
+        changed = {
+            place
+            for wanted, found in zip(expected, outcomes, strict=True)
+            for place in set(found.changed) - set(wanted.changed)
+        }
+        if not changed:
+            return Verdict(exercise.name, RIGHT, exercise.buys, share=1.0)
         names = [name for place, name in enumerate(_names(exercise, len(inputs[0]))) if place in changed]
-        remark = f"\nIt also changes {' and '.join(names)}, which a caller may not expect." if names else ""
-        return Verdict(exercise.name, RIGHT, exercise.buys + remark, share=1.0)
+        message = (
+            f"What it returns is right, but it also changes {' and '.join(names)}, which whoever calls it may "
+            "still need. Make something new instead: `x = x + y`, say, where `x += y` writes into what was given."
+        )
+        return Verdict(exercise.name, NOT_YET, message, share=share)
     for misconception in exercise.misconceptions:
         shows = by.shown[misconception.name] if by else _given_by(misconception.answer, exercise, inputs)
         # Two that fail alike on all inputs may do so for different reasons.

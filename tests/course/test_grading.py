@@ -334,7 +334,7 @@ HOSTILE = {
     ),
     "raises KeyboardInterrupt": (body("raise KeyboardInterrupt"), 0, "KeyboardInterrupt"),
     "recursion": (body("return weighted_average(weights, values)"), 0, "RecursionError"),
-    "changes its inputs": (body("weights.mul_(0.5)\nreturn 2 * weights @ values"), 1, "also changes weights"),
+    "changes its inputs": (body("weights.mul_(0.5)\nreturn 2 * weights @ values"), 0, "also changes weights"),
     "HTML": (
         "# <script>alert(1)</script>\n" + body("raise ValueError('<script>alert(2)</script>')"),
         0,

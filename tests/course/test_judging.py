@@ -121,7 +121,7 @@ def test_what_a_late_answer_set_is_set_back():
     assert torch.is_grad_enabled()
 
 
-def test_it_is_no_matter_what_is_printed_drawn_or_changed(capsys):
+def test_it_is_no_matter_what_is_printed_or_drawn(capsys):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
 
@@ -129,14 +129,9 @@ def test_it_is_no_matter_what_is_printed_drawn_or_changed(capsys):
         print("here", x)
         torch.manual_seed(1)
         torch.rand(3)
-        output = x * 2
-        with torch.no_grad():
-            x.zero_()
-        return output
+        return x * 2
 
-    found = verdict(noisy)
-    assert found.status == "right"
-    assert "also changes x" in found.message
+    assert verdict(noisy).status == "right"
     assert capsys.readouterr().out == ""
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(X, torch.tensor([1.0, 2.0, 4.0]))
@@ -187,14 +182,43 @@ def test_if_the_reference_fails_no_answer_is_right():
         judge(broken, [(X,)], [Outcome(problem="AttributeError: no")])
 
 
-def test_an_input_with_a_gradient_may_be_changed_in_place():
+def test_what_changes_its_inputs_is_told_so():
     def in_place(x):
         x *= 2
         return x
 
-    found = verdict(in_place)
-    assert found.status == "right"
-    assert "also changes x" in found.message
+    def emptied(x):
+        output = x * 2
+        with torch.no_grad():
+            x.zero_()
+        return output
+
+    for answer in (in_place, emptied):
+        found = verdict(answer)
+        assert (found.status, found.misconception, found.share) == ("not yet", None, 1)
+        assert "is right, but it also changes x" in found.message
+    emptying = dataclasses.replace(DOUBLED, reference=emptied)
+    assert verdict_on(emptying, emptied, seed=0).status == "right"
+
+
+def test_torchs_errors_on_writing_in_place_say_what_to_do():
+    def squared(x):
+        y = x.exp()
+        y *= 2
+        return y
+
+    assert "x = x + y` makes a new tensor" in verdict(squared).message
+    weight = torch.ones(3, requires_grad=True)
+    assert "under torch.no_grad()" in verdict(lambda x: weight.mul_(x)).message
+
+
+def test_an_answer_runs_as_in_the_notebook_with_gradients():
+    def by_autograd(x):
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(x.square().sum(), x)[0]
+
+    without = dataclasses.replace(DOUBLED, gradients=False)
+    assert verdict_on(without, by_autograd, seed=0).status == "right"
 
 
 def everything():
