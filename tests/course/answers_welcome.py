@@ -1,11 +1,13 @@
 """Answers to the welcome's exercise as readers write them, right and wrong."""
 
+import random
+
 
 def by_loop(words, probabilities):
     best = 0
-    for place, p in enumerate(probabilities):
+    for at, p in enumerate(probabilities):
         if p > probabilities[best]:
-            best = place
+            best = at
     return words[best]
 
 
@@ -20,8 +22,28 @@ RIGHT = {
 WRONG = {
     "welcome.likeliest": {
         "probability": lambda words, probabilities: sorted(probabilities)[-1],
-        "place": lambda words, probabilities: words.index(by_loop(words, probabilities)),
+        "position": lambda words, probabilities: words.index(by_loop(words, probabilities)),
         "last_in_the_alphabet": lambda words, probabilities: sorted(words)[-1],
         "least_likely": lambda words, probabilities: by_loop(words, [-p for p in probabilities]),
+        "first_word": lambda words, probabilities: next(iter(words)),
+        "last_word": lambda words, probabilities: words[len(words) - 1],
+        "longest_word": lambda words, probabilities: sorted(words, key=len, reverse=True)[0],
+        "in_a_list": lambda words, probabilities: [
+            word for word, p in zip(words, probabilities, strict=True) if p == max(probabilities)
+        ],
+        "word_and_probability": lambda words, probabilities: max(
+            zip(words, probabilities, strict=True), key=lambda pair: pair[1]
+        ),
+    },
+}
+
+
+REFUSED = {
+    "welcome.likeliest": {
+        "draws": lambda words, probabilities: random.Random(1).choices(words, probabilities)[0],
+        "above_half": lambda words, probabilities: next(
+            (word for word, p in zip(words, probabilities, strict=True) if p > 0.5), None
+        ),
+        "second_word": lambda words, probabilities: words[1],
     },
 }
