@@ -10,6 +10,7 @@ from gptlib.viz.bars import bar_chart, next_token_bars
 from gptlib.viz.charts import line_chart, loss_curves, scatter
 from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.grids import grid_heatmap, position_encodings, position_similarity, text_strip
+from gptlib.viz.hands import turning_hands
 from gptlib.viz.maps import gpt_map
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "readable",
     "scatter",
     "text_strip",
+    "turning_hands",
 ]
