@@ -84,7 +84,7 @@ class Layer(nn.Module):
         if not frozen:
             for parameter in linear.parameters():
                 parameter.requires_grad = True
-        self.lora_a = nn.Parameter(torch.empty(rank, linear.in_features).normal_() * a)
+        self.lora_a = nn.Parameter(torch.empty(rank, linear.in_features).normal_(std=linear.in_features**-0.5) * a)
         self.lora_b = nn.Parameter(torch.ones(linear.out_features, rank) * b)
 
     def forward(self, x):
@@ -111,7 +111,7 @@ class TensorLayer(Layer):
     def __init__(self, linear, rank, scale):
         super().__init__(linear, rank, scale)
         del self.lora_a, self.lora_b
-        self.lora_a = torch.rand(rank, linear.in_features).requires_grad_()
+        self.lora_a = (torch.randn(rank, linear.in_features) / linear.in_features**0.5).requires_grad_()
         self.lora_b = torch.zeros(linear.out_features, rank).requires_grad_()
 
 

@@ -94,7 +94,7 @@ WRONG = {
     "modern.rms_norm": {
         "mean_removed": lambda x, weight, eps=1e-5: F.layer_norm(x, weight.shape, weight, None, eps),
         "no_root": lambda x, weight, eps=1e-5: weight * x / (x * x + eps).mean(-1, keepdim=True),
-        "length": lambda x, weight, eps=1e-5: weight * F.normalize(x, dim=-1),
+        "length": lambda x, weight, eps=1e-5: weight * x * (x.norm(dim=-1, keepdim=True) ** 2 + eps) ** -0.5,
         "no_weight": lambda x, weight, eps=1e-5: F.rms_norm(x, weight.shape, None, eps),
         "over_everything": lambda x, weight, eps=1e-5: (
             x * torch.rsqrt((x * x).sum() / x.numel() + eps) * weight

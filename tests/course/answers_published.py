@@ -78,6 +78,7 @@ def by_data(model, tensors):
         tensor = tensors[by_pieces(name)]
         turn = name.startswith("blocks") and tensor.ndim == 2
         parameter.data[:] = tensor.t() if turn else tensor
+    return model
 
 
 def by_shape(model, tensors, change):

@@ -119,8 +119,8 @@ def heads_and_one(generator: Generator) -> Iterator[tuple[Tensor, int]]:
 
 def streams(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     yield torch.tensor([[1.0, -1.0]]), torch.ones(2), torch.zeros(2), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    for seq, d_model, vocab_size in ((3, 4, 7), (5, 6, 4)):
-        stream = 3 * torch.randn(seq, d_model, generator=generator) + 1
+    for seq, d_model, vocab_size, size in ((3, 4, 7, 3), (5, 6, 4, 3), (2, 5, 3, 0.003)):  # the last feels 1e-5
+        stream = size * (torch.randn(seq, d_model, generator=generator) + 0.3)
         weight, bias = 1 + torch.rand(d_model, generator=generator), torch.randn(d_model, generator=generator)
         yield stream, weight, bias, torch.randn(vocab_size, d_model, generator=generator)
 

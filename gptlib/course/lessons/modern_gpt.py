@@ -52,6 +52,8 @@ def vectors_and_weights(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]
     yield torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0])
     for shape in ((3, 5), (2, 4, 6)):
         yield 1 + 2 * torch.randn(shape, generator=generator), torch.randn(shape[-1], generator=generator)
+    small = 0.003 * torch.randn(2, 3, generator=generator)  # so small that eps is felt
+    yield small, torch.randn(3, generator=generator)
 
 
 def gated_mlps(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
