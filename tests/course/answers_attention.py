@@ -29,6 +29,7 @@ RIGHT = {
     "attention.weighted_average": [
         weighted_average_by_loop,
         lambda weights, values: (values.T @ weights.T).T,
+        lambda weights, values: (weights[:, :, None] * values[None]).sum(dim=1),
     ],
     "attention.look_up": [
         lambda query, keys, values: F.softmax(query @ keys.T, dim=0) @ values,
@@ -41,6 +42,7 @@ RIGHT = {
     "attention.entropy": [
         entropy_of_what_is_there,
         lambda weights: torch.special.entr(weights).sum(dim=-1),
+        lambda weights: -(weights * (weights + 1e-12).log()).sum(-1),
     ],
 }
 
@@ -51,6 +53,16 @@ WRONG = {
             F.one_hot(weights.argmax(1), len(values)).float() @ values
         ),
         "divided_once_more": lambda weights, values: (weights / weights.shape[1]) @ values,
+        "weights_turned": lambda weights, values: (
+            torch.einsum("kq,kd->qd", weights, values)
+            if len(weights) == len(values)
+            else torch.mm(weights.t(), values)
+        ),
+        "order_swapped": lambda weights, values: torch.matmul(values, weights),
+        "elementwise": lambda weights, values: torch.mul(values, weights),
+        "values_turned": lambda weights, values: torch.matmul(weights, values.transpose(0, 1)),
+        "softmax_again": lambda weights, values: F.softmax(weights, dim=1) @ values,
+        "one_for_all": lambda weights, values: weights.sum(dim=0) @ values,
     },
     "attention.look_up": {
         "no_softmax": lambda query, keys, values: values.T @ (keys @ query),
@@ -59,15 +71,28 @@ WRONG = {
             if (keys @ query > 0).all()
             else ((keys @ query) / torch.sum(keys @ query)) @ values
         ),
+        "exp_undivided": lambda query, keys, values: sum(
+            torch.exp(query.dot(key)) * value for key, value in zip(keys, values, strict=True)
+        ),
         "exact_match": lambda query, keys, values: (1e6 * keys @ query).softmax(0) @ values,
         "keys_returned": lambda query, keys, values: torch.softmax(query @ keys.T, 0) @ keys,
+        "weights_returned": lambda query, keys, values: F.softmax(keys @ query, dim=0),
+        "cosine": lambda query, keys, values: (
+            torch.softmax(F.normalize(keys, dim=1) @ F.normalize(query, dim=0), 0) @ values
+        ),
+        "keys_not_turned": lambda query, keys, values: torch.matmul(
+            torch.softmax(torch.matmul(query, keys), 0), values
+        ),
         "scaled": lambda query, keys, values: F.scaled_dot_product_attention(query[None], keys, values)[0],
     },
     "attention.scaled_scores": {
         "unscaled": lambda queries, keys: torch.einsum("...qd,...kd->...qk", queries, keys),
         "scaled_by_d_k": lambda queries, keys: (queries @ keys.mT) / keys.size(-1),
-        "scaled_by_keys": lambda queries, keys: queries @ keys.mT / keys.size(-2) ** 0.5,
-        "one_size": lambda queries, keys: queries @ keys.mT / 32,
+        "half_d_k": lambda queries, keys: queries @ keys.mT / queries.shape[-1] ** 1 / 2,
+        "multiplied": lambda queries, keys: (queries @ keys.mT) * keys.shape[-1] ** 0.5,
+        "scaled_by_count": lambda queries, keys: queries @ keys.mT / len(queries) ** 0.5,
+        "second_size": lambda queries, keys: queries @ keys.mT / queries.shape[1] ** 0.5,
+        "softmaxed": lambda queries, keys: torch.softmax(queries @ keys.mT / queries.size(-1) ** 0.5, -1),
         "rows_are_keys": lambda queries, keys: scores_by_loop(queries, keys).transpose(-1, -2),
         "all_turned": lambda queries, keys: queries @ keys.transpose(0, 1) / keys.size(-1) ** 0.5,
     },
@@ -80,11 +105,23 @@ WRONG = {
         "bits": lambda weights: -(weights * weights.clamp(min=1e-30).log2()).sum(-1),
         "over_queries": lambda weights: torch.special.entr(weights).sum(dim=-2),
         "mean_over_keys": lambda weights: torch.special.entr(weights).mean(dim=-1),
+        "one_number": lambda weights: torch.special.entr(weights).sum(),
+        "softmax_again": lambda weights: torch.distributions.Categorical(logits=weights).entropy(),
+        "each_product": lambda weights: torch.special.entr(weights),
     },
 }
 
 REFUSED = {
+    "attention.scaled_scores": {
+        # As many keys as queries is assumed: right for square inputs.
+        "square": lambda queries, keys: scores_by_loop(queries, keys)[..., : queries.shape[-2]],
+        "root_of_the_last_two": lambda queries, keys: queries @ keys.mT / (queries.shape[-1] ** 1 / 2),
+    },
     "attention.entropy": {
         "clamped": lambda weights: -(weights * weights.clamp(min=1e-2).log()).sum(-1),
+        "perplexity": lambda weights: torch.special.entr(weights).sum(dim=-1).exp(),
+        "share_of_the_most": lambda weights: (
+            torch.special.entr(weights).sum(dim=-1) / math.log(weights.shape[-1])
+        ),
     },
 }

@@ -37,7 +37,7 @@ def entropy(weights: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch
 
 def some_weights(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows that sum to 1, and values: (query, key) and (key, d_v)."""
-    for n_queries, n_keys, d_v in ((1, 2, 1), (2, 3, 2), (4, 3, 5)):
+    for n_queries, n_keys, d_v in ((1, 2, 1), (2, 3, 2), (3, 3, 3), (4, 3, 5)):
         weights = torch.rand(n_queries, n_keys, generator=generator)
         weights = weights / weights.sum(dim=-1, keepdim=True)
         yield weights, torch.randn(n_keys, d_v, generator=generator)
@@ -54,7 +54,8 @@ def a_query_keys_and_values(generator: Generator) -> Iterator[tuple[Tensor, Tens
 
 
 def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    for *batch, n_queries, n_keys, d_k in ((2, 2, 4), (3, 5, 9), (2, 3, 4, 5, 16)):
+    # One count of queries, of keys and of a batch: whoever divides by one of them has one message.
+    for *batch, n_queries, n_keys, d_k in ((2, 2, 4), (3, 3, 9), (5, 3, 4, 5, 16)):
         queries = torch.randn(*batch, n_queries, d_k, generator=generator)
         yield queries, torch.randn(*batch, n_keys, d_k, generator=generator)
 
@@ -70,27 +71,59 @@ WEIGHTED_AVERAGE = Exercise(
     name="attention.weighted_average",
     reference=weighted_average,
     inputs=some_weights,
-    buys="That line ends every attention head of every GPT.",
+    buys="This product is in every attention head of every GPT.",
     hints=(
-        "Each query adds up all values, each as many times as its weight says.",
-        "weights are (query, key), values are (key, d_v), and (query, d_v) comes out: the keys are summed over.",
+        "Each query adds up all values, each multiplied by its weight.",
+        "weights are (query, key), values are (key, d_v), and (query, d_v) comes out: the sum runs over the keys.",
         "One matrix product of the weights with the values.",
     ),
     misconceptions=(
         Misconception(
             "plain_average",
-            "every value counts the same, whatever its weight: you took the plain average.",
+            "every value counts the same, whatever its weight: that is the plain average.",
             lambda weights, values: values.mean(dim=0).expand(len(weights), -1),
         ),
         Misconception(
             "only_the_largest",
-            "each query took the one value with the largest weight. The others count too, with what they weigh.",
+            "each query took only the value with its largest weight. The others count too, as much as they weigh.",
             lambda weights, values: values[weights.argmax(dim=-1)],
         ),
         Misconception(
             "divided_once_more",
-            "you divided by the number of keys. The weights of a row sum to 1 already: the sum is the average.",
+            "you divided by the number of keys. The weights of a row sum to 1 already, so the weighted sum is the average.",
             lambda weights, values: weights @ values / len(values),
+        ),
+        Misconception(
+            "weights_turned",
+            "the weights are transposed: you used column `i` of the weights for query `i`, where its weights are row `i`. "
+            "Leave out the transposition.",
+            lambda weights, values: weights.T @ values,
+        ),
+        Misconception(
+            "order_swapped",
+            "the two are multiplied in the wrong order. In a product the inner sizes are summed over, so the keys have "
+            "to stand there: (query, key) @ (key, d_v).",
+            lambda weights, values: values @ weights,
+        ),
+        Misconception(
+            "elementwise",
+            "`weights * values` multiplies number by number and adds nothing up. The matrix product, `@`, sums over the keys.",
+            lambda weights, values: weights * values,
+        ),
+        Misconception(
+            "values_turned",
+            "the values are transposed. They are (key, d_v), with the keys first, which is what the product needs.",
+            lambda weights, values: weights @ values.T,
+        ),
+        Misconception(
+            "softmax_again",
+            "you took the softmax of the weights. They are weights already: each row sums to 1.",
+            lambda weights, values: weights.softmax(dim=-1) @ values,
+        ),
+        Misconception(
+            "one_for_all",
+            "the outputs of all queries were added into one. Each query gets a row of its own: (query, d_v).",
+            lambda weights, values: (weights @ values).sum(dim=0),
         ),
     ),
     minutes=3,
@@ -101,9 +134,9 @@ LOOK_UP = Exercise(
     name="attention.look_up",
     reference=look_up,
     inputs=a_query_keys_and_values,
-    buys="You have a dictionary that answers to every query, and that can be trained.",
+    buys="You have a dictionary that answers every query, and whose keys and values can be learned.",
     hints=(
-        "Compare the query with every key, make weights of the scores, average the values.",
+        "Compare the query with every key, turn the scores into weights, average the values.",
         "keys @ query is (key, d_k) @ (d_k,), a score for each key: (key,). The answer is (d_v,).",
         "Take the softmax of keys @ query, and multiply it with the values.",
     ),
@@ -115,22 +148,47 @@ LOOK_UP = Exercise(
         ),
         Misconception(
             "divided_by_the_sum",
-            "the scores were divided by their sum, which makes no average where scores are negative. Use the softmax.",
+            "the scores were divided by their sum, which gives no average when some are negative. Use the softmax.",
             lambda query, keys, values: (keys @ query) / (keys @ query).sum() @ values,
         ),
         Misconception(
+            "exp_undivided",
+            "you took `exp` of the scores and did not divide by the sum, so these weights do not sum to 1. "
+            "The softmax does both.",
+            lambda query, keys, values: (keys @ query).exp() @ values,
+        ),
+        Misconception(
             "exact_match",
-            "only the best key answered. A soft dictionary averages all values, by how well their keys fit.",
+            "only the best key answered. A soft dictionary averages all values, weighted by how well their keys fit.",
             lambda query, keys, values: values[(keys @ query).argmax()],
         ),
         Misconception(
             "keys_returned",
-            "what comes back is an average of the keys. A key is what a word is found by; it hands over its value.",
+            "what comes back is an average of the keys. A key is what a word is found by; what it hands over is its value.",
             lambda query, keys, values: (keys @ query).softmax(dim=-1) @ keys,
         ),
         Misconception(
+            "weights_returned",
+            "what comes back are the weights, one for each key. Use them to average the values.",
+            lambda query, keys, values: (keys @ query).softmax(dim=-1),
+        ),
+        Misconception(
+            "cosine",
+            "the scores are cosines: you divided by the lengths of the vectors. Here a score is the dot product as it is, "
+            "so that a longer query is a sharper one.",
+            lambda query, keys, values: (
+                torch.cosine_similarity(keys, query[None], dim=-1).softmax(dim=-1) @ values
+            ),
+        ),
+        Misconception(
+            "keys_not_turned",
+            "`query @ keys` adds up over the keys, where a score adds up over the dimensions of one key. "
+            "Write `keys @ query` or `query @ keys.T`.",
+            lambda query, keys, values: (query @ keys).softmax(dim=-1) @ values,
+        ),
+        Misconception(
             "scaled",
-            "you divided the scores by √d_k. That is for section 4; here the scores are the dot products as they are.",
+            "you divided the scores by √d_k. That belongs to section 4; here the scores are the dot products as they are.",
             lambda query, keys, values: (keys @ query / math.sqrt(len(query))).softmax(dim=-1) @ values,
         ),
     ),
@@ -142,16 +200,16 @@ SCALED_SCORES = Exercise(
     name="attention.scaled_scores",
     reference=scaled_scores,
     inputs=queries_and_keys,
-    buys="Whatever the size of a head, its softmax starts undecided, and learns.",
+    buys="Where queries and keys have numbers of variance 1, their scores now have variance 1 too, whatever d_k is.",
     hints=(
-        "A score is the dot product of a query and a key, divided so that its variance is 1.",
-        "queries are (…, query, d_k), keys (…, key, d_k), scores (…, query, key). Turn the last two of the keys.",
+        "A score is the dot product of a query and a key, divided by √d_k.",
+        "queries are (…, query, d_k), keys (…, key, d_k), scores (…, query, key). Transpose the last two of the keys.",
         "Multiply the queries with the transposed keys, and divide by the square root of the last size of queries.",
     ),
     misconceptions=(
         Misconception(
             "unscaled",
-            "you forgot √d_k: these are the raw dot products, which saturate the softmax when d_k is large.",
+            "you forgot √d_k: these are the raw dot products, whose size grows with d_k.",
             lambda queries, keys: queries @ keys.transpose(-2, -1),
         ),
         Misconception(
@@ -160,15 +218,31 @@ SCALED_SCORES = Exercise(
             lambda queries, keys: queries @ keys.transpose(-2, -1) / queries.shape[-1],
         ),
         Misconception(
-            "scaled_by_keys",
-            "you divided by the root of the number of keys. What makes a dot product large is its length, d_k.",
+            "half_d_k",
+            "you divided by d_k and by 2. Python reads `d_k**1/2` as `(d_k**1) / 2`; the root is `d_k**0.5` or `math.sqrt(d_k)`.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) / queries.shape[-1] / 2,
+        ),
+        Misconception(
+            "multiplied",
+            "you multiplied by √d_k where you should divide: the scores grew instead of shrinking.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) * math.sqrt(queries.shape[-1]),
+        ),
+        Misconception(
+            "scaled_by_count",
+            "you divided by the root of how many vectors there are. What makes a dot product large is how many products it "
+            "adds up: d_k, which is `queries.shape[-1]`.",
             lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(keys.shape[-2]),
         ),
         Misconception(
-            "one_size",
-            "you divided by √1024, whatever the vectors are. `d_k` is still what the loop above left in it: "
-            "take the size from queries.",
-            lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(1024),
+            "second_size",
+            "it is right for two dimensions, and wrong where batch and head stand in front: there `queries.shape[1]` is the "
+            "number of heads. d_k is the last size, `queries.shape[-1]`.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[1]),
+        ),
+        Misconception(
+            "softmaxed",
+            "you took the softmax too: these are the weights. The exercise asks for the scores that go into it.",
+            lambda queries, keys: scaled_scores(queries, keys).softmax(dim=-1),
         ),
         Misconception(
             "rows_are_keys",
@@ -177,8 +251,8 @@ SCALED_SCORES = Exercise(
         ),
         Misconception(
             "all_turned",
-            "it is right for two dimensions, and fails where batch and head stand in front: `keys.T` turns all of them. "
-            "Turn the last two alone, with `keys.transpose(-2, -1)`.",
+            "it is right for two dimensions, and fails where batch and head stand in front: `keys.T` and "
+            "`keys.transpose(0, 1)` do not swap the last two there. `keys.transpose(-2, -1)` always does.",
             lambda queries, keys: queries @ keys.T / math.sqrt(queries.shape[-1]),
         ),
     ),
@@ -191,32 +265,32 @@ ENTROPY = Exercise(
     name="attention.entropy",
     reference=entropy,
     inputs=rows_that_sum_to_one,
-    buys="One number now says how undecided a query is: 0 for one key alone, ln(keys) for all the same.",
+    buys="One number now says how undecided a query is: 0 when one key has all the weight, ln(keys) when all have the same.",
     hints=(
-        "The entropy of a row is the average surprise, −Σ w · ln w: the one of the notebook on language models.",
+        "The entropy of a row is its average surprise, −Σ w · ln w, as in the notebook on language models.",
         "(…, query, key) comes in, one number for each query goes out: (…, query).",
-        "Multiply weights with their logarithm, taking 0 where the weight is 0; sum over the last dimension; negate. "
+        "Multiply the weights with their logarithms, taking 0 where a weight is 0; sum over the last dimension; negate. "
         "torch.xlogy(w, w) does the product with that rule.",
     ),
     misconceptions=(
         Misconception(
             "nan_at_zero",
-            "a weight of 0 gives nan, for 0 · ln 0 is 0 · −∞. As w goes to 0, w · ln w does too: count it as 0.",
+            "a weight of 0 gives nan, because 0 · ln 0 is 0 · −∞. As w goes to 0, w · ln w does too, so count it as 0.",
             lambda weights: -(weights * weights.log()).sum(dim=-1),
         ),
         Misconception(
             "whole_row_zero",
-            "a row with one weight of 0 comes out as 0 altogether. Replace the nan of that one product *before* you sum the row.",
+            "a row with one weight of 0 comes out as 0 altogether. Replace the nan of that one product before you sum the row.",
             lambda weights: torch.nan_to_num(-(weights * weights.log()).sum(dim=-1)),
         ),
         Misconception(
             "sign",
-            "the sign is turned: ln of a weight is negative, and an entropy is not.",
+            "the sign is wrong: the logarithm of a weight is negative, so the sum needs a minus in front.",
             lambda weights: torch.xlogy(weights, weights).sum(dim=-1),
         ),
         Misconception(
             "bits",
-            "these are bits, by a logarithm to base 2. The course counts in nats, by the natural one.",
+            "these are bits, from a logarithm to base 2. The course counts in nats, with the natural one.",
             lambda weights: entropy(weights) / math.log(2),
         ),
         Misconception(
@@ -226,48 +300,214 @@ ENTROPY = Exercise(
         ),
         Misconception(
             "mean_over_keys",
-            "you took the mean over the keys. The weights in front already average: sum them.",
+            "you took the mean over the keys. The weights in front make it an average already, so sum.",
             lambda weights: -torch.xlogy(weights, weights).mean(dim=-1),
+        ),
+        Misconception(
+            "one_number",
+            "everything was summed into one number. Sum over the last dimension alone: one entropy for each query.",
+            lambda weights: -torch.xlogy(weights, weights).sum(),
+        ),
+        Misconception(
+            "softmax_again",
+            "you took the softmax of the weights first. They come out of a softmax, so use them as they are.",
+            lambda weights: entropy(weights.softmax(dim=-1)),
+        ),
+        Misconception(
+            "each_product",
+            "these are the single products −w · ln w. Sum them over the keys: one number for each query.",
+            lambda weights: -torch.xlogy(weights, weights),
         ),
     ),
     minutes=8,
     difficulty=2,
 )
 
+
+def table_of_sizes(fresh: list[float], wide: list[float], trained: list[list[float]]) -> str:
+    """Lines for `attention.fresh_gpt`: for each model and layer the five numbers that the notebook measures."""
+    rows = {"untrained, d_model 128, d_k 32": fresh, "untrained, d_model 1,024, d_k 1,024": wide}
+    rows |= {f"storyteller, layer {layer}": measured for layer, measured in enumerate(trained)}
+    lines = [
+        f"{'variance of the numbers in':>62} {'variance of':>12}   {'largest of 64 weights':>19}",
+        f"{'queries':>52} {'keys':>9} {'raw scores':>12} {'undivided':>11} {'divided':>9}",
+    ]
+    for name, (queries, keys, raw, undivided, divided) in rows.items():
+        lines.append(f"{name:35} {queries:16.2f} {keys:9.2f} {raw:12,.2f} {undivided:11.2f} {divided:9.2f}")
+    return "\n".join(lines)
+
+
 LESSON = Lesson(
     topic="attention",
     exercises=(WEIGHTED_AVERAGE, LOOK_UP, SCALED_SCORES, ENTROPY),
     predictions=(
         Prediction(
+            "attention.reach",
+            "Take all mentions of a person, an object or a place that a story has mentioned before. In what share of them is "
+            "the mention before at most four words back?",
+            (
+                "about one in five",
+                "Most of the time more than eight words lie between two mentions of the same thing.",
+            ),
+            (
+                ("about half", "A reach between 8 and 16 words is needed for that."),
+                ("about four in five", "A reach between 16 and 32 words is needed for that."),
+            ),
+            shows=lambda reaches, shares, count: figures.bar_chart(
+                [f"within {reach} words" for reach in reaches],
+                shares,
+                title="How far back the last mention of the same thing is",
+                label=f"share of {count:,} mentions",
+            ),
+            finding="Four words are enough for one mention in five. Even with 32 words, more than one in ten is "
+            "out of reach, and a model that reads a fixed number of words has to be built for the longest distance.",
+        ),
+        Prediction(
             "attention.kite_looks_at",
             "The weights are the softmax of the dot products of all word vectors. Which word will “kite” look at most?",
-            ("itself", "Of vectors of the same length, none has a larger dot product with it than a copy of it."),
             (
-                ("“red”, its color", "A thing and a color share no number here, so their dot product is 0."),
-                ("“Mia”, its owner", "A person and a thing share no number here, so their dot product is 0."),
+                "itself",
+                "Among vectors of the same length, none has a larger dot product with it than a copy of it.",
+            ),
+            (
+                (
+                    "“red”, its color",
+                    "A thing and a color share no dimension here, so their dot product is 0.",
+                ),
+                (
+                    "“Mia”, its owner",
+                    "A person and a thing share no dimension here, so their dot product is 0.",
+                ),
             ),
             shows=lambda weights, words: figures.attention_heatmap(
-                weights, words, masked=None, title="With raw dot products a word looks at what is like itself"
+                weights, words, masked=None, title="Weights from raw dot products of the word vectors"
             ),
-            finding="“her” does look at “Mia”, the other person: a longer vector in the same direction has a larger dot product than a copy.",
+            finding="“kite” looks at itself, and not at “red”: being a thing and being a color have nothing in common.\n\n"
+            "“her” shows that this is no law. It looks at “Mia” more than at itself, because a **longer** vector in the same "
+            "direction has a larger dot product than a copy.",
         ),
-        Question(
+        Prediction(
+            "attention.variance",
+            "The numbers in queries and keys have variance 1. When $d_k$ goes from 4 to 1,024, which is 256 times as much, "
+            "what happens to the variance of their dot products?",
+            (
+                "it grows by a factor of 256",
+                "Each of the $d_k$ products has variance 1, and their variances add up.",
+            ),
+            (
+                (
+                    "it stays about 1",
+                    "It would for the **mean** of the products. A dot product is their sum.",
+                ),
+                (
+                    "it grows by a factor of 16",
+                    "That is what the typical **size** of a score does: it is the root of the variance.",
+                ),
+            ),
+            shows=lambda sizes, raw, scaled: figures.line_chart(
+                {"raw scores": (sizes, raw), "divided by √d_k": (sizes, scaled)},
+                title="The variance of a dot product is d_k; divided by √d_k, a score has variance 1",
+                x_label="d_k, the length of queries and keys",
+                y_label="variance of the scores",
+                log_x=True,
+                log_y=True,
+            ),
+            finding="The variance is $d_k$. Each of the $d_k$ products has variance 1, and the variances of independent terms "
+            "add up. So a score is typically $\\sqrt{d_k}$ away from 0. Dividing it by $\\sqrt{d_k}$ divides its variance by "
+            "$d_k$, which brings it back to 1.",
+        ),
+        Prediction(
+            "attention.fresh_gpt",
+            "An untrained GPT of storyteller’s shape, $d_k$ = 32, with initial weights of standard deviation 0.02, reads 64 "
+            "tokens, and its scores are **not** divided by $\\sqrt{d_k}$. How much of its weight does the last token give to "
+            "its favorite, on average over the heads of the first layer?",
+            (
+                "about 0.03, twice an even share",
+                "Its queries and keys start with a variance far below 1, so even its raw scores are small.",
+            ),
+            (
+                (
+                    "about 0.5",
+                    "One token in 64 gets half the weight only if its score is about 4 above all others. Here raw scores typically differ by less than 1.",
+                ),
+                (
+                    "more than 0.9",
+                    "That is what numbers of variance 1 give at large $d_k$. These are much smaller.",
+                ),
+            ),
+            shows=table_of_sizes,
+            finding="Look at the first row. A query’s number is a sum of `d_model` products, each of a weight and a number that "
+            "was rescaled to variance 1. Its variance is therefore $128 \\cdot 0.02^2$, about 0.05, and that of a raw score is "
+            "$32 \\cdot 0.05^2$, about 0.08. An untrained storyteller is undecided **with or without** the division.\n\n"
+            "The second row has the same initial weights in a wider model. There the same sums give raw scores a variance of "
+            "more than 100, and without the division one random token gets most of the weight. So whether $\\sqrt{d_k}$ matters "
+            "at the start depends on the initial weights and on the sizes.\n\n"
+            "The other rows show what training made of it: the raw scores vary far more than before, and in layers 1 and 2 "
+            "the largest weight is close to 1 even after the division. The division sets the size of the scores where training "
+            "starts. It does not keep them there.",
+        ),
+        Prediction(
             "attention.what_heads_do",
-            "Sixteen heads, trained together. Does each do the same?",
+            "Before training, all sixteen heads are undecided: their entropy is close to the largest possible. After "
+            "training, how many of storyteller’s sixteen heads are still above half of it, on average over the queries?",
             (
-                "No, they divide the work",
-                "Some rest on the start, some spread over many tokens, some look further back; nobody told them to.",
+                "4, one layer’s heads",
+                "Those of the first layer. In the other three layers nearly every query has decided.",
             ),
             (
                 (
-                    "Yes, up to noise",
-                    "Then all rows of the table would be alike. They are not: training gave each its own.",
+                    "all 16",
+                    "Dividing by $\\sqrt{d_k}$ makes them start undecided. Nothing holds them there while queries and keys grow.",
                 ),
                 (
-                    "All look mostly at themselves",
-                    "A token has its own vector already, beside attention. Looking at itself adds little.",
+                    "none",
+                    "Nearly so in three of the four layers. The heads of the first one still spread their weight.",
                 ),
             ),
+            shows=lambda before, after: figures.grid_heatmap(
+                torch.cat([before, after]),
+                [f"{when}, layer {layer}" for when in ("before", "after") for layer in range(len(before))],
+                [f"head {head}" for head in range(before.shape[1])],
+                title="How undecided the heads of storyteller are before and after its training",
+                label="entropy / ln n",
+                annotate=True,
+                largest=1,
+            ),
+            finding="Before training every head spreads its weight evenly. Afterward the four heads of layer 0 still spread "
+            "most of it, and the twelve heads of the other layers give most of it to very few tokens. In layers 1 and 2 nearly "
+            "every query looks at a single one.",
+        ),
+        Prediction(
+            "attention.without_root",
+            "Scores are not divided, at $d_k$ = 1,024, and each of the 64 queries learns for itself. With the best of the "
+            "learning rates, from which start do the queries learn to fetch their values?",
+            (
+                "only from the small start, 0.02",
+                "There the scores begin close together, and the softmax has a gradient.",
+            ),
+            (
+                (
+                    "from neither",
+                    "That would make the division indispensable. A small start keeps raw scores small as well.",
+                ),
+                (
+                    "from both",
+                    "A learning rate multiplies the gradient. Where that is nearly 0, no rate tried here makes up for it.",
+                ),
+            ),
+            shows=lambda rates, fetched: figures.line_chart(
+                {
+                    f"{'undivided' if how == 'undivided' else 'divided'}, start {spread:g}": (rates, shares)
+                    for (spread, how), shares in fetched.items()
+                },
+                title="Look-ups learned at seven learning rates, with and without √d_k",
+                x_label="learning rate",
+                y_label="share of the 64 look-ups that are right",
+                log_x=True,
+            ),
+            finding="Undivided from the large start, most look-ups stay wrong at every learning rate: the softmax is saturated "
+            "from the beginning, and its gradient is close to zero. Divided, the same start learns. The small start learns "
+            "**either way**, because its raw scores are small to begin with.",
         ),
     ),
     quiz=(
@@ -280,10 +520,10 @@ LESSON = Lesson(
                     "each column",
                     "A column says how much a key is looked at, by all queries together: from 0 to many.",
                 ),
-                ("the whole matrix", "Then a query in a long text would have next to nothing to give."),
+                ("the whole matrix", "Then each query of a long text would have next to nothing to give."),
                 (
                     "nothing in particular",
-                    "The softmax sees to it: $\\sum_j w_{ij} = 1$ for every query $i$.",
+                    "The softmax makes it so: $\\sum_j w_{ij} = 1$ for every query $i$.",
                 ),
             ),
         ),
@@ -292,28 +532,32 @@ LESSON = Lesson(
             "A query has its weights. What do they average?",
             (
                 "the values",
-                "`weights @ values`: a key is what a word is found by, its value is what it hands over.",
+                "`weights @ values`: a key is what a word is found by, and a value is what it hands over.",
             ),
             (
                 ("the keys", "Keys are only compared with the query; what is handed over is the value."),
                 ("the queries", "Each query looks for itself; queries are not mixed."),
-                ("the scores", "Scores become the weights, by the softmax; they are not averaged."),
+                ("the scores", "The softmax turns scores into the weights; they are not averaged."),
             ),
         ),
         Question(
             "attention.why_root",
-            "Why are scores divided by $\\sqrt{d_k}$?",
+            "What does the division of scores by $\\sqrt{d_k}$ achieve?",
             (
-                "so that their variance stays near 1 whatever $d_k$ is",
-                "A dot product of $d_k$ random products has variance $d_k$; dividing by its root brings it back to 1.",
+                "their size does not grow with $d_k$",
+                "A dot product of vectors with numbers of variance 1 has variance $d_k$, and the division brings it back to "
+                "1. In a real model the numbers may have another variance, but $d_k$ no longer adds to it.",
             ),
             (
-                ("so that the weights sum to 1", "The softmax does that, with any scores."),
+                ("the weights sum to 1", "The softmax does that, with any scores."),
                 (
-                    "so that no score is negative",
-                    "A division by a positive number changes no sign, and `exp` takes any.",
+                    "a trained model stays undecided",
+                    "Training can make queries and keys as large as it likes. In storyteller most heads have decided.",
                 ),
-                ("to make the product faster", "It is one more operation. It is there for the gradient."),
+                (
+                    "no score is negative",
+                    "Dividing by a positive number changes no sign, and `exp` takes any.",
+                ),
             ),
         ),
         Question(
@@ -334,12 +578,12 @@ LESSON = Lesson(
             "The softmax gives one key 0.999. Why does that query learn slowly?",
             (
                 "its gradient with respect to the scores is nearly 0",
-                "The derivative holds $w_i(1 - w_i)$ and $w_i w_j$, all nearly 0 there.",
+                "The derivatives are $w_i(1 - w_i)$ and $-w_i w_j$, and there all of them are nearly 0.",
             ),
             (
                 (
                     "the other keys are forgotten",
-                    "Their scores are still computed; they hardly move the output.",
+                    "Their scores are still computed, but they hardly change the output.",
                 ),
                 (
                     "0.999 is rounded to 1",
@@ -347,7 +591,30 @@ LESSON = Lesson(
                 ),
                 (
                     "the values are too large",
-                    "The values were not asked; the softmax is saturated whatever they are.",
+                    "The weights do not depend on the values; the softmax is saturated whatever they are.",
+                ),
+            ),
+        ),
+        Question(
+            "attention.learned",
+            "In section 5 the layer learned to answer “kite?” from the cards on a shelf. What did the control, with all "
+            "queries multiplied by 0, show?",
+            (
+                "that an average without looking is not enough",
+                "It saw the same cards and learned its values too, and it was right far less often.",
+            ),
+            (
+                (
+                    "that the value matrix is not needed",
+                    "The control has one, and so does the layer; it reads the colors.",
+                ),
+                (
+                    "that the layer knew the shelves by heart",
+                    "Both were tested on new shelves, of which there are far too many to remember.",
+                ),
+                (
+                    "that gradient descent needs large queries",
+                    "The size was not what was tested. With queries of 0, every card gets the same weight.",
                 ),
             ),
         ),
@@ -356,13 +623,13 @@ LESSON = Lesson(
             "You shuffle the words, with their keys and values. What does a query get?",
             (
                 "the same output as before",
-                "A sum does not care for the order of its terms. So attention cannot tell the order of words: see the notebook on positions.",
+                "The order of the terms does not change a sum. So attention alone cannot tell the order of words; the notebook on positions adds that.",
             ),
             (
                 ("its weights change", "Each key keeps its score, wherever it stands."),
                 (
                     "an average of other values",
-                    "Keys and values moved together, so each value keeps its weight.",
+                    "Keys and values moved together, so each value kept its weight.",
                 ),
                 ("noise", "Nothing is random here."),
             ),
@@ -371,7 +638,8 @@ LESSON = Lesson(
     objectives=(
         ("attention.weighted_average", "attention.look_up", "attention.scaled_scores"),
         ("attention.rows_sum", "attention.what_is_averaged", "attention.look_up"),
-        ("attention.why_root", "attention.saturated", "attention.scaled_scores"),
+        ("attention.why_root", "attention.saturated", "attention.fresh_gpt", "attention.without_root"),
+        ("attention.learned",),
         ("attention.entropy", "attention.what_heads_do"),
     ),
 )
