@@ -12,9 +12,9 @@ def mask_by_loop(n):
     return mask
 
 
-def with_another_token(model, tokens, place):
+def with_another_token(model, tokens, position):
     changed = tokens.clone()
-    changed[0, place] = (changed[0, place] + 2) % model(tokens).shape[-1]
+    changed[0, position] = (changed[0, position] + 2) % model(tokens).shape[-1]
     return model(changed)
 
 
@@ -22,16 +22,16 @@ def leak_matrix(model, tokens):
     """(seq, seq): whether changing the token of a row moves the logits of a column."""
     before = model(tokens)
     rows = [
-        ((with_another_token(model, tokens, place) - before).abs() > 1e-5).any(-1)[0]
-        for place in range(tokens.shape[1])
+        ((with_another_token(model, tokens, position) - before).abs() > 1e-5).any(-1)[0]
+        for position in range(tokens.shape[1])
     ]
     return torch.stack(rows)
 
 
-def first_places_alone(model, tokens):
-    for place in range(1, tokens.shape[1]):
-        before, after = model(tokens), with_another_token(model, tokens, place)
-        if not torch.allclose(before[:, :place], after[:, :place], rtol=0, atol=1e-5):
+def first_positions_alone(model, tokens):
+    for position in range(1, tokens.shape[1]):
+        before, after = model(tokens), with_another_token(model, tokens, position)
+        if not torch.allclose(before[:, :position], after[:, :position], rtol=0, atol=1e-5):
             return True
     return False
 
@@ -43,10 +43,10 @@ def by_cutting(model, tokens):
 
 
 def changed_in_place(model, tokens):
-    for place in range(1, tokens.shape[1]):
+    for position in range(1, tokens.shape[1]):
         changed = tokens
-        changed[0, place] = (changed[0, place] + 1) % 6
-        if not torch.equal(model(changed)[0, :place], model(tokens)[0, :place]):
+        changed[0, position] = (changed[0, position] + 1) % model(tokens).shape[-1]
+        if not torch.equal(model(changed)[0, :position], model(tokens)[0, :position]):
             return True
     return False
 
@@ -54,19 +54,53 @@ def changed_in_place(model, tokens):
 def loss_by_loop(logits, tokens):
     batch, seq, _ = logits.shape
     surprises = [
-        -logits[row, place].log_softmax(0)[tokens[row, place + 1]]
+        -logits[row, position].log_softmax(0)[tokens[row, position + 1]]
         for row in range(batch)
-        for place in range(seq - 1)
+        for position in range(seq - 1)
     ]
     return sum(surprises) / len(surprises)
 
 
 def always_token_0(model, tokens):
     before = model(tokens)
-    for place in range(tokens.shape[1] - 1, 0, -1):
+    for position in range(tokens.shape[1] - 1, 0, -1):
         other = tokens.clone()
-        other[0, place] = 0
-        if not torch.allclose(model(other)[0, :place], before[0, :place], rtol=0, atol=1e-5):
+        other[0, position] = 0
+        if not torch.allclose(model(other)[0, :position], before[0, :position], rtol=0, atol=1e-5):
+            return True
+    return False
+
+
+def returned_too_early(model, tokens):
+    before = model(tokens)
+    for position in range(1, tokens.shape[1]):
+        after = with_another_token(model, tokens, position)
+        return not torch.allclose(before[:, :position], after[:, :position], rtol=0, atol=1e-5)
+    return False
+
+
+def exactly_equal(model, tokens):
+    before = model(tokens)
+    return any(
+        not torch.equal(with_another_token(model, tokens, position)[:, :position], before[:, :position])
+        for position in range(1, tokens.shape[1])
+    )
+
+
+def only_rises(model, tokens):
+    before = model(tokens)
+    return any(
+        (with_another_token(model, tokens, position) - before)[:, :position].max() > 1e-5
+        for position in range(1, tokens.shape[1])
+    )
+
+
+def random_token(model, tokens):
+    before = model(tokens)
+    for position in range(1, tokens.shape[1]):
+        changed = tokens.clone()
+        changed[0, position] = torch.randint(before.shape[-1], (1,))
+        if (model(changed) - before)[:, :position].abs().max() > 1e-5:
             return True
     return False
 
@@ -82,7 +116,7 @@ RIGHT = {
         lambda mask: torch.where(mask, 0.0, float("-inf")),
     ],
     "causal.sees_the_future": [
-        first_places_alone,
+        first_positions_alone,
         lambda model, tokens: leak_matrix(model, tokens).tril(-1).any(),
         by_cutting,
     ],
@@ -102,59 +136,86 @@ WRONG = {
         "hidden": lambda n: ~mask_by_loop(n),
         "one_ahead": lambda n: torch.arange(n)[:, None] + 1 >= torch.arange(n),
         "numbers": lambda n: mask_by_loop(n).float(),
+        "weights": lambda n: mask_by_loop(n) / mask_by_loop(n).sum(dim=-1, keepdim=True),
+        "as_bias": lambda n: torch.where(mask_by_loop(n), 0.0, float("-inf")),
+        "everything": lambda n: torch.full((n, n), True),
+        "only_itself": lambda n: torch.arange(n)[:, None] == torch.arange(n),
     },
     "causal.mask_as_bias": {
         "zero_times_infinity": lambda mask: ~mask * float("-inf"),
+        "infinity_times_mask": lambda mask: float("-inf") * mask.float(),
         "turned": lambda mask: torch.where(mask, float("-inf"), 0.0),
         "ones_and_zeros": lambda mask: torch.where(mask, 1.0, 0.0),
         "one_for_visible": lambda mask: torch.where(mask, 1.0, float("-inf")),
+        "minus_one": lambda mask: -(~mask).float(),
+        "plus_infinity": lambda mask: torch.where(mask, 0.0, float("inf")),
         "a_large_number": lambda mask: -1e9 * (1 - mask.float()),
+        "ten_thousand": lambda mask: torch.where(mask, 0.0, -1e4),
     },
     "causal.sees_the_future": {
         "with_itself": lambda model, tokens: leak_matrix(model, tokens).any().item(),
         "only_the_last_token": lambda model, tokens: leak_matrix(model, tokens)[-1, :-1].any().item(),
+        "only_one_token": returned_too_early,
         "only_the_neighbor": lambda model, tokens: leak_matrix(model, tokens).diagonal(-1).any().item(),
         "never": changed_in_place,
-        "turned": lambda model, tokens: not first_places_alone(model, tokens),
+        "turned": lambda model, tokens: not first_positions_alone(model, tokens),
         "same_token": always_token_0,
+        "no_tolerance": exactly_equal,
+        "without_abs": only_rises,
     },
     "causal.next_token_loss": {
         "not_shifted": lambda logits, tokens: F.cross_entropy(logits.transpose(1, 2), tokens),
         "backwards": lambda logits, tokens: F.cross_entropy(logits[:, 1:].transpose(1, 2), tokens[:, :-1]),
+        "across_texts": lambda logits, tokens: F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1])[:-1], tokens.reshape(-1)[1:]
+        ),
         "wrapped": lambda logits, tokens: F.cross_entropy(
             logits.transpose(1, 2), torch.cat([tokens[:, 1:], tokens[:, :1]], dim=1)
         ),
-        "only_the_last": lambda logits, tokens: loss_by_loop(logits[:, -2:], tokens[:, -2:]),
-        "summed": lambda logits, tokens: F.cross_entropy(
-            logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="sum"
+        "padded": lambda logits, tokens: F.cross_entropy(
+            logits.transpose(1, 2), torch.cat([tokens[:, 1:], torch.zeros_like(tokens[:, :1])], dim=1)
         ),
+        "only_the_last": lambda logits, tokens: loss_by_loop(logits[:, -2:], tokens[:, -2:]),
+        "softmax_twice": lambda logits, tokens: F.cross_entropy(
+            logits.softmax(-1)[:, :-1].transpose(1, 2), tokens[:, 1:]
+        ),
+        "sign": lambda logits, tokens: -loss_by_loop(logits, tokens),
         "not_flattened": lambda logits, tokens: F.cross_entropy(logits[:, :-1, :], tokens[:, 1:].clone()),
     },
 }
 
 
 def looked_at(
-    model, tokens, places=lambda moved, place: moved[:, :place], size=lambda moved: moved.abs().max()
+    model, tokens, watched=lambda moved, position: moved[:, :position], size=lambda moved: moved.abs().max()
 ):
-    """The test for leaks, with its watched places and its measure of a change."""
+    """The test for leaks, with its watched watched and its measure of a change."""
     before = model(tokens)
-    for place in range(1, tokens.shape[1]):
+    for position in range(1, tokens.shape[1]):
         changed = tokens.clone()
-        changed[0, place] = (tokens[0, place] + 1) % before.shape[-1]
-        if size(places(model(changed) - before, place)) > 1e-5:
+        changed[0, position] = (tokens[0, position] + 1) % before.shape[-1]
+        if size(watched(model(changed) - before, position)) > 1e-5:
             return True
     return False
 
 
+def with_token(model, tokens, position, token):
+    changed = tokens.clone()
+    changed[0, position] = token % model(tokens).shape[-1]
+    return bool(((model(changed) - model(tokens))[0, :position].abs() > 1e-5).any())
+
+
 REFUSED = {
     "causal.sees_the_future": {
-        "only_place_0": lambda model, tokens: looked_at(model, tokens, places=lambda moved, _: moved[:, :1]),
-        "any_difference": lambda model, tokens: looked_at(
-            model, tokens, size=lambda moved: (moved != 0).any().float()
+        "only_position_0": lambda model, tokens: looked_at(
+            model, tokens, watched=lambda moved, _: moved[:, :1]
         ),
         "large_ones": lambda model, tokens: looked_at(
             model, tokens, size=lambda moved: moved.abs().mean() / 1000
         ),
-        "upward_alone": lambda model, tokens: looked_at(model, tokens, size=lambda moved: moved.max()),
+        "downward_alone": lambda model, tokens: looked_at(model, tokens, size=lambda moved: -moved.min()),
+        "a_random_token": random_token,
+        "always_the_last_token": lambda model, tokens: any(
+            with_token(model, tokens, position, -1) for position in range(1, tokens.shape[1])
+        ),
     },
 }

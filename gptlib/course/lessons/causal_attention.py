@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.masks import causal_mask
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 
 def mask_as_bias(mask: Bool[Tensor, "*batch query key"]) -> Float[Tensor, "*batch query key"]:
@@ -19,10 +21,10 @@ def mask_as_bias(mask: Bool[Tensor, "*batch query key"]) -> Float[Tensor, "*batc
 
 def sees_the_future(model: Callable[[Tensor], Tensor], tokens: Int[Tensor, "1 seq"]) -> bool:
     logits = model(tokens)
-    for place in range(1, tokens.shape[1]):
+    for position in range(1, tokens.shape[1]):
         changed = tokens.clone()
-        changed[0, place] = (tokens[0, place] + 1) % logits.shape[-1]
-        moved = (model(changed) - logits)[:, :place].abs()
+        changed[0, position] = (tokens[0, position] + 1) % logits.shape[-1]
+        moved = (model(changed) - logits)[:, :position].abs()
         if moved.max() > 1e-5:
             return True
     return False
@@ -35,9 +37,9 @@ def next_token_loss(
 
 
 class ToyModel:
-    """A model that can be read: each place averages what the tokens in its sight have to say.
+    """A model that can be read: each position averages what the tokens in its sight have to say.
 
-    sight: True where a place sees a token, (query, key); table: a row of logits for each token, (vocab, vocab).
+    sight: True where a position sees a token, (query, key); table: a row of logits for each token, (vocab, vocab).
     rounding: by how much all logits tremble with the mean of the tokens, as rounding makes them.
     """
 
@@ -81,34 +83,46 @@ def different_tokens(generator: Generator) -> Tensor:
     return torch.randperm(6, generator=generator)[None, :4]
 
 
+def peeking(query: int, key: int, n: int = 4) -> tuple[str, Tensor]:
+    """The name and the sight of a model in which one position sees a later one."""
+    sight = torch.ones(n, n, dtype=torch.bool).tril()
+    sight[query, key] = True
+    return f"a model whose position {query} sees position {key}, and which is causal elsewhere", sight
+
+
 def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
-    table = torch.randn(6, 6, generator=generator)
+    # Each token raises its own logit, so any replacement moves one logit up and another one down.
+    table = 2 * torch.eye(6) + torch.rand(6, 6, generator=generator)
     past = torch.ones(4, 4, dtype=torch.bool).tril()
-    first_sees_last, first_sees_second = past.clone(), past.clone()
-    first_sees_last[0, 3] = first_sees_second[0, 1] = True
     for name, sight in (
         ("a model that sees the past", past),
         ("a model that sees all", torch.ones(4, 4, dtype=torch.bool)),
-        ("a model whose place 0 sees place 1, and which is causal elsewhere", first_sees_second),
-        ("a model whose place 0 sees place 3, and which is causal elsewhere", first_sees_last),
+        *(peeking(query, key) for query, key in ((0, 1), (0, 3), (1, 2), (2, 3), (1, 3))),
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
         yield ToyModel(name, sight, table), different_tokens(generator)
-    for query, key in ((1, 2), (2, 3), (1, 3)):
-        sight = past.clone()
-        sight[query, key] = True
-        name = f"a model whose place {query} sees place {key}, and which is causal elsewhere"
-        yield ToyModel(name, sight, table), different_tokens(generator)
-    faintly = ToyModel("a model whose place 0 sees place 3, very faintly", first_sees_last, table / 1000)
-    yield faintly, different_tokens(generator)
-    falling = -torch.arange(6.0)[:, None].expand(6, 6)  # the next token up moves all logits down
-    name = "a model whose place 0 sees place 3, and which is causal elsewhere"
-    yield ToyModel(name, first_sees_last, falling), torch.tensor([[0, 1, 2, 3]])
-    rounded = ToyModel("a model that sees the past, and rounds", past, table, rounding=1e-6)
+    name, last_seen = peeking(0, 3)
+    yield (
+        ToyModel("a model whose position 0 sees position 3, very faintly", last_seen, table / 1000),
+        torch.tensor([[2, 0, 4, 1]]),
+    )
+    rounded = ToyModel(
+        "a causal model whose logits tremble by 1e-6, from rounding", past, table, rounding=1e-6
+    )
     yield rounded, different_tokens(generator)
-    for last in (0, 5):  # one that always puts in the same token changes nothing where it stands
-        name = "a model whose place 0 sees place 3, and which is causal elsewhere"
-        yield ToyModel(name, first_sees_last, table), torch.tensor([[1, 4, 2, last]])
+    rising = torch.arange(6.0)[:, None].expand(6, 6)  # the higher the token, the higher all logits
+    name_of = "a model whose position 0 sees position 3, where any other token {} all of its logits"
+    yield ToyModel(name_of.format("lowers"), last_seen, rising), torch.tensor([[0, 1, 2, 5]])
+    yield ToyModel(name_of.format("raises"), last_seen, rising), torch.tensor([[1, 2, 3, 0]])
+    for last in range(6):  # one that always puts in the same token changes nothing where it stands
+        others = [token for token in (1, 4, 2, 3) if token != last]
+        yield ToyModel(name, last_seen, table), torch.tensor([[*others[:3], last]])
+    name, last_of_three = peeking(0, 2, n=3)
+    for last in (0, 1, 2, 0, 1, 2):  # of three tokens, one drawn at random is often the same
+        yield (
+            ToyModel(name, last_of_three, table[:3, :3]),
+            torch.tensor([[(last + 1) % 3, (last + 2) % 3, last]]),
+        )
 
 
 def logits_and_tokens(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -117,18 +131,46 @@ def logits_and_tokens(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
         yield logits, torch.randint(vocab, (batch, seq), generator=generator)
 
 
-def leaks_at(model: Callable[[Tensor], Tensor], tokens: Tensor, place: int, new_token: int) -> bool:
-    """Whether an earlier place moves when this token is put at `place`."""
+def leaks_at(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int, new_token: int) -> bool:
+    """Whether an earlier position moves when this token is put at `position`."""
     changed = tokens.clone()
-    changed[0, place] = new_token
-    return bool(((model(changed) - model(tokens))[:, :place].abs() > 1e-5).any())
+    changed[0, position] = new_token
+    return bool(((model(changed) - model(tokens))[:, :position].abs() > 1e-5).any())
 
 
-def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, place: int) -> Tensor:
-    """For each place, whether its logits move when the token at one place is another."""
+def differences(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
+    """By how much each logit moves when the token at one position is another: (seq, vocab)."""
     changed = tokens.clone()
-    changed[0, place] = (tokens[0, place] + 1) % model(tokens).shape[-1]
-    return (model(changed) - model(tokens))[0].abs().amax(dim=-1) > 1e-5
+    changed[0, position] = (tokens[0, position] + 1) % model(tokens).shape[-1]
+    return (model(changed) - model(tokens))[0]
+
+
+def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
+    """For each position, whether its logits move when the token at one position is another."""
+    return differences(model, tokens, position).abs().amax(dim=-1) > 1e-5
+
+
+def lines_on_leaks(found: Mapping[str, tuple[float, float]]) -> str:
+    """For each mask: how far outputs moved, and the gradient with respect to what is hidden."""
+    lines = [
+        f"{name:22} outputs move by {moved:.4f}, gradient {leaked:.4f}, "
+        f"both exactly 0: {'no' if moved or leaked else 'yes'}"
+        for name, (moved, leaked) in found.items()
+    ]
+    return "\n".join(lines)
+
+
+def influence_map(influence: Float[Tensor, "query key"], pieces: list[str]) -> Drawing:
+    return figures.grid_heatmap(
+        influence,
+        pieces,
+        pieces,
+        masked=influence < 1e-5,
+        title="How far each position's logits move when one token is changed (hatched: not at all)",
+        row_name="position whose logits move",
+        column_name="token that was changed",
+        label="largest change of a logit",
+    )
 
 
 CAUSAL_MASK_SOURCE = """\
@@ -142,7 +184,7 @@ CAUSAL_MASK = Exercise(
     source=CAUSAL_MASK_SOURCE,
     inputs=how_many,
     use=made_for,  # an input is called n, as in the answer
-    buys="With that line attention predicts: no place can copy its answer from the future.",
+    buys="With this mask no position can copy its answer from the future.",
     hints=(
         "The loop visits the keys from 0 to the query itself. Those cells are True, the others False.",
         "(n, n), of dtype torch.bool. The row is the query and the column the key, so row 0 has one True.",
@@ -151,28 +193,48 @@ CAUSAL_MASK = Exercise(
     misconceptions=(
         Misconception(
             "swapped",
-            "rows and columns are swapped: position 0 can see everything, and the last one only itself. The row is the query.",
+            "rows and columns are swapped: position 0 sees everything, and the last one only itself. The row is the query.",
             lambda n: torch.ones(n, n, dtype=torch.bool).triu(),
         ),
         Misconception(
             "without_diagonal",
-            "no place may look at itself. Then position 0 sees nothing at all, and the softmax of its row is nan.",
+            "no position may look at itself. Then position 0 sees nothing at all, and the softmax of its row is nan.",
             lambda n: torch.ones(n, n, dtype=torch.bool).tril(-1),
         ),
         Misconception(
             "hidden",
-            "it is True where a key is hidden. Here True means that a query may look, as everywhere in this course.",
+            "it is True where a key is hidden. In this course True means that a query may look.",
             lambda n: torch.ones(n, n, dtype=torch.bool).triu(1),
         ),
         Misconception(
             "one_ahead",
-            "each place can see one token ahead, and that one is the answer it is to predict.",
+            "each position can see one token ahead, and that token is the answer that it should predict.",
             lambda n: torch.ones(n, n, dtype=torch.bool).tril(1),
         ),
         Misconception(
             "numbers",
-            "the triangle is right, but made of the numbers 1 and 0. A mask holds True and False: give dtype=torch.bool.",
+            "the triangle is right, but it is made of the numbers 1 and 0. A mask holds True and False: give dtype=torch.bool.",
             lambda n: torch.ones(n, n).tril(),
+        ),
+        Misconception(
+            "weights",
+            "these are the weights of the uniform average already. The mask comes one step before: True where a weight is not 0.",
+            lambda n: torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None],
+        ),
+        Misconception(
+            "as_bias",
+            "this is 0 and −∞, a grid to be added to scores; the next exercise asks for that. Here, return True and False.",
+            lambda n: torch.full((n, n), float("-inf")).triu(1),
+        ),
+        Misconception(
+            "everything",
+            "every query sees every key, the later ones too. Keep the lower triangle.",
+            lambda n: torch.ones(n, n, dtype=torch.bool),
+        ),
+        Misconception(
+            "only_itself",
+            "each position sees itself and nothing else. What came before it may be seen, too.",
+            lambda n: torch.eye(n, dtype=torch.bool),
         ),
     ),
     minutes=4,
@@ -183,17 +245,23 @@ MASK_AS_BIAS = Exercise(
     name="causal.mask_as_bias",
     reference=mask_as_bias,
     inputs=some_masks,
-    buys="Now you can read code that adds its masks, and see at once whether it is sound.",
+    buys="Now you can read code that adds its masks, and see whether it is sound.",
     hints=(
-        "What added to a score leaves it as it is? What added to it makes it lower than any other?",
+        "What can you add to a score that leaves it as it is? What can you add that makes it lower than any other?",
         "A bool tensor (…, query, key) comes in, a float tensor of the same shape goes out.",
         "Start from zeros of the mask's shape, and fill in -inf where the mask is False (~mask).",
     ),
     misconceptions=(
         Misconception(
             "zero_times_infinity",
-            "you multiplied by −∞. Where the mask is True that is 0 · −∞, which is nan. Choose between two numbers instead.",
+            "you multiplied by ∞. Where the mask is True that is 0 · ∞, which is nan. Choose between two numbers instead.",
             lambda mask: (1 - mask.float()) * float("-inf"),
+        ),
+        Misconception(
+            "infinity_times_mask",
+            "you multiplied the mask by −∞: True gives −∞, which hides what may be seen, and False gives 0 · −∞, which is nan. "
+            "Choose between 0 and −∞ instead, and put −∞ where the mask is False.",
+            lambda mask: mask * float("-inf"),
         ),
         Misconception(
             "turned",
@@ -207,13 +275,28 @@ MASK_AS_BIAS = Exercise(
         ),
         Misconception(
             "one_for_visible",
-            "1 is added to what may be seen. The softmax happens to forgive that, but a score that counts should stay as it is: add 0.",
+            "1 is added to what may be seen. The softmax forgives that, but a visible score should stay as it is: add 0.",
             lambda mask: mask.float().masked_fill(~mask, float("-inf")),
+        ),
+        Misconception(
+            "minus_one",
+            "−1 is added to what may not be seen. That lowers its score a little and hides nothing: add −∞.",
+            lambda mask: mask.float() - 1,
+        ),
+        Misconception(
+            "plus_infinity",
+            "+∞ is added to what may not be seen. That makes its score the highest of all; −∞ makes it the lowest.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, float("inf")),
         ),
         Misconception(
             "a_large_number",
             "you filled in −1e9. That is low, but a score like any other, and float16 cannot hold it. Use −∞.",
             lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e9),
+        ),
+        Misconception(
+            "ten_thousand",
+            "you filled in −10,000. That is low, but a score like any other: section 4 shows where it fails. Use −∞.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e4),
         ),
     ),
     minutes=5,
@@ -224,33 +307,40 @@ SEES_THE_FUTURE = Exercise(
     name="causal.sees_the_future",
     reference=sees_the_future,
     inputs=toy_models,
-    buys="That test needs no loss, no floor and no look inside. Run it on every model you build.",
+    buys="This test needs no loss, no floor and no look inside. Run it on every model you build.",
     hints=(
-        "Change one token at a time. If any logit of an earlier place moves, the model saw it coming.",
-        "tokens is (1, seq), model(tokens) is (1, seq, vocab). With place changed, compare the logits of [:, :place].",
-        "For each place from 1 on: clone the tokens, put another token there, and see whether the logits before place "
-        "differ from those of the unchanged tokens. Any difference: True. None in all places: False.",
+        "Change one token at a time. If any logit at an earlier position moves, the model has seen the change coming.",
+        "tokens is (1, seq), model(tokens) is (1, seq, vocab). When you change a position, compare the logits of "
+        "[:, :position].",
+        "For each position from 1 on: clone the tokens, put another token there, and see whether the logits before "
+        "that position differ from those of the unchanged tokens. Any difference: True. None at all: False.",
     ),
     misconceptions=(
         Misconception(
             "with_itself",
-            "the changed place and those after it were counted, too. They should move: that is reading, not cheating. (If you "
-            "did look at earlier places alone, an earlier change was still in the tokens: clone them for each place.)",
+            "the changed position and those after it were counted, too. They should move: that is reading, not cheating. (If you "
+            "did compare only earlier positions, an earlier change was still in the tokens: clone them for each position.)",
             lambda model, tokens: any(
-                bool(moves(model, tokens, place).any()) for place in range(tokens.shape[1])
+                bool(moves(model, tokens, position).any()) for position in range(tokens.shape[1])
             ),
         ),
         Misconception(
             "only_the_last_token",
-            "you changed only the last token. A place may peek at a token in the middle: change each in turn.",
+            "only a change of the last token counted. A position may peek at a token in the middle: change each in turn.",
             lambda model, tokens: bool(moves(model, tokens, tokens.shape[1] - 1)[:-1].any()),
         ),
         Misconception(
+            "only_one_token",
+            "only a change at position 1 counted. Does your loop `return` in its first round? Return True as soon as something "
+            "moved, and False only after the loop.",
+            lambda model, tokens: bool(moves(model, tokens, 1)[0]),
+        ),
+        Misconception(
             "only_the_neighbor",
-            "a leak from the last place back to the first went unseen. Change every token in turn, the last one too, and watch "
-            "all earlier places, not only the one right before.",
+            "a leak from the last position back to the first went unseen. Change every token in turn, the last one too, and "
+            "watch all earlier positions, not only the one right before.",
             lambda model, tokens: any(
-                bool(moves(model, tokens, place)[place - 1]) for place in range(1, tokens.shape[1])
+                bool(moves(model, tokens, position)[position - 1]) for position in range(1, tokens.shape[1])
             ),
         ),
         Misconception(
@@ -261,15 +351,31 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "turned",
-            "the answer is turned round: True should mean that the future is seen.",
+            "the answer is the wrong way round: True should mean that the future is seen.",
             lambda model, tokens: not sees_the_future(model, tokens),
         ),
         Misconception(
             "same_token",
-            "a leak went unseen where the token that you put in stood there already: that changes nothing. Put in another token "
-            "than was there.",
+            "a leak went unseen where the token that you put in stood there already: that changes nothing. Put in a token that "
+            "differs from the one it replaces.",
             lambda model, tokens: any(
-                leaks_at(model, tokens, place, 0) for place in range(1, tokens.shape[1])
+                leaks_at(model, tokens, position, 0) for position in range(1, tokens.shape[1])
+            ),
+        ),
+        Misconception(
+            "no_tolerance",
+            "a causal model was accused for differences of rounding. Count a difference only if its size is above 1e-5.",
+            lambda model, tokens: any(
+                bool((differences(model, tokens, position)[:position] != 0).any())
+                for position in range(1, tokens.shape[1])
+            ),
+        ),
+        Misconception(
+            "without_abs",
+            "a leak that only lowers logits went unseen. A logit moves up or down: compare the size of the difference, with abs().",
+            lambda model, tokens: any(
+                bool((differences(model, tokens, position)[:position] > 1e-5).any())
+                for position in range(1, tokens.shape[1])
             ),
         ),
     ),
@@ -281,42 +387,63 @@ NEXT_TOKEN_LOSS = Exercise(
     name="causal.next_token_loss",
     reference=next_token_loss,
     inputs=logits_and_tokens,
-    buys="This is the loss on which every GPT is trained, for all places at once.",
+    buys="This is the loss on which every GPT is trained, at all positions at once.",
     hints=(
-        "The logits at place t are a guess at the token at place t + 1.",
-        "Of seq places, seq − 1 have a next token in the text: logits[:, :-1] and tokens[:, 1:].",
-        "Drop the last logits and the first token, flatten batch and seq into one dimension, and take F.cross_entropy.",
+        "The logits at position t are a guess at the token at position t + 1.",
+        "Of seq positions, seq − 1 have a next token in the text: logits[:, :-1] and tokens[:, 1:].",
+        "Drop the last logits and the first token of each text, flatten batch and seq into one dimension, and take "
+        "F.cross_entropy.",
     ),
     misconceptions=(
         Misconception(
             "not_shifted",
-            "each place is asked for the token that it was given. It only has to repeat it: shift the targets by one.",
+            "each position is asked for the token that it was given, so it would only have to repeat it. Shift the targets by one.",
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
         ),
         Misconception(
             "backwards",
-            "you shifted the wrong way: each place is asked for the token before it, which it has already seen.",
+            "you shifted the wrong way: each position is asked for the token before it, which it has already seen.",
             lambda logits, tokens: F.cross_entropy(logits[:, 1:].flatten(0, 1), tokens[:, :-1].flatten()),
         ),
         Misconception(
+            "across_texts",
+            "the last position of one text is asked for the first token of the next text. Shift each text by itself, and "
+            "flatten after that.",
+            lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1)[:-1], tokens.flatten()[1:]),
+        ),
+        Misconception(
             "wrapped",
-            "the last place is asked for the first token of the text, as roll brings it round. It has no target: leave it out.",
+            "the last position is asked for the first token of the same text, as with `roll`. It has no target: leave it out.",
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1), tokens.roll(-1, dims=1).flatten()),
         ),
         Misconception(
+            "padded",
+            "the last position is asked for token 0, which was put in to fill the row. It has no target: leave it out.",
+            lambda logits, tokens: F.cross_entropy(
+                logits.flatten(0, 1), F.pad(tokens[:, 1:], (0, 1)).flatten()
+            ),
+        ),
+        Misconception(
             "only_the_last",
-            "you scored the guess at the last token alone. All places that have a next token are lessons.",
+            "you scored the guess at the last token alone. Every position that has a next token in the text counts.",
             lambda logits, tokens: F.cross_entropy(logits[:, -2], tokens[:, -1]),
         ),
         Misconception(
-            "summed",
-            "you summed over the places. The mean can be compared between texts of any length, and with the floor.",
-            lambda logits, tokens: next_token_loss(logits, tokens) * tokens[:, 1:].numel(),
+            "softmax_twice",
+            "a softmax was taken before `F.cross_entropy`, which takes one itself. Give it the logits as they are.",
+            lambda logits, tokens: F.cross_entropy(
+                logits[:, :-1].softmax(dim=-1).flatten(0, 1), tokens[:, 1:].flatten()
+            ),
+        ),
+        Misconception(
+            "sign",
+            "the sign is wrong: a loss is the mean of −log p, which is never negative.",
+            lambda logits, tokens: -next_token_loss(logits, tokens),
         ),
         Misconception(
             "not_flattened",
-            "the shift is right, but `F.cross_entropy` got (batch, place, vocab) and took the places for the vocabulary. "
-            "Make batch and place one dimension first, with flatten(0, 1).",
+            "the shift is right, but `F.cross_entropy` got (batch, position, vocab) and took the positions for the vocabulary. "
+            "Make batch and position one dimension first, with flatten(0, 1).",
             lambda logits, tokens: F.cross_entropy(logits[:, :-1], tokens[:, 1:]),
         ),
     ),
@@ -329,68 +456,193 @@ LESSON = Lesson(
     topic="causal_attention",
     exercises=(CAUSAL_MASK, MASK_AS_BIAS, SEES_THE_FUTURE, NEXT_TOKEN_LOSS),
     predictions=(
-        Question(
-            "causal.where_the_cheat_looks",
-            "The cheat has learned to predict. Where does each character look?",
+        Prediction(
+            "causal.loss_without_a_mask",
+            "One attention head may look at every character of the window, the later ones included. It is trained for "
+            "250 steps to guess the next character. Where does its loss on new stories end?",
             (
-                "at the character after it",
-                "That character is the target. To copy it is all the model learned.",
+                "Below the entropy floor",
+                "The next character is in the input, in new stories too. It need not be predicted; it can be copied.",
             ),
             (
                 (
-                    "at the character before it",
-                    "An honest model would gain from that. This one has something far better in sight.",
+                    "Between the floor and the bigram's loss",
+                    "That is where a model ends up that has to predict. This one finds every answer in its input.",
                 ),
                 (
-                    "at itself",
+                    "Near the bigram's loss",
+                    "For that it would have to ignore all characters but the last, and the next one is worth far too much.",
+                ),
+                (
+                    "Above the bigram's loss: what it learned holds for the training stories alone",
+                    "What it learned holds for new stories as well: they contain their answers in the same way.",
+                ),
+            ),
+            shows=lambda curve, bigram, floor: figures.loss_curves(
+                {"sees every character": curve},
+                floor=floor,
+                marks={"bigram": bigram},
+                title="The validation loss falls through the floor",
+                y_label="validation loss (nats per character)",
+            ),
+            finding="The loss ends **below** the floor. Storyworld itself, which knows the probability of every next "
+            "character, cannot do that on average. So whatever this model does, it is not prediction.\n\n"
+            "Note what did **not** warn us: the validation loss. It is measured on stories that the model has never "
+            "seen, and it looks excellent. Without a known floor you might have believed it.",
+        ),
+        Prediction(
+            "causal.where_the_cheat_looks",
+            "The model without a mask reads “Mia lost her red kite”. Which character does each character look at most?",
+            (
+                "the one after it",
+                "That character is the target, so nothing in the window is worth more.",
+            ),
+            (
+                (
+                    "the one before it",
+                    "A model without sight of the future would gain from that. This one has something far better in sight.",
+                ),
+                (
+                    "itself",
                     "Its own vector reaches the logits anyway, beside attention, and is not the answer.",
                 ),
                 (
-                    "evenly at all of them",
-                    "An average of everything says little about the one that is asked for.",
+                    "none in particular: the weights are even",
+                    "An average of all characters says little about the one that is asked for.",
                 ),
             ),
+            shows=lambda weights, characters: figures.attention_heatmap(
+                weights,
+                characters,
+                masked=None,
+                title="Without a mask, each character looks at the one after it",
+            ),
+            finding="The bright line is one step **above** the diagonal: each character looks at the one after it. That "
+            "character is its target, so it seems that the model looks its answers up.",
         ),
-        Question(
+        Prediction(
+            "causal.scores_times_mask",
+            "“Mia” is the first of five words and may see only itself. Its scores are 1, 0, 1, 0, 2. The four later ones are "
+            "multiplied by 0, which leaves 1, 0, 0, 0, 0, and then comes the softmax. How much of its weight do the four "
+            "later words get together?",
+            (
+                "more than half",
+                "Each of them counts $e^0 = 1$, and “Mia” itself $e^1 \\approx 2.7$. So they get 4 of 6.7 parts.",
+            ),
+            (
+                (
+                    "none",
+                    "A weight of 0 would do that. A score of 0 still counts $e^0 = 1$ in the softmax.",
+                ),
+                (
+                    "less than a tenth",
+                    "“Mia” leads by 1, so it counts $e \\approx 2.7$ times as much as each of the others, and there are four.",
+                ),
+                (
+                    "exactly four fifths",
+                    "For that all five scores would have to be equal; “Mia” has a score of 1.",
+                ),
+            ),
+            shows=lambda weights, words: figures.attention_heatmap(
+                weights,
+                words,
+                masked=None,
+                title="Scores multiplied by the mask: later words still get weight",
+            ),
+            finding="“Mia” spends more than half of its weight on words that have not been said, and the rows below leak, "
+            "too. A score of 0 does not mean no: for a softmax it is a score like any other, and higher than every negative "
+            "one.",
+        ),
+        Prediction(
+            "causal.which_masks_leak",
+            "The keys and values of the later 8 positions are replaced. With which of the four masks do the outputs of "
+            "the first 8 move, by more than rounding?",
+            (
+                "only with “zero, not renormalized”",
+                "Its rows sum to less than 1. What is missing tells how high the hidden scores were.",
+            ),
+            (
+                (
+                    "with both kinds of zero",
+                    "With the second division, what the hidden scores added to the denominator cancels.",
+                ),
+                (
+                    "with all but -inf",
+                    "Here $e^{-10000}$ is 0 even in float32, and with the second division “zero” loses what it saw.",
+                ),
+                (
+                    "with none of them",
+                    "A row that is not divided again sums to less than 1, and by how much depends on the future.",
+                ),
+            ),
+            shows=lines_on_leaks,
+            finding="The suspicion was half right. Without the second division the future leaks, in the outputs and in "
+            "the gradient.\n\n"
+            "With it, the future cancels. All weights of a row have the same denominator, the sum of $e^s$ over all keys. "
+            "Dividing by the sum of the weights that are left removes it, and what remains is $e^{s_i}$ divided by the sum of "
+            "$e^s$ over the visible keys, as with −∞. On paper the two are the same. In the computer “zero” is not exactly 0, "
+            "because the digits that are rounded away depend on the future.",
+        ),
+        Prediction(
             "causal.shape_of_influence",
-            "Row = prediction, column = the token that was changed. Which cells are not 0?",
+            "Each token of a sentence is changed in turn. Row: a position whose logits may move; column: the token that "
+            "was changed. In which cells do logits move?",
             (
-                "the diagonal and below",
-                "A prediction depends on its own token and those before it: row at least column.",
+                "on the diagonal and below it",
+                "A prediction depends on its own token and on those before it: the row is at or after the column.",
             ),
             (
                 (
-                    "the diagonal alone",
-                    "Then no prediction would depend on an earlier word; even a trigram is not that blind.",
+                    "on the diagonal alone",
+                    "Then no prediction would depend on an earlier word; even a trigram sees one.",
                 ),
                 (
-                    "the diagonal and above",
-                    "There the column is later than the row: a prediction that depends on the future.",
+                    "on the diagonal and above it",
+                    "There the column comes after the row: a prediction that depends on the future.",
                 ),
                 (
-                    "all of them",
-                    "The cells above the diagonal would be a leak, and all four layers are causal.",
+                    "in all cells",
+                    "A cell above the diagonal would be a leak, and each layer has a causal mask.",
                 ),
             ),
+            shows=influence_map,
+            finding="A triangle: no logit moved before the token that was changed. The test looks at the whole model at once: "
+            "in none of its 4 layers did the future leak through to the logits.\n\n"
+            "Bright cells far down a column show that a token still matters for predictions many positions later.",
         ),
-        Question(
+        Prediction(
             "causal.one_token_too_many",
-            "Only one of 64 tokens too many is in sight, for `tril(1)`. What becomes of the loss?",
+            "With `tril(1)` each of the 64 positions sees one later token, and nothing else that is later. What becomes of "
+            "the validation loss?",
             (
                 "It falls below the floor",
-                "The one token too many is the answer itself; the others were never needed.",
+                "That one token is the answer. To copy it, nothing else is needed.",
             ),
             (
                 (
-                    "It falls by about 1/64",
-                    "That would be so if all tokens were worth the same. This one is worth all the rest.",
+                    "It falls a little, by about one token in 64",
+                    "That would be so if all tokens were worth the same. This one is worth more than all others.",
                 ),
                 (
                     "It stays about the same",
                     "The head has every reason to find the one token that is the answer.",
                 ),
-                ("It rises, by confusion", "A token too many can be ignored; this one is the best there is."),
+                (
+                    "It rises, as the extra token confuses the model",
+                    "A token that does not help can be given a weight near 0; and this one helps more than any.",
+                ),
             ),
+            shows=lambda losses, bigram, floor: figures.bar_chart(
+                list(losses),
+                list(losses.values()),
+                title="One later token in sight is enough to go through the floor",
+                label="validation loss after 200 steps (nats per character)",
+                highlight=["one later token"],
+                marks={"bigram": bigram, "floor": floor},
+            ),
+            finding="One later token takes the loss through the floor. The controls show what that token is worth: a model "
+            "that sees all later tokens **except** that one is no better after 200 steps than one that sees only itself. "
+            "The others did not help it, and this one is the answer.",
         ),
     ),
     quiz=(
@@ -408,11 +660,11 @@ LESSON = Lesson(
                 ),
                 (
                     "a model better than Storyworld",
-                    "Storyworld knows the exact chance of each letter. There is nothing left to know better.",
+                    "Storyworld knows the exact probability of each character. There is nothing left to know better.",
                 ),
                 (
                     "a lucky draw of the stories",
-                    "Luck moves a mean over many thousand letters by a little, not by half.",
+                    "Luck moves a mean over many thousand characters a little, and not by half.",
                 ),
             ),
         ),
@@ -442,7 +694,7 @@ LESSON = Lesson(
             (
                 ("$1$", "It did so before the hidden weights were taken out."),
                 ("$0.25$", "That is one weight, and two are left."),
-                ("$2$", "Weights are at most 1 in all; two of four equal ones are a half."),
+                ("$2$", "All weights together were 1; two of four equal ones are a half."),
             ),
         ),
         Question(
@@ -462,19 +714,22 @@ LESSON = Lesson(
             "causal.who_may_move",
             "A sound causal model reads 20 tokens, 0 to 19. You replace token 10. Which logits may move?",
             (
-                "those at places 10 to 19",
-                "Place 10 reads token 10 to guess token 11, and later places read it too.",
+                "those at positions 10 to 19",
+                "Position 10 reads token 10 to guess token 11, and later positions read it too.",
             ),
             (
                 (
-                    "those at places 11 to 19",
-                    "Place 10 may look at itself: its guess follows the token it has read.",
+                    "those at positions 11 to 19",
+                    "Position 10 may look at itself: its guess depends on the token it has read.",
                 ),
                 (
-                    "those at places 0 to 10",
-                    "Places 0 to 9 would then have seen what comes later. That is a leak.",
+                    "those at positions 0 to 10",
+                    "Positions 0 to 9 would then have seen what comes later. That is a leak.",
                 ),
-                ("those at all 20 places", "Places 0 to 9 come before the change and must not move at all."),
+                (
+                    "those at all 20 positions",
+                    "Positions 0 to 9 come before the change and must not move at all.",
+                ),
             ),
         ),
         Question(
@@ -482,10 +737,10 @@ LESSON = Lesson(
             "A text of 65 tokens goes through a causal model once. How many guesses of a next token can be scored?",
             ("64", "Each token but the last has a next one in the text."),
             (
-                ("65", "The last place guesses too, but the text does not hold its answer."),
+                ("65", "The last position guesses too, but the text does not hold its answer."),
                 (
                     "1",
-                    "So it would be if a place could see what comes later. In a causal model every place is a fair guess.",
+                    "That would be so if a position could see what comes later. In a causal model every position makes a fair guess.",
                 ),
                 (
                     "2,145",
@@ -495,24 +750,36 @@ LESSON = Lesson(
         ),
         Question(
             "causal.behind_the_trigram",
-            "One head fetches the character before. Why does it still lose to a trigram, which sees the same two characters?",
+            "One head mostly fetches the character before. A trigram sees the same two characters and still has a much lower loss. What does our model lack?",
             (
-                "It adds what each of the two says",
-                "A trigram has a row for each pair; a sum cannot say that “th” is special beyond “t” and “h”.",
+                "a way to treat a pair as more than the sum of its two characters",
+                "The best sum of two tables did no better than our model. A trigram has counts for each pair.",
             ),
             (
-                ("It cannot look two characters back", "A causal head may look at anything in the past."),
+                ("a way to look two characters back", "A causal head may look at anything in the past."),
                 (
-                    "Its mask hides the character before",
-                    "The mask hides what comes after; the line below the diagonal is bright.",
+                    "a mask that shows the character before",
+                    "The causal mask shows it; the line below the diagonal is bright.",
                 ),
-                ("It was trained on a different text", "Both learned from the same stories."),
+                ("the stories that the trigram learned from", "Both learned from the same stories."),
             ),
         ),
     ),
     objectives=(
-        ("causal.too_good", "causal.one_token_too_many", "causal.where_the_cheat_looks"),
-        ("attention.causal_mask", "causal.mask_as_bias", "causal.score_of_zero", "causal.half_a_row"),
+        (
+            "causal.too_good",
+            "causal.loss_without_a_mask",
+            "causal.one_token_too_many",
+            "causal.where_the_cheat_looks",
+        ),
+        (
+            "attention.causal_mask",
+            "causal.mask_as_bias",
+            "causal.scores_times_mask",
+            "causal.which_masks_leak",
+            "causal.score_of_zero",
+            "causal.half_a_row",
+        ),
         ("causal.sees_the_future", "causal.who_may_move", "causal.shape_of_influence"),
         ("causal.next_token_loss", "causal.lessons_in_a_window", "causal.behind_the_trigram"),
     ),
