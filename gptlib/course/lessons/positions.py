@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.attention import attend
 from gptlib.model.masks import causal_mask
 from gptlib.model.positions import rotate, sinusoidal_positions
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -20,7 +22,7 @@ def is_equivariant(layer: Layer, x: Float[Tensor, "seq d_model"], order: Int[Ten
     return torch.allclose(layer(x[order]), layer(x)[order], atol=1e-5)
 
 
-def add_places(
+def add_positions(
     x: Float[Tensor, "batch seq d_model"], table: Float[Tensor, "context_length d_model"], start: int
 ) -> Float[Tensor, "batch seq d_model"]:
     return x + table[start : start + x.shape[1]]
@@ -42,18 +44,20 @@ class NamedLayer:
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
     """Layers on four words of four numbers, with an order that is not its own inverse and last one that is."""
-    places = torch.randn(4, 4, generator=generator)
+    table = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
+    rounding = 1e-6 * torch.arange(1.0, 5.0)[:, None]
     first, last = torch.zeros(4, 4), torch.zeros(4, 4)
     first[0] = last[3] = 1.0
     for name, function in (
         ("attention", lambda x: attend(x, x, x)[0]),
         ("attention with a causal mask", lambda x: attend(x, x, x, mask)[0]),
-        ("attention with places added", lambda x: attend(x + places, x + places, x + places)[0]),
-        ("a layer that gives every place the mean of all", lambda x: x.mean(dim=0).expand(4, 4)),
-        ("a layer that gives every place a vector of its own and reads no word", lambda x: places),
+        ("attention with positions added", lambda x: attend(x + table, x + table, x + table)[0]),
+        ("a layer that gives every position the mean of all", lambda x: x.mean(dim=0).expand(4, 4)),
+        ("a layer that gives every position a vector of its own and reads no word", lambda x: table),
         ("a layer that adds 1 to the first row alone", lambda x: x + first),
         ("a layer that adds 1 to the last row alone", lambda x: x + last),
+        ("a layer that rounds each row a little differently", lambda x: x + rounding),
     ):
         x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])
@@ -61,7 +65,7 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
     yield NamedLayer("attention", lambda x: attend(x, x, x)[0]), x, torch.tensor([1, 0, 3, 2])
 
 
-def vectors_and_places(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
+def vectors_and_tables(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
     for batch, seq, d_model, context_length, start in ((1, 2, 2, 4, 1), (2, 3, 4, 8, 0), (3, 4, 5, 9, 3)):
         x = torch.randn(batch, seq, d_model, generator=generator)
         yield x, torch.randn(context_length, d_model, generator=generator), start
@@ -84,6 +88,16 @@ def table_of_clocks(
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
+def in_halves(table: Float[Tensor, "length d_model"], first: int) -> Float[Tensor, "length d_model"]:
+    """All columns from `first` on by twos, then all the others."""
+    return torch.cat([table[:, first::2], table[:, 1 - first :: 2]], dim=1)
+
+
+def a_frequency_for_each_column(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
+    angles = torch.arange(length)[:, None] * 10000.0 ** (-torch.arange(d_model) / d_model)
+    return torch.where(torch.arange(d_model) % 2 == 0, angles.sin(), angles.cos())
+
+
 def turned_by(x: Float[Tensor, "*batch seq d_head"], angles: Float[Tensor, "seq half"]) -> Tensor:
     even, odd = x[..., 0::2], x[..., 1::2]
     cosines, sines = angles.cos(), angles.sin()
@@ -94,11 +108,33 @@ def frequencies_for(d: int) -> Float[Tensor, " half"]:
     return 10000.0 ** (-torch.arange(0, d, 2) / d)
 
 
+def angles_for(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
+    return positions[:, None] * frequencies_for(x.shape[-1])
+
+
 def rotate_halves(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
-    angles = positions[:, None] * frequencies_for(x.shape[-1])
     first, second = x.chunk(2, dim=-1)
-    cosines, sines = angles.cos(), angles.sin()
+    cosines, sines = angles_for(x, positions).cos(), angles_for(x, positions).sin()
     return torch.cat([first * cosines - second * sines, first * sines + second * cosines], dim=-1)
+
+
+def rotate_mixed(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
+    """Partners half a vector apart, with the angles of neighbors."""
+    angles = angles_for(x, positions).repeat_interleave(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
+    return x * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()
+
+
+def rotate_in_place(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
+    cosines, sines = angles_for(x, positions).cos(), angles_for(x, positions).sin()
+    first = x[..., 0::2] * cosines - x[..., 1::2] * sines
+    return torch.stack([first, first * sines + x[..., 1::2] * cosines], dim=-1).flatten(-2)
+
+
+def rotate_without_minus(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cosines, sines = angles_for(x, positions).cos(), angles_for(x, positions).sin()
+    return torch.stack([even * cosines + odd * sines, even * sines + odd * cosines], dim=-1).flatten(-2)
 
 
 SINUSOIDAL_SOURCE = """\
@@ -121,73 +157,93 @@ IS_EQUIVARIANT = Exercise(
     name="positions.is_equivariant",
     reference=is_equivariant,
     inputs=layers_to_shuffle,
-    buys="You can now ask any layer whether it knows what comes first, without a look inside.",
+    buys="You can now ask any layer whether it takes notice of the order, without looking inside it.",
     hints=(
-        "If the layer sees a bag, it makes no difference whether you shuffle before it or after it.",
-        "x is (seq, d_model) and order is (seq,). x[order] shuffles the rows, and so does layer(x)[order].",
+        "If a layer sees a bag, it makes no difference whether you shuffle before the layer or after it.",
+        "x is (seq, d_model) and order is (seq,). x[order] shuffles the words, and layer(x)[order] the outputs.",
         "Compare layer(x[order]) with layer(x)[order] by torch.allclose, with atol=1e-5.",
     ),
     misconceptions=(
         Misconception(
             "not_moved_along",
-            "you asked whether a shuffle changes nothing at all. The outputs may move, each along with its word: shuffle them too.",
+            "you asked whether a shuffle changes nothing at all. An output may move along with its word, so shuffle the outputs too.",
             lambda layer, x, order: torch.allclose(layer(x[order]), layer(x), atol=1e-5),
         ),
         Misconception(
             "moved_back",
-            "the outputs were put into the inverse order. A word and its output make the same move: use order for both.",
+            "you put the outputs into the inverse order. A word and its output make the same move, so use order for both.",
             lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order.argsort()], atol=1e-5),
         ),
         Misconception(
             "columns",
-            "you shuffled the columns, which are the numbers of a word. Words are rows: x[order].",
+            "you shuffled the columns, which are the numbers of a word. The words are the rows: x[order].",
             lambda layer, x, order: torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-5),
         ),
         Misconception(
             "turned",
-            "the answer is turned round: True should mean that outputs move along with their words.",
+            "the answer is the wrong way around. True should mean that the outputs move along with their words.",
             lambda layer, x, order: not is_equivariant(layer, x, order),
+        ),
+        Misconception(
+            "to_the_last_bit",
+            "you asked for numbers that are equal to the last bit. Rounding may differ: use torch.allclose with atol=1e-5.",
+            lambda layer, x, order: torch.equal(layer(x[order]), layer(x)[order]),
+        ),
+        Misconception(
+            "for_each_number",
+            "you gave one answer for each number. The layer gets a single True or False: use torch.allclose, or .all().",
+            lambda layer, x, order: torch.isclose(layer(x[order]), layer(x)[order], atol=1e-5),
         ),
     ),
     minutes=5,
     difficulty=1,
 )
 
-ADD_PLACES = Exercise(
-    name="positions.add_places",
-    reference=add_places,
-    inputs=vectors_and_places,
-    buys="With `start`, a model can read on where it stopped. The notebook on generation writes text that way.",
+ADD_POSITIONS = Exercise(
+    name="positions.add_positions",
+    reference=add_positions,
+    inputs=vectors_and_tables,
+    buys="With `start`, a model can go on reading where it stopped. The notebook on generation writes text that way.",
     hints=(
-        "The first of these tokens stands at place start, the next at start + 1, and so on.",
-        "x is (batch, seq, d_model). From table take seq rows, (seq, d_model); they add to every text of the batch.",
-        "Add the rows of table from start up to, not including, start + seq, with seq = x.shape[1].",
+        "The first of these tokens stands at position start, the next at start + 1, and so on.",
+        "x is (batch, seq, d_model). Take seq rows of the table, (seq, d_model); they are added to every text of the batch.",
+        "Add the rows of table from start up to, but not including, start + seq, with seq = x.shape[1].",
     ),
     misconceptions=(
         Misconception(
             "from_the_top",
-            "the rows were taken from the top of the table. The first of these tokens stands at place start, not at 0.",
+            "you took rows from the top of the table. The first of these tokens stands at position start, not at 0.",
             lambda x, table, start: x + table[: x.shape[1]],
         ),
         Misconception(
             "counted_from_one",
-            "you took the rows one too far down. Places count from 0, so the first token gets row start itself.",
+            "you took each row one too far down. Positions count from 0, so the first token gets row start itself.",
             lambda x, table, start: x + table[start + 1 : start + 1 + x.shape[1]],
         ),
         Misconception(
             "one_row_for_all",
-            "all tokens got the row of the first. Then they all claim to stand at one place, and their order is lost.",
+            "all tokens got the row of the first one. Then their vectors claim that they all stand at one position.",
             lambda x, table, start: x + table[start],
         ),
         Misconception(
             "words_gone",
-            "only the places are left. They are added to the words; the words have to stay.",
+            "only the positions are left. They are added to the words, so the words have to stay.",
             lambda x, table, start: table[start : start + x.shape[1]].expand_as(x),
         ),
         Misconception(
             "number_added",
-            "the number of the place was added, not its row in the table. At place 200 it would drown the word.",
+            "you added the number of the position. Add its row of the table, which is a vector.",
             lambda x, table, start: x + torch.arange(start, start + x.shape[1])[:, None],
+        ),
+        Misconception(
+            "texts_counted",
+            "you took as many rows as there are texts in the batch. Every token needs one: seq is x.shape[1], and len(x) is batch.",
+            lambda x, table, start: x + table[start : start + x.shape[0]],
+        ),
+        Misconception(
+            "end_without_start",
+            "your slice ends at row seq, wherever it starts. Counted from row start, seq rows end at start + seq.",
+            lambda x, table, start: x + table[start : x.shape[1]],
         ),
     ),
     minutes=4,
@@ -199,45 +255,56 @@ SINUSOIDAL_POSITIONS = Exercise(
     reference=sinusoidal_positions,
     source=SINUSOIDAL_SOURCE,
     inputs=lengths_and_widths,
-    buys="A table without a last row: you can ask it for any place.",
+    buys="You have a table without a last row: ask it for any position.",
     hints=(
-        "Make one grid of angles, place times frequency, then its sine and cosine side by side.",
-        "Frequencies (d_model/2,), places (length, 1), angles (length, d_model/2). Sines and cosines take turns in a row.",
-        "Frequencies are 10000 to the power −(0, 2, 4, …)/d_model. Stack sines and cosines along a new last dimension, "
-        "and flatten(1).",
+        "Make one grid of angles, position times frequency, then put the sine and the cosine of each angle side by side.",
+        "Frequencies are (d_model/2,), positions (length, 1), angles (length, d_model/2). Sines and cosines alternate in a row.",
+        "The frequencies are 10000 to the power −(0, 2, 4, …)/d_model. Stack sines and cosines along a new last dimension, "
+        "then flatten(1).",
     ),
     misconceptions=(
         Misconception(
             "halves",
-            "all sines come first and all cosines after them. Here they take turns: sine and cosine of a clock stand side by side.",
-            lambda length, d_model: torch.cat(
-                [
-                    table_of_clocks(length, frequencies_for(d_model))[:, 0::2],
-                    table_of_clocks(length, frequencies_for(d_model))[:, 1::2],
-                ],
-                dim=1,
-            ),
+            "all sines come first and all cosines after them. Here they alternate: each hand's sine and cosine are neighbors.",
+            lambda length, d_model: in_halves(table_of_clocks(length, frequencies_for(d_model)), first=0),
         ),
         Misconception(
             "cosine_first",
-            "each cosine stands before its sine. Place 0 should begin with sin 0 = 0.",
+            "each cosine comes before its sine. Position 0 should begin with sin 0 = 0.",
             lambda length, d_model: (
                 table_of_clocks(length, frequencies_for(d_model)).unflatten(1, (-1, 2)).flip(-1).flatten(1)
             ),
         ),
         Misconception(
+            "halves_cosine_first",
+            "all cosines come first and all sines after them. Put sine and cosine of each hand side by side, the sine first.",
+            lambda length, d_model: in_halves(table_of_clocks(length, frequencies_for(d_model)), first=1),
+        ),
+        Misconception(
+            "own_exponent",
+            "every column has a frequency of its own, 10000 to the power −j/d_model. The sine and cosine of hand i share one: columns 2i and 2i + 1 both have the exponent −2i/d_model.",
+            a_frequency_for_each_column,
+        ),
+        Misconception(
+            "growing",
+            "the hands turn faster and faster: the exponent has lost its minus. Hand i turns by 10000 to the power −2i/d_model.",
+            lambda length, d_model: table_of_clocks(
+                length, 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
+            ),
+        ),
+        Misconception(
             "one_clock",
-            "all clocks turn equally fast. Pair i turns by 10000 to the power −2i/d_model, slower and slower.",
+            "all hands turn equally fast. Hand i turns by 10000 to the power −2i/d_model, so each is slower than the one before.",
             lambda length, d_model: table_of_clocks(length, torch.ones(d_model // 2)),
         ),
         Misconception(
             "half_the_exponent",
-            "the exponent is −i/d_model, without the 2. Then every clock after the first runs too fast, and far places come round again.",
+            "the exponent of hand i is −i/d_model, half of what it should be. With i = 0, 1, 2, … it is −2i/d_model.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model).sqrt()),
         ),
         Misconception(
             "from_one",
-            "places count from 1 here. Place 0 comes first: its sines are all 0 and its cosines all 1.",
+            "the positions count from 1. Position 0 comes first: its sines are all 0 and its cosines all 1.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model), first=1),
         ),
         Misconception(
@@ -255,31 +322,44 @@ ROTATE = Exercise(
     reference=rotate,
     source=ROTATE_SOURCE,
     inputs=vectors_at_positions,
-    buys="That is how Llama, Qwen and many other models are told their places, and you wrote it.",
+    buys="This is how Llama, Qwen and many other models are told their positions, and you wrote it.",
     hints=(
-        "Each pair (x[2i], x[2i + 1]) is an arrow. Turn it by its place times the frequency of its clock.",
+        "Each pair (x[2i], x[2i + 1]) is an arrow. Turn it by its position times the frequency of its clock.",
         "positions (seq,), frequencies (d_head/2,), angles (seq, d_head/2). x[..., 0::2] and x[..., 1::2] are "
         "(…, seq, d_head/2) each.",
         "With a the even and b the odd numbers, the new pair is (a cos − b sin, a sin + b cos). Stack the two along a new "
-        "last dimension and flatten(-2), so that they take turns again.",
+        "last dimension and flatten(-2), so that they alternate again.",
     ),
     misconceptions=(
         Misconception(
             "halves",
-            "you paired each number with the one half the vector further on, as some models do. Here neighbors are pairs.",
+            "you paired each number with the one half a vector away, as some models do. Here the pairs are neighbors.",
             rotate_halves,
         ),
         Misconception(
+            "mixed_conventions",
+            "you paired numbers half a vector apart, but gave them the angles of neighbors. Pair x[2i] with x[2i + 1]: both turn by angle i.",
+            rotate_mixed,
+        ),
+        Misconception(
             "other_way",
-            "the pairs turn the other way round, clockwise. Check the signs: the new first number is a cos − b sin.",
-            lambda x, positions: turned_by(x, -positions[:, None] * frequencies_for(x.shape[-1])),
+            "the pairs turn the other way, clockwise. Check the signs: the new first number is a cos − b sin.",
+            lambda x, positions: turned_by(x, -angles_for(x, positions)),
+        ),
+        Misconception(
+            "no_minus",
+            "both new numbers are sums, which is not a turn. The first is a cos − b sin, with a minus.",
+            rotate_without_minus,
+        ),
+        Misconception(
+            "turned_twice",
+            "the second number was made from the first one's new value. Keep the old a and b until both new numbers are made.",
+            rotate_in_place,
         ),
         Misconception(
             "counted_anew",
-            "you counted places from 0. They are given in positions, and the first need not be 0.",
-            lambda x, positions: turned_by(
-                x, torch.arange(len(positions))[:, None] * frequencies_for(x.shape[-1])
-            ),
+            "you counted positions from 0. They are given in positions, and the first of them need not be 0.",
+            lambda x, positions: turned_by(x, angles_for(x, torch.arange(len(positions)))),
         ),
         Misconception(
             "one_clock",
@@ -288,7 +368,7 @@ ROTATE = Exercise(
         ),
         Misconception(
             "left_apart",
-            "the turned pairs are right, but all first numbers come before all second ones. Let them take turns, as they came.",
+            "the turned pairs are right, but all first numbers come before all second ones. Let them alternate, as they did in x.",
             lambda x, positions: rotate(x, positions).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2),
         ),
         Misconception(
@@ -302,68 +382,210 @@ ROTATE = Exercise(
     gradients=True,
 )
 
+
+def against_no_positions(losses: Mapping[str, Sequence[float]]) -> Drawing:
+    """A row for each kind of positions, a column for each seed: its loss minus that of no positions."""
+    kinds, seeds = [kind for kind in losses if kind != "none"], range(len(losses["none"]))
+    return figures.grid_heatmap(
+        [[losses[kind][seed] - losses["none"][seed] for seed in seeds] for kind in kinds],
+        kinds,
+        [f"seed {seed}" for seed in seeds],
+        title="Validation loss minus that of no positions: below 0 for rotary and ALiBi, above for the others",
+        label="difference (nats)",
+        diverging=True,
+    )
+
+
+def losses_by_position(curves: Mapping[str, Float[Tensor, " bin"]]) -> Drawing:
+    """A line for each kind of positions: the mean loss of every eight positions."""
+    return figures.line_chart(
+        {kind: (torch.arange(len(curve)) * 8 + 4, curve) for kind, curve in curves.items()},
+        title="Trained on 32 tokens: learned stops there, and rotary falls behind ALiBi",
+        x_label="position in the sequence",
+        y_label="loss (nats per token)",
+    )
+
+
 LESSON = Lesson(
     topic="positions",
-    exercises=(IS_EQUIVARIANT, ADD_PLACES, SINUSOIDAL_POSITIONS, ROTATE),
+    exercises=(IS_EQUIVARIANT, ADD_POSITIONS, SINUSOIDAL_POSITIONS, ROTATE),
     predictions=(
-        Question(
+        Prediction(
             "positions.who_finds_the_first",
-            "Which of the three models learn to name the first letter?",
+            "Three models are trained on the task: one layer without positions, one layer with learned positions, and "
+            "two layers without positions. Which of them learn to find the first letter?",
             (
                 "one layer with positions, and two layers without",
-                "The mask itself is a hint: a first layer can count what it sees, and a second can use the count.",
+                "A causal mask is a hint too, but it takes one layer to make something of the hint and a second to use it.",
             ),
             (
                 (
-                    "one layer with positions, and no other",
-                    "So most people think. But the first letter sees one key and the sixth sees six: the mask tells.",
+                    "only one layer with positions",
+                    "That would be so if all layers saw a bag. But the mask lets the first letter see one key and the "
+                    "sixth see six, and a second layer can read the difference.",
                 ),
                 (
-                    "all three: the mask gives the order away",
-                    "In one layer the question mark sees all letters, and nothing has counted them yet.",
+                    "all three, because the mask gives the order away",
+                    "In a single layer the question mark sees all letters alike, and no layer before it has marked them.",
                 ),
                 (
-                    "none: six letters of eight are too many",
-                    "With positions a head has to look at place 0 and copy, whatever the letters are.",
+                    "none, because there are too many orders to learn",
+                    "The orders need not be learned one by one. A head that looks at position 0 and copies the letter is enough.",
                 ),
             ),
+            shows=lambda shares: figures.bar_chart(
+                list(shares),
+                list(shares.values()),
+                title="Without positions one layer guesses, and two layers find the first letter",
+                label="share of first letters found",
+                marks={"one in six": 1 / 6},
+            ),
+            finding="One layer without positions does no better than to guess among the six letters. One layer with positions "
+            "finds the letter.\n\n"
+            "The third model surprises most people. The causal mask is itself a hint: the first letter sees only itself, so "
+            "the first layer hands on its value undiluted, while the sixth letter gets an average of six values. A second "
+            "layer can look for that difference.",
         ),
-        Question(
+        Prediction(
             "positions.learned_neighbors",
-            "How alike are the learned vectors of two places?",
+            "Storyteller's table holds a vector for each of 256 positions. They were random before training. Compare any two "
+            "by the cosine of the angle between them: which positions are alike now?",
             (
-                "alike where the places are near",
-                "Places near each other are used in much the same way, so training left them alike.",
+                "those that are near each other",
+                "Training left the rows of neighboring positions alike, although nobody asked for it.",
             ),
             (
                 (
-                    "each is like itself alone",
-                    "So they were at the start, when they were random. Training pulled neighbors together.",
+                    "none: each is like itself alone",
+                    "That is how a table of random rows looks. Training has changed it.",
                 ),
                 (
-                    "all are about the same",
-                    "Then the model could not tell the beginning of a story from its end.",
+                    "all of them, more or less",
+                    "Far from it: many pairs have a cosine near 0 or below. If all were alike, they could tell the model nothing.",
+                ),
+                (
+                    "those a fixed distance apart, as on a clock",
+                    "Farther away the similarity goes up and down a little, but nowhere near as high as between neighbors.",
                 ),
             ),
+            shows=lambda table: figures.position_similarity(
+                table, title="Learned positions: neighbors are alike, except at the very start"
+            ),
+            finding="The orange band along the diagonal says that neighbors are alike. Some 60 positions away the similarity has "
+            "turned negative. The band is missing at the very start: the first few positions differ even from their neighbors.",
         ),
-        Question(
+        Prediction(
+            "positions.both_moved_on",
+            "The query stands at position 5 and the key at position 3, so they are turned by 5 and by 3 radians. Then both "
+            "move on by 100, to 105 and 103. What happens to their score, the dot product?",
+            (
+                "it stays the same",
+                "Both turn by the same extra angle, so the angle between them stays, and with it the dot product.",
+            ),
+            (
+                (
+                    "it changes, because 100 radians is not a whole number of turns",
+                    "Both arrows do end up pointing elsewhere, but the angle between them is what it was.",
+                ),
+                (
+                    "it grows, because the angles grow",
+                    "Turning an arrow changes no length, and the dot product depends on the lengths and the angle between.",
+                ),
+                (
+                    "it shrinks, because both are far from the start",
+                    "The start plays no part in it. What counts is the angle between the two arrows.",
+                ),
+            ),
+            shows=lambda hands: figures.turning_hands(
+                hands, title="Moved on together, query and key keep the angle between them", angles=True
+            ),
+            finding="The dot product of two arrows depends on their lengths and on the angle between them. Turning both by "
+            "100 radians changes neither.\n\n"
+            "The third circle lets query and key trade positions. They are 2 apart again, but the angle is another one: "
+            "what counts is the distance **with its sign**, from the key to the query.",
+        ),
+        Prediction(
+            "positions.short_run",
+            "Each kind is trained with the same data, steps and learning rate, from three seeds. After 220 steps, which kinds "
+            "have a lower loss on new stories than the model that is told no positions?",
+            (
+                "rotary and ALiBi",
+                "Both put the distance into the scores from the first step on. What is added to the words has to be learned first.",
+            ),
+            (
+                (
+                    "all four, because any positions are better than none",
+                    "A model first has to learn to read what is added to its words, and 220 steps were too few for that.",
+                ),
+                (
+                    "learned and sinusoidal, because their words carry a position",
+                    "Those two are behind even the model without positions: so far they are more of a burden than a help.",
+                ),
+                (
+                    "none of them, because the mask tells two layers enough",
+                    "The mask does tell two layers something. Rotary and ALiBi tell more, and are ahead at every seed.",
+                ),
+            ),
+            shows=against_no_positions,
+            finding="Rotary and ALiBi, which act on the scores inside attention, are ahead of no positions at every seed. Learned "
+            "positions, which are added to the words, are behind at every seed, and sinusoidal ones are slightly behind.",
+        ),
+        Prediction(
             "positions.beyond_32",
-            "Trained on 32 places, tested on 128. Whose loss is lowest far out?",
+            "The models were trained on 32 tokens and are tested on 128. Learned positions stop at 32. Which of the other four "
+            "has the lowest loss in the second half, from position 64 on?",
             (
                 "ALiBi",
-                "A far word is hushed, at places it has never seen as well as at those it has.",
+                "It subtracts more the farther a key is, so keys at distances that it has never met count for little.",
             ),
             (
                 (
                     "rotary",
-                    "It can be computed at any place, but far distances are angles that it never saw in training.",
+                    "It was ahead up to 32, but a distance above 31 is an angle that it never met in training.",
                 ),
-                ("sinusoidal", "The table goes on, but the model never learned to read those rows."),
+                (
+                    "sinusoidal",
+                    "Its table goes on, but no training ever used those rows, and it was behind from the start.",
+                ),
                 (
                     "no positions",
-                    "It has few habits about places to break, but it was behind ALiBi from the start.",
+                    "It has no positions to be wrong about, but it was behind ALiBi from the start, and stays behind.",
                 ),
             ),
+            shows=losses_by_position,
+            finding="Up to 32 tokens rotary is the best. Farther out it falls behind ALiBi and ends up about as bad as no positions. "
+            "(The bumps that all the curves share come from the texts.)",
+        ),
+        Prediction(
+            "positions.worst_positions",
+            "Storyteller was trained with its table of positions. Which change to the table raises its loss most?",
+            (
+                "the rows are shuffled",
+                "Each row still names a position, but the wrong one, and the model goes by what it says.",
+            ),
+            (
+                (
+                    "all rows become 0",
+                    "The model misses its positions badly, but rows that say something false do more harm.",
+                ),
+                (
+                    "every position moves on by 20",
+                    "All of them move together, so two words are as far apart as before, and the loss hardly rises.",
+                ),
+                (
+                    "all three do about the same harm",
+                    "They differ widely. One of them hardly matters.",
+                ),
+            ),
+            shows=lambda losses: figures.bar_chart(
+                list(losses),
+                list(losses.values()),
+                title="Shuffled positions are worse for storyteller than no positions",
+                label="loss (nats per token)",
+                highlight=["as trained"],
+            ),
+            finding="Moved on by 20, the positions still tell how far apart two words are, and the loss hardly rises. Without "
+            "positions it rises a lot, and with shuffled ones most of all.",
         ),
     ),
     quiz=(
@@ -372,76 +594,86 @@ LESSON = Lesson(
             "One causal layer, no positions. “Mia chased Tom .” and “Tom chased Mia .”: how do the logits at the period compare?",
             (
                 "they are the same",
-                "The period sees the same bag of four words with the same keys and values.",
+                "The period sees the same bag of four tokens, with the same keys and values.",
             ),
             (
                 (
-                    "they differ, for the mask hides other words",
-                    "The mask hides what comes after, and nothing comes after the period.",
+                    "they differ, because the mask hides other words",
+                    "The mask hides what comes later, and nothing comes after the period.",
                 ),
                 (
-                    "they differ, for the names have other vectors",
-                    "Both names are there in both sentences, with the same vectors.",
+                    "they differ, because the names have different vectors",
+                    "Both names occur in both sentences, with the same vectors.",
                 ),
-                ("they cannot be computed", "Nothing in attention needs a place; that is the trouble."),
+                (
+                    "they cannot be computed",
+                    "Attention can be computed without any positions, and that is the trouble.",
+                ),
             ),
         ),
         Question(
             "positions.row_that_is_missing",
-            "A model with learned places was trained with `context_length` 256. What does it do with a token at place 300?",
+            "A model with learned positions was trained with `context_length` 256. What does it do with a token at position 300?",
             (
-                "it refuses: there is no such row",
-                "The table ends with row 255, and no training ever touched another.",
+                "it refuses, because there is no such row",
+                "The table ends with row 255, and no training has ever touched another.",
             ),
             (
-                ("it takes row 44, as 300 − 256", "The table is no clock: nothing comes round."),
+                ("it takes row 44, as 300 − 256", "A learned table is no clock: nothing comes round."),
                 (
                     "it takes the last row again",
-                    "One could write it so, but then two places would be the same.",
+                    "That could be programmed, but then two positions would look the same.",
                 ),
                 (
-                    "it works out the row from its neighbors",
-                    "A table only holds what was learned; it has no rule to go on by.",
+                    "it works out the row from the rows before",
+                    "The table holds what was learned and no rule for going on.",
                 ),
             ),
         ),
         Question(
-            "positions.move_together",
-            "With rotary, a query at place 7 and a key at place 4 have the score 0.3. Both move on by 100. What is it now?",
-            ("0.3", "Both turn by the same extra angle, so the angle between them stays."),
+            "positions.traded",
+            "With rotary, a query at position 7 and a key at position 4 have the score 0.3. Now the two trade positions. What is "
+            "the score?",
             (
-                ("less, as they are further out", "Further from the start, but not from each other."),
+                "another number, in general",
+                "The distance is −3 instead of 3: the key is now turned further than the query, so the angle between them is another one.",
+            ),
+            (
                 (
-                    "30, as the angles grow",
-                    "Turning changes no length, so scores do not grow with the place.",
+                    "0.3, because they are still 3 apart",
+                    "The sign of the distance counts: it is the turn from the key to the query.",
                 ),
                 (
-                    "it depends on the two vectors",
-                    "The score itself does, but not whether it stays the same.",
+                    "0.3, because both turned by the same extra angle",
+                    "They did not: the query turned back by 3 positions and the key went on by 3.",
+                ),
+                (
+                    "−0.3, because the direction is reversed",
+                    "Turning the other way changes the angle. It does not flip the sign of the dot product.",
                 ),
             ),
         ),
         Question(
             "positions.alibi_number",
-            "ALiBi, slope ¼. One key is 1 place back with the score 1.0, another 9 places back with 2.5. Who gets more weight?",
+            "ALiBi, slope ¼. One key is 1 position back with the score 1.0, another is 9 back with 2.5. Which gets more weight?",
             (
                 "the near key",
-                "$1.0 - 0.25 = 0.75$ against $2.5 - 2.25 = 0.25$: the distance cost the far one its lead.",
+                "$1.0 - 0.25 = 0.75$ against $2.5 - 2.25 = 0.25$: the distance costs the far one its lead.",
             ),
             (
                 ("the far key", "Its score is higher only before the distance is subtracted."),
-                ("both the same", "They would tie if the far key were 7 places back: $2.5 - 1.75$."),
+                ("both the same", "They would tie if the far key were 7 positions back: $2.5 - 1.75$."),
                 (
-                    "the near key, for the far one is hidden",
-                    "ALiBi hides nothing: it makes far keys work harder.",
+                    "the near key, because the far one is hidden",
+                    "ALiBi hides nothing. A far key that matches well enough can still win.",
                 ),
             ),
         ),
         Question(
             "positions.why_cosines",
-            "Why does the sinusoidal table hold the cosine beside each sine?",
+            "Why does the sinusoidal table hold a cosine beside each sine?",
             (
-                "so that one matrix moves every place on by $k$",
+                "so that one matrix moves every position on by $k$",
                 "$\\sin (t+k)f$ needs both $\\sin tf$ and $\\cos tf$. With both it is a turn, the same for every $t$.",
             ),
             (
@@ -451,48 +683,48 @@ LESSON = Lesson(
                 ),
                 (
                     "so that sine and cosine cancel in the sum",
-                    "They do not cancel; $\\sin^2 + \\cos^2 = 1$ is what keeps every row equally long.",
+                    "They do not cancel. $\\sin^2 + \\cos^2 = 1$ keeps every row equally long.",
                 ),
                 (
                     "so that the table never comes to an end",
-                    "Sines alone could be computed at any place too.",
+                    "Sines alone could be computed at any position too.",
                 ),
             ),
         ),
         Question(
             "positions.turned_values",
-            "A friend turns the values too, as well as queries and keys. What goes wrong?",
+            "A friend turns the values as well as the queries and keys. What changes?",
             (
                 "what a word hands over depends on where it stands",
-                "The weights still know distance alone, but the values are turned by their place in the text.",
+                "The weights are as before, but each value arrives turned by its position in the text.",
             ),
             (
                 (
-                    "the scores depend on where the words stand",
-                    "Scores are made of queries and keys; values have no part in them.",
+                    "the scores depend on where the two words stand in the text",
+                    "Scores are made of queries and keys; values play no part in them.",
                 ),
                 (
                     "the weights of a row no longer sum to 1",
                     "The softmax sees to that, and it comes before the values.",
                 ),
                 (
-                    "nothing, for the turns cancel again",
-                    "They cancel in the product of a query and a key. A value meets no partner.",
+                    "nothing, because the turns cancel again",
+                    "They cancel in the product of a query and a key. A value is not multiplied by anything turned.",
                 ),
             ),
         ),
         Question(
             "positions.hidden_hint",
-            "Deep causal models without positions learn some order all the same. Where does it come from?",
+            "A causal model with two layers and no positions can learn some order all the same. Where does it come from?",
             (
-                "from how many keys each place can see",
-                "The mask gives the first place one key and the sixth place six. A layer can turn that into a count.",
+                "from how many keys each position can see",
+                "The mask gives the first position one key and the sixth six. A layer makes something of that, and the next can use it.",
             ),
             (
                 ("from the embeddings of the tokens", "A token has the same embedding wherever it stands."),
                 (
-                    "from the order in which layers are stacked",
-                    "Layers follow each other; within each, all places are treated alike.",
+                    "from the order of the two layers",
+                    "Layers follow each other, but each treats all positions alike. Without the mask, no stack of them would see an order.",
                 ),
                 ("from the batch, where texts differ", "Each text of a batch is read by itself."),
             ),
@@ -501,12 +733,12 @@ LESSON = Lesson(
     objectives=(
         ("positions.is_equivariant", "positions.two_sentences", "positions.who_finds_the_first"),
         (
-            "positions.add_places",
+            "positions.add_positions",
             "positions.sinusoidal_positions",
             "positions.rotate",
             "positions.alibi_number",
         ),
-        ("positions.why_cosines", "positions.move_together", "positions.rotate"),
+        ("positions.why_cosines", "positions.both_moved_on", "positions.traded", "positions.rotate"),
         ("positions.beyond_32", "positions.row_that_is_missing"),
     ),
 )
