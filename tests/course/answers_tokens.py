@@ -35,10 +35,10 @@ def glued(row, pair, token, limit=None):
     return row
 
 
-def train_on_rows(rows, n_merges, choose=pair_by_loop, glue=glued):
+def train_on_rows(rows, n_merges, choose=pair_by_loop, glue=glued, first=256):
     """Every piece of every text is a row of its own, however often it comes."""
     merges = []
-    for token in range(256, 256 + n_merges):
+    for token in range(first, first + n_merges):
         merges.append(choose(Counter(pair for row in rows for pair in zip(row, row[1:], strict=False))))
         rows = [glue(row, merges[-1], token) for row in rows]
     return merges
@@ -82,6 +82,21 @@ def encode_by_rank(text, merges):
     return tokens
 
 
+def encode_from_the_left(text, merges):
+    numbers = {pair: 256 + n for n, pair in enumerate(merges)}
+    tokens = []
+    for row in rows_of([text]):
+        n = 0
+        while n + 1 < len(row):
+            if (row[n], row[n + 1]) in numbers:
+                row[n : n + 2] = [numbers[row[n], row[n + 1]]]
+                n = 0  # what is new may be half of a pair further left
+            else:
+                n += 1
+        tokens += row
+    return tokens
+
+
 def encode_backwards(text, merges):
     tokens = []
     for row in rows_of([text]):
@@ -103,6 +118,14 @@ def encode_by_pattern(text, merges):
 
 def row_by_sum(documents, tokenizer):
     return sum(([tokenizer.end_of_text] + tokenizer.encode(document) for document in documents), [])
+
+
+def row_by_append(documents, tokenizer):
+    row = []
+    for document in documents:
+        row.append(tokenizer.end_of_text)
+        row.append(tokenizer.encode(document))
+    return row
 
 
 def row_by_special_name(documents, tokenizer):
@@ -145,36 +168,43 @@ WRONG = {
         "larger_bytes": lambda counts: max(pair for pair in counts if counts[pair] == max(counts.values())),
         "rarest": lambda counts: sorted(counts.items(), key=lambda item: (item[1], item[0]))[0][0],
         "smallest_bytes": lambda counts: sorted(counts)[0],
+        "counted_last": lambda counts: max(reversed(counts), key=counts.get),
         "with_its_count": lambda counts: next(
             item for item in counts.items() if item[1] == max(counts.values())
         ),
         "item": lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0],
+        "count_alone": lambda counts: sorted(counts.values())[-1],
+        "glued": lambda counts: b"".join(pair_by_loop(counts)),
     },
     "tokenizer.naive_train": {
         "never_cut": lambda texts, n_merges: train_on_rows([list(text.encode()) for text in texts], n_merges),
+        "cut_at_spaces": lambda texts, n_merges: train_on_rows(
+            [list(word.encode()) for word in " ".join(texts).split()], n_merges
+        ),
         "each_piece_once": lambda texts, n_merges: train_on_rows(
             [list(piece.encode()) for piece in {piece for text in texts for piece in split(text)}], n_merges
         ),
+        "last_text_only": lambda texts, n_merges: train_on_rows(rows_of([texts[-1]]), n_merges),
         "counted_only_once": best_of_one_count,
         "never_glued": lambda texts, n_merges: train_on_rows(rows_of(texts), 1) * n_merges,
-        "characters": lambda texts, n_merges: train_on_rows(
-            [[ord(sign) for sign in piece] for text in texts for piece in split(text)], n_merges
-        ),
         "ties_by_order": lambda texts, n_merges: train_on_rows(
             rows_of(texts), n_merges, choose=first_of_the_most_frequent
         ),
+        "from_257": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges, first=257),
+        "no_merges": lambda texts, n_merges: train_on_rows(rows_of(texts), max(0, n_merges - 256)),
     },
     "tokenizer.naive_encode": {
         "never_cut": lambda text, merges: encode_rows([list(text.encode())], merges),
+        "cut_at_spaces": lambda text, merges: encode_rows(
+            [list(word.encode()) for word in text.split()], merges
+        ),
+        "bytes_only": lambda text, merges: encode_rows(rows_of([text]), []),
         "latest_first": encode_backwards,
         "longest_first": encode_by_pattern,
-        "only_the_first": lambda text, merges: encode_rows(
-            rows_of([text]), merges, glue=lambda row, pair, token: glued(row, pair, token, limit=1)
-        ),
-        "characters": lambda text, merges: encode_rows(
-            [[ord(sign) for sign in piece] for piece in split(text)], merges
-        ),
+        "leftmost_first": encode_from_the_left,
+        "first_piece_only": lambda text, merges: encode_rows(rows_of([text])[:1], merges),
         "numbered_from_zero": lambda text, merges: encode_rows(rows_of([text]), merges, first=0),
+        "list_of_rows": lambda text, merges: [encode_rows([row], merges) for row in rows_of([text])],
     },
     "tokenizer.training_row": {
         "typed_let_through": lambda documents, tokenizer: [
@@ -188,21 +218,40 @@ WRONG = {
             *tokenizer.encode(documents[0]),
             *row_by_sum(documents[1:], tokenizer),
         ],
-        "left_out": lambda documents, tokenizer: [
-            token for document in documents for token in tokenizer.encode(document)
-        ],
+        "both_sides": lambda documents, tokenizer: sum(
+            ([tokenizer.end_of_text, *tokenizer.encode(each), tokenizer.end_of_text] for each in documents),
+            [],
+        ),
+        "also_at_the_end": lambda documents, tokenizer: (
+            row_by_sum(documents, tokenizer) + [tokenizer.end_of_text]
+        ),
+        "typed_between": lambda documents, tokenizer: [
+            token
+            for document in documents
+            for token in [tokenizer.end_of_text, *tokenizer.encode(document, allow_special=True)]
+        ][1:],
         "list_of_rows": lambda documents, tokenizer: [
             [tokenizer.end_of_text, *tokenizer.encode(document)] for document in documents
         ],
+        "lists_inside": row_by_append,
     },
     "tokenizer.nearest": {
         "itself": lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).argsort(
             descending=True
         )[:k],
+        "one_too_many": lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).argsort(
+            descending=True
+        )[: k + 1],
+        "zeroed": lambda table, token, k: (
+            F.cosine_similarity(table, table[token], dim=-1) * (torch.arange(len(table)) != token)
+        ).argsort(descending=True)[:k],
         "dot_product": lambda table, token, k: sorted_without((table * table[token]).sum(1), token, k),
         "distance": lambda table, token, k: torch.cdist(table[token][None], table)[0].argsort()[1 : k + 1],
         "least_alike": lambda table, token, k: sorted_without(
             F.cosine_similarity(table, table[token], dim=-1), token, k, reverse=False
+        ),
+        "absolute": lambda table, token, k: sorted_without(
+            F.cosine_similarity(table, table[token], dim=-1) ** 2, token, k
         ),
         "columns": lambda table, token, k: sorted_without(
             F.normalize(table, dim=0) @ F.normalize(table, dim=0)[token], token, k
@@ -214,8 +263,45 @@ WRONG = {
 }
 
 REFUSED = {
+    "tokenizer.training_row": {
+        "left_out": lambda documents, tokenizer: sum(map(tokenizer.encode, documents), []),
+        "only_at_the_start": lambda documents, tokenizer: [
+            tokenizer.end_of_text,
+            *sum(map(tokenizer.encode, documents), []),
+        ],
+    },
+    "tokenizer.best_pair": {
+        "left_bytes_only": lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0])),
+        "as_text": lambda counts: "".join(piece.decode(errors="replace") for piece in pair_by_loop(counts)),
+        "all_of_the_most_frequent": lambda counts: [
+            pair for pair in counts if counts[pair] == max(counts.values())
+        ],
+    },
     "tokenizer.naive_train": {
         "all_texts_as_one": lambda texts, n_merges: train_on_rows(rows_of(["".join(texts)]), n_merges),
         "stops_early": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges)[: len(rows_of(texts))],
+        "characters": lambda texts, n_merges: train_on_rows(
+            [[ord(sign) for sign in piece] for text in texts for piece in split(text)], n_merges
+        ),
+        "one_too_many": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges + 1),
+    },
+    "tokenizer.naive_encode": {
+        "characters": lambda text, merges: encode_rows(
+            [[ord(sign) for sign in piece] for piece in split(text)], merges
+        ),
+        "from_257": lambda text, merges: encode_rows(rows_of([text]), merges, first=257),
+        "only_the_first": lambda text, merges: encode_rows(
+            rows_of([text]), merges, glue=lambda row, pair, token: glued(row, pair, token, limit=1)
+        ),
+        "last_piece_only": lambda text, merges: encode_rows(rows_of([text])[-1:], merges),
+        "without_the_last_merge": lambda text, merges: encode_rows(rows_of([text]), merges[:-1]),
+    },
+    "tokenizer.nearest": {
+        "one_half": lambda table, token, k: (
+            F.cosine_similarity(table, table[token], dim=-1)
+            .where(torch.arange(len(table)) != token, torch.tensor(0.5))
+            .topk(k)
+            .indices
+        ),
     },
 }

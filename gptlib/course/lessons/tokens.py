@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.text.bpe import split
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.text.vocabulary import END_OF_TEXT
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 Pair = tuple[Any, Any]  # of tokens: two bytes objects, or two numbers
 
@@ -82,12 +84,13 @@ def trained(
     recount: Callable[[Counter[str]], Counter[str]] = lambda counts: counts,
     choose: Callable[[Counter[Pair]], Pair] = best_pair,
     glue: Callable[[list[int], Pair, int], list[int]] = replace,
+    first: int = 256,
 ) -> list[Pair]:
     """`naive_train`, with one of its steps done otherwise."""
     counts = recount(Counter(piece for text in texts for piece in cut(text)))
     rows = {piece: to_row(piece) for piece in counts}
     merges = []
-    for token in range(256, 256 + n_merges):
+    for token in range(first, first + n_merges):
         merges.append(choose(count_pairs(rows, counts)))
         rows = {piece: glue(row, merges[-1], token) for piece, row in rows.items()}
     return merges
@@ -105,7 +108,6 @@ def encoded(
     cut: Callable[[str], list[str]] = split,
     to_row: Callable[[str], list[int]] = lambda piece: list(piece.encode()),
     first: int = 256,
-    glue: Callable[[list[int], Pair, int], list[int]] = replace,
     order: Callable[[list], list] = list,
 ) -> list[int]:
     """`naive_encode`, with one of its steps done otherwise."""
@@ -113,7 +115,7 @@ def encoded(
     for piece in cut(text):
         row = to_row(piece)
         for token, pair in order(list(enumerate(merges, start=first))):
-            row = glue(row, pair, token)
+            row = replace(row, pair, token)
         tokens += row
     return tokens
 
@@ -132,11 +134,15 @@ def encode_longest(text: str, merges: Sequence[Pair]) -> list[int]:
     return tokens
 
 
-def replace_once(row: list[int], pair: Pair, token: int) -> list[int]:
-    for n in range(len(row) - 1):
-        if (row[n], row[n + 1]) == pair:
-            return [*row[:n], token, *row[n + 2 :]]
-    return row
+def encode_leftmost(text: str, merges: Sequence[Pair]) -> list[int]:
+    numbers = {pair: token for token, pair in enumerate(merges, start=256)}
+    tokens = []
+    for piece in split(text):
+        row = list(piece.encode())
+        while known := [n for n, pair in enumerate(zip(row, row[1:], strict=False)) if pair in numbers]:
+            row[known[0] : known[0] + 2] = [numbers[row[known[0]], row[known[0] + 1]]]
+        tokens += row
+    return tokens
 
 
 def cosines(table: Tensor, token: int, dim: int = 1) -> Tensor:
@@ -144,17 +150,18 @@ def cosines(table: Tensor, token: int, dim: int = 1) -> Tensor:
     return rows @ rows[token]
 
 
-def without(values: Tensor, token: int) -> Tensor:
-    return values.index_fill(0, torch.tensor([token]), -torch.inf)
+def without(values: Tensor, token: int, filled: float = -torch.inf) -> Tensor:
+    return values.index_fill(0, torch.tensor([token]), filled)
 
 
 def pairs_counted(generator: Generator) -> Iterator[tuple[Counter[Pair]]]:
     yield (Counter({(b"t", b"h"): 2, (b"h", b"e"): 2, (b"e", b" "): 1}),)
-    yield (Counter({(b"b", b"a"): 1, (b"ki", b"t"): 3, (b"n", b"a"): 3, (b"a", b"n"): 3, (b"a", b"a"): 2}),)
+    few = {(b"b", b"a"): 1, (b"t", b"a"): 2, (b"a", b"a"): 2, (b"a", b"n"): 3, (b"a", b"d"): 3}
+    yield (Counter({**few, (b"ki", b"t"): 3, (b"n", b"a"): 3, (b"b", b"e"): 3}),)
     letters = [bytes([value]) for value in b"kite"]
     pairs = [(left, right) for left in letters for right in letters]
     order = torch.randperm(len(pairs), generator=generator).tolist()
-    times = torch.randint(1, 5, (len(pairs),), generator=generator).tolist()
+    times = [1, *torch.randint(2, 6, (len(pairs) - 1,), generator=generator).tolist()]  # one is the rarest
     yield (Counter({pairs[place]: n for place, n in zip(order, times, strict=True)}),)
 
 
@@ -166,15 +173,17 @@ def some_text(generator: Generator, n_words: int) -> str:
 
 def texts_to_train_on(generator: Generator) -> Iterator[tuple[list[str], int]]:
     yield ["hat hat that"], 2
-    yield ["so, the kite", "the hat is so so so so tattered", "a a a a a"], 5
-    yield ["kite", "Mia"] * 2, 3  # joined, "eM" would be a pair
+    yield ["a kite, a kite"], 3
+    yield ["Mia", "kite"] * 2, 3  # joined, "ak" would be a pair
     yield ["hat"], 2  # no pair comes twice
-    yield ["米娅 米娅 米娅 米娅 and the naïve, naïve, naïve kitten"], 7
+    yield ["a a a a a", "so, the kite", "the hat is so so so so tattered"], 5
+    yield ["and the naïve, naïve, naïve kitten 米娅 米娅 米娅 米娅 and the naïve, naïve kitten again"], 7
     yield [some_text(generator, 12), some_text(generator, 20)], 6
 
 
 def texts_to_encode(generator: Generator) -> Iterator[tuple[str, list[Pair]]]:
     yield "the", [(116, 104), (256, 101)]
+    yield "abc", [(98, 99), (97, 256), (97, 98)]
     yield "abc cab", [(98, 99), (97, 98), (99, 97)]
     yield "banana,  a band", [(97, 110), (32, 32), (98, 256), (32, 98), (256, 256)]
     yield "naïve 米米", [(97, 195), (195, 175), (231, 177), (258, 179)]
@@ -189,7 +198,9 @@ def documents_to_join(generator: Generator) -> Iterator[tuple[list[str], Tokeniz
 
 
 def tables_of_rows(generator: Generator) -> Iterator[tuple[Tensor, int, int]]:
-    yield torch.tensor([[1.0, 0.0], [2.0, 0.5], [-3.0, 0.0], [9.0, 9.0], [0.5, -0.9]]), 0, 2
+    table = torch.tensor([[1.0, 0.0], [2.0, 0.5], [-3.0, 0.2], [9.0, 9.0], [0.5, -0.9]])
+    yield table, 0, 2
+    yield table, 0, 4  # so many that some point away from the token
     for vocab, d_model, token, k in ((12, 4, 3, 3), (30, 8, 29, 5)):
         lengths = torch.rand(vocab, 1, generator=generator) * 4 + 0.2
         yield torch.randn(vocab, d_model, generator=generator) * lengths, token, k
@@ -201,43 +212,62 @@ BEST_PAIR = Exercise(
     inputs=pairs_counted,
     buys="Two people who train on the same texts now get the same tokenizer.",
     hints=(
-        "Sort the pairs in your mind: more often comes first, and among equals the smaller bytes.",
-        "counts holds a number for each pair: counts[pair]. The answer is one pair, a tuple of two.",
-        "min(counts, key=...) takes the pair whose key is smallest. Tuples compare place by place, so a key of "
-        "(minus the count, the pair) says it all.",
+        "Put the pairs in order: the more frequent pair comes first and, of two that are equally frequent, the one "
+        "with the smaller bytes.",
+        "`counts[pair]` is how often the pair came. The answer is one pair, a tuple of two.",
+        "`min(counts, key=...)` takes the pair whose key is smallest. Tuples are compared from left to right, so the key "
+        "(minus the count, the pair) says both things at once.",
     ),
     misconceptions=(
         Misconception(
             "counted_first",
-            "of pairs that are equally frequent you took the one that was counted first. "
-            "Then the merges depend on the order of the texts: take the one with the smaller bytes.",
+            "of the pairs that are equally frequent you took the one that was counted first. "
+            "Then the merges would depend on the order of the texts: take the pair with the smaller bytes.",
             lambda counts: max(counts, key=counts.get),
         ),
         Misconception(
             "larger_bytes",
-            "of pairs that are equally frequent you took the one with the larger bytes. `max` of (count, pair) does that.",
+            "of the pairs that are equally frequent you took the one with the larger bytes, as `max` of (count, pair) does. "
+            "Negate the count and take the `min`.",
             lambda counts: max(counts, key=lambda pair: (counts[pair], pair)),
         ),
         Misconception(
             "rarest",
-            "this is the rarest pair. Gluing what is frequent makes texts shorter; negate the count, or use `max`.",
+            "this is the rarest pair. Merging frequent pairs is what makes texts shorter: negate the count, or use `max`.",
             lambda counts: min(counts, key=lambda pair: (counts[pair], pair)),
         ),
         Misconception(
             "smallest_bytes",
-            "you took the smallest bytes of all pairs. They decide only between pairs that are equally frequent.",
+            "this is the pair with the smallest bytes of all, whatever its count. The bytes only decide between pairs "
+            "that are equally frequent.",
             lambda counts: min(counts),
         ),
         Misconception(
+            "counted_last",
+            "of the pairs that are equally frequent you took the one that was counted last, as sorting by the count alone does. "
+            "Take the pair with the smaller bytes.",
+            lambda counts: sorted(counts, key=counts.get)[-1],
+        ),
+        Misconception(
             "with_its_count",
-            "you returned the pair together with its count. Return the pair alone; and `most_common` breaks ties "
-            "by what was counted first.",
+            "you returned the pair together with its count, and of the pairs that are equally frequent the one that was "
+            "counted first, as `most_common` does. Return the pair alone, and decide ties by the bytes.",
             lambda counts: counts.most_common(1)[0],
         ),
         Misconception(
             "item",
             "this is the right pair, together with its count. Return the pair alone.",
             lambda counts: (best_pair(counts), max(counts.values())),
+        ),
+        Misconception(
+            "count_alone",
+            "this is the largest count. Return the pair that has it.",
+            lambda counts: max(counts.values()),
+        ),
+        Misconception(
+            "glued",
+            "this is the right pair, already glued together. Return the pair itself, a tuple of two; the gluing comes later.",
+            lambda counts: best_pair(counts)[0] + best_pair(counts)[1],
         ),
     ),
     minutes=4,
@@ -248,12 +278,13 @@ NAIVE_TRAIN = Exercise(
     name="tokenizer.naive_train",
     reference=naive_train,
     inputs=texts_to_train_on,
-    buys="That is the trainer of GPT-2's tokenizer, slow and whole.",
+    buys="That is byte-pair encoding with a split pattern: slow, but complete.",
     hints=(
-        "Count the pieces once. Then again and again: count pairs, take the best, glue it wherever it stands.",
-        "counts: piece -> how often; rows: piece -> its list of tokens, at first its bytes; merges: n_merges pairs of numbers.",
-        "counts is a Counter of split(text) over all texts, rows are list(piece.encode()). For each token from 256 on: "
-        "best_pair(count_pairs(rows, counts)), then replace it by token in each row, and append it to the merges.",
+        "Count the pieces once. Then repeat: count the pairs, take the best one, and replace it wherever it stands.",
+        "`counts`: piece -> how often it came; `rows`: piece -> its list of tokens, at first its bytes; `merges`: "
+        "n_merges pairs of numbers.",
+        "`counts` is a Counter of split(text) over all texts, and `rows[piece]` is list(piece.encode()). For each token from "
+        "256 on: take best_pair(count_pairs(rows, counts)), replace it by the token in each row, and append it to the merges.",
     ),
     misconceptions=(
         Misconception(
@@ -262,9 +293,21 @@ NAIVE_TRAIN = Exercise(
             lambda texts, n_merges: trained(texts, n_merges, cut=lambda text: [text]),
         ),
         Misconception(
+            "cut_at_spaces",
+            "your pieces have lost their spaces, as `text.split()` loses them. Cut with the course's own `split(text)`, "
+            "which keeps the space in front of the word.",
+            lambda texts, n_merges: trained(texts, n_merges, cut=str.split),
+        ),
+        Misconception(
             "each_piece_once",
-            "each different piece counts once, however often it came. A pair counts as often as its pieces do.",
+            "you counted each different piece once, however often it came. A pair counts as often as the pieces that "
+            "hold it: keep a Counter of the pieces.",
             lambda texts, n_merges: trained(texts, n_merges, recount=lambda counts: Counter(list(counts))),
+        ),
+        Misconception(
+            "last_text_only",
+            "only the last text was counted. Start one Counter before the loop over the texts, and add to it.",
+            lambda texts, n_merges: trained(texts[-1:], n_merges),
         ),
         Misconception(
             "counted_only_once",
@@ -274,19 +317,26 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "never_glued",
-            "the same pair wins every time. After a merge, put the new token into the rows.",
+            "the same pair wins every time, because the rows never change. After a merge, put the new token into each row: "
+            "`replace` returns a new row, so keep it.",
             lambda texts, n_merges: trained(texts, n_merges, glue=lambda row, pair, token: row),
         ),
         Misconception(
-            "characters",
-            "you began with the numbers of characters, by `ord`. Begin with bytes: `piece.encode()`. They are below 256, "
-            "and any text has them.",
-            lambda texts, n_merges: trained(texts, n_merges, to_row=lambda piece: list(map(ord, piece))),
+            "ties_by_order",
+            "of the pairs that are equally frequent you took the one that was counted first. Use `best_pair`, which knows "
+            "the rule for ties.",
+            lambda texts, n_merges: trained(texts, n_merges, choose=lambda pairs: max(pairs, key=pairs.get)),
         ),
         Misconception(
-            "ties_by_order",
-            "of pairs that are equally frequent you took the one that was counted first. `best_pair` knows the rule for ties.",
-            lambda texts, n_merges: trained(texts, n_merges, choose=lambda pairs: max(pairs, key=pairs.get)),
+            "from_257",
+            "your first merge makes token 257. The bytes end at 255, so it makes token 256.",
+            lambda texts, n_merges: trained(texts, n_merges, first=257),
+        ),
+        Misconception(
+            "no_merges",
+            "no merges came back. `n_merges` is how many merges to make, not the size of the vocabulary, and each pair "
+            "is appended to the list as it is found.",
+            lambda texts, n_merges: [],
         ),
     ),
     minutes=12,
@@ -299,10 +349,10 @@ NAIVE_ENCODE = Exercise(
     inputs=texts_to_encode,
     buys="Any text at all is now a row of numbers below the size of your vocabulary.",
     hints=(
-        "A new text has to be glued as the training texts were: cut, then one merge after the other, the oldest first.",
-        "merges is a list of pairs; the one at place 0 makes token 256, the next 257. A flat list of tokens goes out.",
+        "A new text has to be merged as the training texts were: cut it, then apply one merge after the other, the oldest first.",
+        "`merges` is a list of pairs: the first one makes token 256, the next 257. The answer is one flat list of tokens.",
         "For each piece of split(text): row = list(piece.encode()); for token, pair in enumerate(merges, start=256): "
-        "row = replace(row, pair, token). Put the rows together.",
+        "row = replace(row, pair, token). Then add the row to the tokens.",
     ),
     misconceptions=(
         Misconception(
@@ -311,30 +361,48 @@ NAIVE_ENCODE = Exercise(
             lambda text, merges: encoded(text, merges, cut=lambda text: [text]),
         ),
         Misconception(
+            "cut_at_spaces",
+            "the spaces are gone, as `text.split()` loses them. Cut with the course's own `split(text)`, which keeps "
+            "every character.",
+            lambda text, merges: encoded(text, merges, cut=str.split),
+        ),
+        Misconception(
+            "bytes_only",
+            "these are the bytes of the text, and nothing was merged. `replace` returns a new row and leaves the old one "
+            "as it was: row = replace(row, pair, token).",
+            lambda text, merges: list(text.encode()),
+        ),
+        Misconception(
             "latest_first",
-            "you began with the latest merge. It needs the tokens that earlier ones make: go in the order of learning.",
+            "you began with the latest merge. It may need tokens that earlier merges make: go in the order of learning.",
             lambda text, merges: encoded(text, merges, order=lambda items: items[::-1]),
         ),
         Misconception(
             "longest_first",
-            "this is what taking the longest piece of the vocabulary gives, from left to right. The merges may cut otherwise: "
-            "the one learned first goes first, wherever it stands.",
+            "this is what taking the longest piece of the vocabulary gives, from left to right. Merges can give another cut: "
+            "the merge learned first goes first, wherever its pair stands.",
             encode_longest,
         ),
         Misconception(
-            "only_the_first",
-            "each merge was done once in a piece. Its pair may come again, as “an” in “banana”: glue it wherever it stands.",
-            lambda text, merges: encoded(text, merges, glue=replace_once),
+            "leftmost_first",
+            "this is what merging the leftmost pair that is known gives. The order of learning decides, not the position: "
+            "apply the first merge everywhere, then the second, and so on.",
+            encode_leftmost,
         ),
         Misconception(
-            "characters",
-            "you began with the numbers of characters, by `ord`. The merges are about bytes: begin with `piece.encode()`.",
-            lambda text, merges: encoded(text, merges, to_row=lambda piece: list(map(ord, piece))),
+            "first_piece_only",
+            "only the first piece came back. Is the `return` inside the loop? It belongs below it.",
+            lambda text, merges: naive_encode(split(text)[0], merges),
         ),
         Misconception(
             "numbered_from_zero",
-            "the merges are numbered from 0. Those numbers are bytes already: the first merge makes token 256.",
+            "you numbered the merges from 0. Those numbers are bytes already: the first merge makes token 256.",
             lambda text, merges: encoded(text, merges, first=0),
+        ),
+        Misconception(
+            "list_of_rows",
+            "you returned a row for each piece. Join them into one flat list: tokens += row.",
+            lambda text, merges: [encoded(piece, merges, cut=lambda piece: [piece]) for piece in split(text)],
         ),
     ),
     minutes=8,
@@ -345,31 +413,32 @@ TRAINING_ROW = Exercise(
     name="tokenizer.training_row",
     reference=training_row,
     inputs=documents_to_join,
-    buys="A model trained on such rows knows where a text begins, and no text can lie to it about that.",
+    buys="Each document in such a row has a marked beginning, and nothing that is typed can pretend to be one.",
     hints=(
-        "You know where each document begins; the documents do not. So the special token is put in as a number, by you.",
+        "You know where each document begins; the text itself cannot say so. The special token is a number that you put in.",
         "tokenizer.encode(document) is a list of tokens, tokenizer.end_of_text is one number; the answer is one flat list.",
         "For each document, add [tokenizer.end_of_text, *tokenizer.encode(document)] to the row.",
     ),
     misconceptions=(
         Misconception(
             "typed_let_through",
-            "`<|endoftext|>` typed in a document became the special token, by `allow_special=True`. "
-            "Put the number in yourself, and encode documents as text.",
+            "`<|endoftext|>` typed in a document became the special token, as `allow_special=True` lets it. "
+            "Put the number in yourself, and encode the documents as text.",
             lambda documents, tokenizer: tokenizer.encode(
                 "".join(END_OF_TEXT + document for document in documents), allow_special=True
             ),
         ),
         Misconception(
             "name_as_text",
-            "the name `<|endoftext|>` was encoded as text, sign by sign. The special token is a number: `tokenizer.end_of_text`.",
+            "the name `<|endoftext|>` was encoded as text, piece by piece. The special token is a number: `tokenizer.end_of_text`.",
             lambda documents, tokenizer: tokenizer.encode(
                 "".join(END_OF_TEXT + document for document in documents)
             ),
         ),
         Misconception(
             "after",
-            "the special token stands after each document. Before each one, please: the first word needs something to be guessed from.",
+            "the special token stands after each document. Put it before each one: the first word, too, has to be guessed "
+            "from something.",
             lambda documents, tokenizer: [
                 token
                 for document in documents
@@ -378,18 +447,43 @@ TRAINING_ROW = Exercise(
         ),
         Misconception(
             "between",
-            "the first document has no special token before it. It begins, too.",
+            "the first document has no special token before it. Its beginning has to be marked, too.",
             lambda documents, tokenizer: training_row(documents, tokenizer)[1:],
         ),
         Misconception(
-            "left_out",
-            "there is no special token in the row, so one document runs into the next.",
-            lambda documents, tokenizer: tokenizer.encode("".join(documents)),
+            "both_sides",
+            "each document has a special token on both sides, so two of them meet between documents. One before each "
+            "document is enough.",
+            lambda documents, tokenizer: [
+                token
+                for document in documents
+                for token in (*training_row([document], tokenizer), tokenizer.end_of_text)
+            ],
+        ),
+        Misconception(
+            "also_at_the_end",
+            "there is one more special token at the end of the row. Each stands before a document, and no document follows "
+            "this one.",
+            lambda documents, tokenizer: [*training_row(documents, tokenizer), tokenizer.end_of_text],
+        ),
+        Misconception(
+            "typed_between",
+            "two things are wrong. The first document has no special token before it, and `<|endoftext|>` typed in a "
+            "document became one, as `allow_special=True` lets it.",
+            lambda documents, tokenizer: tokenizer.encode(END_OF_TEXT.join(documents), allow_special=True),
         ),
         Misconception(
             "list_of_rows",
             "you returned a row for each document. Training reads one long row: join them.",
             lambda documents, tokenizer: [training_row([document], tokenizer) for document in documents],
+        ),
+        Misconception(
+            "lists_inside",
+            "the tokens of each document are a list inside the list, as `append` puts them. Use row += tokens, or "
+            "row.extend(tokens), to add them one by one.",
+            lambda documents, tokenizer: [
+                part for document in documents for part in (tokenizer.end_of_text, tokenizer.encode(document))
+            ],
         ),
     ),
     minutes=5,
@@ -400,28 +494,39 @@ NEAREST = Exercise(
     name="tokenizer.nearest",
     reference=nearest,
     inputs=tables_of_rows,
-    buys="You can ask any model what it takes for alike.",
+    buys="You can now ask any embedding which tokens it holds to be alike.",
     hints=(
         "The cosine of two rows is their dot product once both have length 1.",
-        "table is (vocab, d_model); table.norm(dim=1, keepdim=True) is (vocab, 1). "
-        "One cosine for each token is (vocab,), and (k,) places go out.",
-        "Divide table by its norms, multiply it with the token's own row, set the token's own cosine to -torch.inf, "
+        "`table` is (vocab, d_model), and table.norm(dim=1, keepdim=True) is (vocab, 1). "
+        "One cosine for each token is (vocab,); the answer is (k,) token numbers.",
+        "Divide table by its norms, multiply it by the token's own row, set the token's own cosine to -torch.inf, "
         "and take .topk(k).indices.",
     ),
     misconceptions=(
         Misconception(
             "itself",
-            "the token itself is among its neighbors, as it is more alike to itself than to any other. Leave it out.",
+            "the token itself is among its neighbors, since no row is more like it than its own. Leave it out.",
             lambda table, token, k: cosines(table, token).topk(k).indices,
         ),
         Misconception(
+            "one_too_many",
+            "you returned k + 1 tokens, with the token itself among them. Leave it out, and k remain.",
+            lambda table, token, k: cosines(table, token).topk(k + 1).indices,
+        ),
+        Misconception(
+            "zeroed",
+            "the token itself came before rows whose cosine is negative, because its own was set to 0. Set it to -torch.inf.",
+            lambda table, token, k: without(cosines(table, token), token, 0.0).topk(k).indices,
+        ),
+        Misconception(
             "dot_product",
-            "long rows win, whatever their direction: you compared dot products. Divide each row by its norm first.",
+            "long rows win, whatever their direction: you compared dot products. Divide each row by its own norm first.",
             lambda table, token, k: without(table @ table[token], token).topk(k).indices,
         ),
         Misconception(
             "distance",
-            "you took the rows at the smallest distance. A row of the same direction and another length is alike, and far away.",
+            "you took the rows at the smallest distance. A row that points the same way is alike, however long it is, and a "
+            "long one is far away: compare directions.",
             lambda table, token, k: without(-(table - table[token]).norm(dim=1), token).topk(k).indices,
         ),
         Misconception(
@@ -430,13 +535,19 @@ NEAREST = Exercise(
             lambda table, token, k: cosines(table, token).topk(k, largest=False).indices,
         ),
         Misconception(
+            "absolute",
+            "rows that point the opposite way came out as alike. A cosine of −1 is as unlike as two rows can be: leave "
+            "out the absolute value, or the square.",
+            lambda table, token, k: without(cosines(table, token).abs(), token).topk(k).indices,
+        ),
+        Misconception(
             "columns",
             "you divided by the norms of the columns. A token is a row: take the norm along dimension 1.",
             lambda table, token, k: without(cosines(table, token, dim=0), token).topk(k).indices,
         ),
         Misconception(
             "cosines_returned",
-            "you returned the cosines. The question is whose they are: `topk` gives `.values` and `.indices`.",
+            "these are the cosines. The question is which tokens have them: `topk` gives both, as `.values` and `.indices`.",
             lambda table, token, k: without(cosines(table, token), token).topk(k).values,
         ),
     ),
@@ -444,21 +555,97 @@ NEAREST = Exercise(
     difficulty=3,
 )
 
+
+def show_guesses(guesses: dict[str, list[tuple[str, float]]]) -> str:
+    """For each ending of the text, the likeliest next tokens."""
+    lines = [
+        f"{ending!r:8}" + "".join(f"{piece!r:>11} {p:4.0%}" for piece, p in top)
+        for ending, top in guesses.items()
+    ]
+    return "text ends in   the likeliest next tokens\n" + "\n".join(lines)
+
+
+def show_curve(sizes: list[int], lengths: dict[str, list[float]], words: float) -> Drawing:
+    return figures.line_chart(
+        {name: (sizes, length) for name, length in lengths.items()},
+        title="The first merges shorten stories most, and only in the language they were learned from",
+        x_label="vocabulary size",
+        y_label="tokens in a story",
+        marks={"words and signs": words},
+    )
+
+
+def show_likeness(alike: Tensor, words: list[str]) -> Drawing:
+    return figures.grid_heatmap(
+        alike,
+        words,
+        words,
+        title="Storyteller's rows for words of one kind point in similar directions",
+        label="cosine of the angle",
+        annotate=False,
+        diverging=True,
+    )
+
+
+def show_tables(steps: list[int], alike: dict[str, list[float]], unlike: float) -> Drawing:
+    return figures.line_chart(
+        {name: (steps, values) for name, values in alike.items()},
+        title="Trained apart, each table makes words of one kind alike",
+        x_label="training step",
+        y_label="mean cosine within a kind",
+        marks={"between kinds, at the end": unlike},
+    )
+
+
+def show_patterns(measured: dict[str, tuple[float, float]]) -> str:
+    lines = [f"{name:24} {length:10.0f} {bits:15.2f}" for name, (length, bits) in measured.items()]
+    return f"{'merges':24} {'tokens in a story':>10} {'bits per byte':>15}\n" + "\n".join(lines)
+
+
 LESSON = Lesson(
     topic="tokens",
     exercises=(BEST_PAIR, NAIVE_TRAIN, NAIVE_ENCODE, TRAINING_ROW, NEAREST),
     predictions=(
-        Question(
-            "tokenizer.curve",
-            "The vocabulary grows. What does the length of an English story do?",
+        Prediction(
+            "tokenizer.space",
+            "Storyteller reads “… Mia put the red kite under the” and guesses the next token. Then one more space is typed at the "
+            "end, and it guesses again. What happens to its guesses?",
             (
-                "It falls fast, then hardly at all",
-                "The first merges are frequent everywhere; the last ones glue words that come seldom.",
+                "Words that make sense disappear from the top",
+                "The space at the end is a token of its own, and in the stories hardly any word follows one.",
+            ),
+            (
+                (
+                    "Nothing: a space at the end says nothing",
+                    "It says nothing to a reader. The model gets one more number, and it has to guess what follows that number.",
+                ),
+                (
+                    "The same words, now without a space in front",
+                    "That would make sense. But to the model “table” and “ table” are two tokens that share nothing but "
+                    "what it learned about each.",
+                ),
+                (
+                    "The same words, each a little less likely",
+                    "A misprint would do that to a reader. The model has no notion of a misprint, only of which token follows which.",
+                ),
+            ),
+            shows=show_guesses,
+            finding="Without the space, storyteller names places where a kite can lie. With it, it is almost sure of “ir”, which is not "
+            "even a word.\n\nThe story is the same, so the trouble is in how the text was cut into tokens. Section 7 finds out "
+            "where “ir” comes from.",
+        ),
+        Prediction(
+            "tokenizer.curve",
+            "A tokenizer learns from English stories, and its vocabulary grows from the 256 bytes to 1,700 tokens. How does the "
+            "length of a new English story, in tokens, change?",
+            (
+                "It falls fast at first, then ever more slowly",
+                "The first merges are frequent everywhere; the last ones join parts of words that come seldom.",
             ),
             (
                 (
                     "It falls in a straight line",
-                    "Then each merge would be as frequent as the one before. They are chosen most frequent first.",
+                    "Then each merge would be as frequent as the one before. But the most frequent pairs are merged first.",
                 ),
                 (
                     "It halves with each doubling",
@@ -466,42 +653,110 @@ LESSON = Lesson(
                 ),
                 (
                     "It falls slowly, then fast",
-                    "That would mean that frequent pairs come last. They come first.",
+                    "Then the frequent pairs would have to come last. They come first.",
                 ),
             ),
+            shows=show_curve,
+            finding="The English curve bends. Toward the end it comes close to the dotted line, where each word and each sign is one "
+            "token; merges never cross from word to word, so it cannot get below that.\n\nThe Chinese line does "
+            "not move. This tokenizer learned from English alone. It can encode Chinese, but no pair of bytes in a Chinese character "
+            "ever came up, so every such byte remains a token of its own.",
         ),
-        Question(
+        Prediction(
             "tokenizer.alike",
-            "Storyteller learned its table from stories alone. Which rows will point the same way?",
+            "Storyteller's table began with random rows, and the model learned from stories alone. Which rows will point in "
+            "similar directions now?",
             (
-                "Words of one kind: “ red”, “ blue”",
-                "They can stand in each other's place, so for guessing what comes next they mean nearly the same.",
+                "Words of one kind: “ red” and “ blue”",
+                "They can stand in each other's position, so the model uses them in the same way.",
             ),
             (
                 (
-                    "Neighbors in stories: “ red”, “ kite”",
-                    "They come side by side, but each is followed by other words. The model needs to tell them apart.",
+                    "Words that meet in stories: “ red” and “ kite”",
+                    "They come side by side, but what follows each of them, and what precedes it, is different.",
                 ),
                 (
-                    "Words with like letters: “ boat”, “ blue”",
-                    "A token is a number to the model; it never sees the letters in it.",
+                    "Words that are spelled alike: “ boat” and “ blue”",
+                    "A token is a number to the model. It never sees the letters.",
                 ),
                 (
-                    "None: rows stay as random as they began",
-                    "Every step of training moves the rows of the tokens that it read.",
+                    "None: the rows stay as random as they began",
+                    "Training changes the rows, as it changes every number in the model.",
                 ),
             ),
+            shows=show_likeness,
+            finding="There are four blocks: colors, things, feelings and days. Nobody told the model about these kinds. It only ever got "
+            "numbers, so whatever it knows about a word it learned from where that number stands in the stories.",
+        ),
+        Prediction(
+            "tokenizer.two_tables",
+            "A small GPT gets two tables that start at random: one to look up the tokens that it reads, another to compare with when it "
+            "guesses. In which of them will words of one kind come out alike?",
+            (
+                "In both",
+                "What follows two colors is much the same, and so is what comes before them.",
+            ),
+            (
+                (
+                    "Only in the table for reading",
+                    "Guessing sorts words, too: after “Ben had a” any color may come, so their rows are "
+                    "wanted at the same moments.",
+                ),
+                (
+                    "Only in the table for guessing",
+                    "Reading sorts words, too: after “red” and after “blue” the story goes on in the same ways.",
+                ),
+                (
+                    "In neither: it takes one shared table",
+                    "Each table gets its own lessons from the stories, and either kind of lesson is enough.",
+                ),
+            ),
+            shows=show_tables,
+            finding="In both, and sooner in the table for guessing. The two tables share no number. A row of the one is used only when "
+            "its token is read, so it learned from what follows the token; a row of the other is used only to guess its token, "
+            "so it learned from what comes before.\n\nStoryteller's blocks can have both causes: words of one kind are followed "
+            "by much the same, and they come after much the same.",
+        ),
+        Prediction(
+            "tokenizer.split",
+            "Train 1,700 tokens on the stories again, but let merges cross from word to word. Stories get a new length in tokens, and "
+            "n-grams that count the new tokens get a new loss in bits per byte. How do they compare with before?",
+            (
+                "Shorter stories, worse guesses",
+                "Phrases save tokens. But a phrase is counted apart from the words in it, so each is seen less often.",
+            ),
+            (
+                (
+                    "Shorter stories, better guesses",
+                    "Shorter they are. But “, she said” is a token of its own now, and what an n-gram counts for it is not counted "
+                    "for “ said”.",
+                ),
+                (
+                    "Longer stories, worse guesses",
+                    "More pairs may be merged now, and the most frequent of them are. That saves tokens.",
+                ),
+                (
+                    "Hardly a change: frequent pairs lie within words",
+                    "The end of one word and the space before the next are a very frequent pair, too.",
+                ),
+            ),
+            shows=show_patterns,
+            finding="Stories get shorter by about an eighth, and each byte costs about a tenth more bits. So longer pieces are not better "
+            "pieces, at least not for n-grams that have read 300 stories.",
         ),
     ),
     quiz=(
         Question(
             "tokenizer.bytes_of_naive",
-            "How many bytes has “naïve” in UTF-8?",
-            ("6", "Four English letters of one byte each, and “ï”, which takes two."),
+            "How many bytes does “naïve” take in UTF-8?",
+            ("6", "Four English letters take one byte each, and “ï” takes two."),
             (
-                ("5", "That is the number of characters. “ï” is beyond the first 128 and takes two bytes."),
-                ("10", "Only what is beyond the first 128 takes more than one byte: here “ï” alone."),
-                ("8", "“ï” takes two bytes. Four is for emoji and the like."),
+                (
+                    "5",
+                    "That is the number of characters. “ï” is not among the first 128 and takes two bytes.",
+                ),
+                ("10", "Only characters beyond the first 128 take more than one byte: here “ï” alone."),
+                ("8", "“ï” takes two bytes. Four are for emoji and the like."),
             ),
         ),
         Question(
@@ -512,17 +767,20 @@ LESSON = Lesson(
                 "No merge was learned for its four bytes, and the 256 bytes are always there.",
             ),
             (
-                ("an error: it was never seen", "So it was with letters as pieces. Bytes leave nothing out."),
-                ("one token that says “unknown”", "Then the text could not come back. From bytes it does."),
+                (
+                    "an error: it was never seen",
+                    "That happened with letters as pieces. Bytes leave no text out.",
+                ),
+                ("one token that says “unknown”", "Then the text could not come back. From bytes it can."),
                 (
                     "one new token, made for it",
-                    "The vocabulary is fixed by training; the model has no row for more.",
+                    "The vocabulary is fixed once training is over, and the model has no row for more.",
                 ),
             ),
         ),
         Question(
             "tokenizer.second_merge",
-            "Train on “banana band”, where “an” is glued first. Which piece is made second?",
+            "Train on “banana band”, where “a” and “n” are merged first. Which piece is made second?",
             ("“ban”", "“b” and “an” stand together twice, and every other pair once."),
             (
                 ("“na”", "Its “n” is inside “an” now: the row of “banana” is b, an, an, a."),
@@ -535,9 +793,9 @@ LESSON = Lesson(
             "The first merge learned is “b” and “c”, the second “a” and “b”. What becomes of “abc”?",
             ("a, bc", "The older merge goes first. After it no “b” is left for “ab”."),
             (
-                ("ab, c", "That is reading from the left. The order of learning decides, not the place."),
-                ("abc", "No merge glues “a” and “bc”, or “ab” and “c”."),
-                ("a, b, c", "“b” and “c” are neighbors and there is a merge for them."),
+                ("ab, c", "That is reading from the left. The order of learning decides, not the position."),
+                ("abc", "There is no merge of “a” and “bc”, or of “ab” and “c”."),
+                ("a, b, c", "“b” and “c” are neighbors, and there is a merge for them."),
             ),
         ),
         Question(
@@ -545,7 +803,7 @@ LESSON = Lesson(
             "Nearly every word is one token already. You double the vocabulary. What do you get?",
             (
                 "twice the table, texts hardly shorter",
-                "New merges glue rare words only, and rows that are seen seldom learn little.",
+                "New merges join rare words only, and such tokens give a model few examples to learn from.",
             ),
             (
                 (
@@ -554,7 +812,7 @@ LESSON = Lesson(
                 ),
                 (
                     "texts longer than before",
-                    "A merge never makes a text longer. It is rarely used, that is all.",
+                    "A merge never makes a text longer. At worst it is never used.",
                 ),
                 ("the same table, used better", "Each token has a row of its own in the table, used or not."),
             ),
@@ -568,7 +826,7 @@ LESSON = Lesson(
             ),
             (
                 (
-                    "only see an error",
+                    "only cause an error",
                     "There is none: with `allow_special=True` the name is a special token wherever it stands.",
                 ),
                 ("add a token to the vocabulary", "Encoding never changes a vocabulary."),
@@ -583,20 +841,20 @@ LESSON = Lesson(
             "Why are “kite” at the start of a text and “ kite” within it different tokens?",
             (
                 "The space belongs to the word behind it",
-                "So a sentence needs no tokens for the spaces between words.",
+                "The split pattern puts it there, so a sentence needs no tokens for the spaces between words.",
             ),
             (
                 (
                     "The first token is always special",
-                    "`<|endoftext|>` is; “kite” at the start is a piece like any other.",
+                    "`<|endoftext|>` is; “kite” at the start is cut like any other text.",
                 ),
                 (
                     "The start of a text is never merged",
-                    "It is, like every piece: “Mia” is one token at the start, too.",
+                    "It is merged like every piece: “Mia” is one token at the start, too.",
                 ),
                 (
-                    "Their place in the text differs",
-                    "A tokenizer does not look at places. The notebook on positions tells the model about them.",
+                    "Their positions in the text differ",
+                    "A tokenizer does not look at positions. The model learns about them in another way, which has its own notebook.",
                 ),
             ),
         ),
@@ -605,7 +863,7 @@ LESSON = Lesson(
             "By mistake a one-hot row has two 1s, at tokens 3 and 7. What is its product with the table?",
             (
                 "the sum of rows 3 and 7",
-                "A product with a row of numbers adds the rows of the table, each as often as its number says.",
+                "The product adds up the rows of the table, each as often as its number says.",
             ),
             (
                 (
@@ -623,8 +881,8 @@ LESSON = Lesson(
     objectives=(
         ("tokenizer.bytes_of_naive", "tokenizer.never_seen", "tokenizer.naive_encode"),
         ("tokenizer.best_pair", "tokenizer.naive_train", "tokenizer.second_merge"),
-        ("tokenizer.curve", "tokenizer.doubled"),
+        ("tokenizer.curve", "tokenizer.doubled", "tokenizer.split", "tokenizer.space"),
         ("tokenizer.training_row", "tokenizer.typed_in"),
-        ("tokenizer.two_ones", "tokenizer.nearest"),
+        ("tokenizer.two_ones", "tokenizer.nearest", "tokenizer.two_tables"),
     ),
 )
