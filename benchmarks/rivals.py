@@ -39,7 +39,7 @@ from gptlib.shipped import data_folder
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile, storyworld_corpus, write_tokens
 from gptlib.text.ngram import NGram
-from gptlib.text.storyworld import Story, token_surprises
+from gptlib.text.storyworld import Story, name_positions, token_surprises
 from gptlib.text.storyworld.bilingual import AlignedSentence, sentences
 from gptlib.text.storyworld.words import PEOPLE
 from gptlib.text.tokenizer import Tokenizer
@@ -157,15 +157,7 @@ def rows_of(tokenizer: Tokenizer, stories: list[Story]) -> list[list[int]]:
 def names_in(story: Story, tokenizer: Tokenizer) -> list[tuple[int, int | None]]:
     """(place, distance) of each person's name: its place among the row's tokens, and how many tokens ago the
     same name stood last, None for the first time."""
-    place_of_end = {end: place + 1 for place, (_, end) in enumerate(tokenizer.spans(story.text))}
-    found, last = [], {}
-    for mention in story.mentions:
-        name = story.text[mention.start : mention.end]
-        if name in NAMES and mention.form == "":
-            place = place_of_end[mention.end]
-            found.append((place, place - last[name] if name in last else None))
-            last[name] = place
-    return found
+    return [(position + 1, distance) for position, distance in name_positions(story, tokenizer)]
 
 
 def judged(predict: Predict, tokenizer: Tokenizer, stories: list[Story]) -> dict:

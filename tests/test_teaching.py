@@ -55,8 +55,10 @@ def names_in(page):
 
 
 def source_of(topic):
+    """The notebook's cells, and its lesson, which has the titles of the figures that predictions show."""
     cells = json.loads(lessons()[topic].notebook.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells)
+    lesson = (ROOT / "gptlib" / "course" / "lessons" / f"{topic}.py").read_text(encoding="utf-8")
+    return "\n".join(["".join(cell["source"]) for cell in cells] + [lesson])
 
 
 # ------------------------------------------------------------------------------------------------------ pages

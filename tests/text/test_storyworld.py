@@ -16,6 +16,7 @@ from gptlib.text.storyworld import (
     derivations,
     derive,
     entropy_floor,
+    name_positions,
     split_of,
     surprises,
     token_surprises,
@@ -140,6 +141,26 @@ def test_surprise_of_tokens_is_that_of_their_characters(stories):
 
     surprise = token_surprises(stories[0].text, Words())
     assert surprise.sum() == pytest.approx(-stories[0].log_p, abs=1e-6)
+
+
+def test_names_are_found_with_their_distance(stories):
+    class Letters:
+        def spans(self, text):
+            return [(at, at + 1) for at in range(len(text))]
+
+    class Words:
+        def spans(self, text):
+            return [match.span() for match in re.finditer(r"\s?\w+|[^\w\s]|\s", text)]
+
+    people = {word.forms[""] for word in PEOPLE}
+    for story in stories[:100]:
+        words = [story.text[start:end].strip() for start, end in Words().spans(story.text)]
+        said = [at for at, word in enumerate(words) if word in people]
+        assert [at for at, _ in name_positions(story, Words())] == said
+        for at, distance in name_positions(story, Words()):
+            before = [other for other in said if other < at and words[other] == words[at]]
+            assert distance == (at - before[-1] if before else None)
+        assert all(story.text[at].isupper() for at, _ in name_positions(story, Letters()))
 
 
 @settings(max_examples=12)

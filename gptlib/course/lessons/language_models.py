@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.viz import figures
 
 
 def surprise_of_text(given: Float[np.ndarray, " piece"]) -> float:
@@ -91,6 +92,7 @@ def guesses_and_rows(generator: Generator) -> Iterator[tuple[np.ndarray, list[in
     yield np.array([0.5, 0.5]), [0, 7, 7], 0.5
     for row, share in (([3, 1, 1, 2, 1], 0.25), ([0, 4, 2, 4, 4, 1, 2, 0], 0.1)):
         yield numbers(generator, len(row) - 1), row, share
+    yield np.array([]), [0], 0.5  # nothing is guessed; an answer that fails at the first guess shows it here
 
 
 SURPRISE_OF_TEXT = Exercise(
@@ -99,9 +101,9 @@ SURPRISE_OF_TEXT = Exercise(
     inputs=texts_guessed,
     buys="However long a text is, its surprise is a number that a computer can hold.",
     hints=(
-        "By the chain rule the probability of the text is a product. The logarithm of a product is a sum of logarithms.",
-        "given is (piece,), a probability for each piece; the answer is one number.",
-        "Take the logarithm of each number in given with np.log, sum them, and negate.",
+        "By the chain rule the probability of a text is a product, and the logarithm of a product is a sum of logarithms.",
+        "given is (piece,), one probability for each piece; the answer is a single number.",
+        "Take the logarithm of each number in given with np.log, add them up, and turn the sign around.",
     ),
     misconceptions=(
         Misconception(
@@ -111,28 +113,45 @@ SURPRISE_OF_TEXT = Exercise(
         ),
         Misconception(
             "underflow",
-            "a long text comes out infinitely surprising: the product of 2,000 probabilities is too small for a "
-            "computer, and becomes 0. Take logarithms first, then sum.",
+            "a long text comes out as infinitely surprising: the product of 2,000 probabilities is too small for a "
+            "float, so it becomes 0. Take the logarithms first, then add them up.",
             lambda given: -np.log(np.prod(given)),
         ),
         Misconception(
+            "log_of_an_underflow",
+            "short texts are right, but for a long one the logarithm fails: the product of 2,000 probabilities is too "
+            "small for a float, so it becomes 0, and 0 has no logarithm. Take the logarithms first, then add them up.",
+            lambda given: -math.log(math.prod(given)),
+        ),
+        Misconception(
             "log_of_the_sum",
-            "you added the probabilities up before you took the logarithm. Take the logarithm of each, then the sum.",
+            "you added the probabilities up and took one logarithm. Take the logarithm of each, then add those up.",
             lambda given: -np.log(given.sum()),
         ),
         Misconception(
             "mean",
-            "you took the mean, which is the surprise per piece. A whole text surprises by the sum.",
+            "you took the mean, which is the surprise per piece. The surprise of the whole text is the sum.",
             lambda given: -np.log(given).mean(),
         ),
         Misconception(
+            "not_summed",
+            "you return the surprise of each piece. Add them up: the answer is one number for the whole text.",
+            lambda given: -np.log(given),
+        ),
+        Misconception(
+            "entropy",
+            "you weighted each surprise by its probability, as for a mean over everything that might come. "
+            "These pieces did come, so each counts once, in full.",
+            lambda given: -(given * np.log(given)).sum(),
+        ),
+        Misconception(
             "sign",
-            "the sign is turned: the logarithm of a probability is negative, and a surprise is not.",
+            "the sign is wrong: the logarithm of a probability is negative or 0, a surprise is positive or 0.",
             lambda given: np.log(given).sum(),
         ),
         Misconception(
             "bits",
-            "these are bits, by a logarithm to base 2. The course counts in nats, by the natural one.",
+            "these are bits, from a logarithm to base 2. The course measures in nats, with the natural logarithm.",
             lambda given: -np.log2(given).sum(),
         ),
     ),
@@ -144,46 +163,61 @@ DRAW = Exercise(
     name="ngram.draw",
     reference=draw,
     inputs=tokens_to_draw,
-    buys="With this line every model of the course writes, the largest too.",
+    buys="Every model of this course writes with this line, up to the largest.",
     hints=(
-        "A token with a long stretch is hit often, one with a short stretch seldom. That is all that drawing is.",
-        "probabilities is (vocab,), and so is probabilities.cumsum(). dice is one number, the answer the place of one token.",
-        "Count the stretches that end at the dice or before: with ends = probabilities.cumsum(), that is (ends <= dice).sum(). "
-        'Or let np.searchsorted find the place, with side="right".',
+        "A long stretch is hit often and a short one seldom, so each token is drawn as often as it is likely.",
+        "probabilities is (vocab,), and so is probabilities.cumsum(). dice is one number; the answer is the number of one token.",
+        "Count the stretches that end at dice or before it: with ends = probabilities.cumsum() that is (ends <= dice).sum(). "
+        'Or let np.searchsorted look it up, with side="right".',
     ),
     misconceptions=(
         Misconception(
             "likeliest",
-            "you always take the likeliest token. Then the dice decide nothing, and the model writes one text only.",
+            "you always return the likeliest token. Then the dice decide nothing, and the model writes one text only.",
             lambda probabilities, dice: probabilities.argmax(),
         ),
         Misconception(
+            "random_choice",
+            "you let numpy roll dice of its own. The roll is given, in `dice`: the same `dice` has to draw the same token every time.",
+            lambda probabilities, dice: np.random.choice(len(probabilities), p=probabilities),  # noqa: NPY002
+        ),
+        Misconception(
             "own_probability",
-            "you took the first token whose own probability is larger than the dice. Its stretch begins where the one "
-            "before ends, so compare with where stretches end.",
+            "you took the first token whose own probability is larger than `dice`. A stretch begins where the one "
+            "before it ends, so compare `dice` with where the stretches end.",
             lambda probabilities, dice: np.argmax(probabilities > dice),
         ),
         Misconception(
-            "nearest",
-            "you took the token whose probability is nearest to the dice. The dice fall on a place of the line; "
-            "find whose stretch it is.",
-            lambda probabilities, dice: np.abs(probabilities - dice).argmin(),
+            "no_cumsum",
+            "`np.searchsorted` needs numbers that rise, and you gave it the probabilities themselves. Give it where the "
+            "stretches end, `probabilities.cumsum()`.",
+            lambda probabilities, dice: np.searchsorted(probabilities, dice),
         ),
         Misconception(
             "even_stretches",
-            "you gave each token a stretch of the same length. A stretch is as long as its token is likely.",
+            "you gave every token a stretch of the same length. A stretch is as long as its token is likely.",
             lambda probabilities, dice: int(dice * len(probabilities)),
         ),
         Misconception(
             "on_the_edge",
-            "where the dice fall on the very edge you take the stretch that ends there. It may be empty: the dice 0 would "
-            "draw a first token of probability 0.",
+            "where `dice` is exactly on an edge, you take the stretch that ends there. That one may be empty: a `dice` of 0 would "
+            "draw a first token whose probability is 0.",
             lambda probabilities, dice: np.searchsorted(probabilities.cumsum(), dice),
         ),
         Misconception(
             "one_before",
-            "you took the last stretch that ended before the dice. The dice fell on the one after it.",
+            "you took the last stretch that ended before `dice`. The dice fell on the one after it.",
             lambda probabilities, dice: np.searchsorted(probabilities.cumsum(), dice, side="right") - 1,
+        ),
+        Misconception(
+            "all_of_them",
+            "you return every token whose stretch ends after `dice`. Only the first of them is drawn, so return one number.",
+            lambda probabilities, dice: np.flatnonzero(probabilities.cumsum() > dice),
+        ),
+        Misconception(
+            "probability_returned",
+            "you found the right token and returned its probability. Return its number.",
+            lambda probabilities, dice: probabilities[draw(probabilities, dice)],
         ),
     ),
     minutes=5,
@@ -194,48 +228,66 @@ MEAN_SURPRISE = Exercise(
     name="ngram.mean_surprise",
     reference=mean_surprise,
     inputs=tables_and_rows,
-    buys="This is the loss, the number by which all models of the course are judged.",
+    buys="This is the loss, the number by which every model of the course is judged.",
     hints=(
-        "Each token but the first of its row was guessed from the one before it. Take −log of what it was given, and the mean.",
-        "table is (this, next). For a row of n tokens, table[row[:-1], row[1:]] is (n − 1,): what each was given.",
-        "For each row take np.log(table[row[:-1], row[1:]]), put them together with np.concatenate, "
-        "take the mean and negate.",
+        "Every token but the first of its row is guessed from the token before it. Take −log of what it was given, then the mean.",
+        "table is (this, next). For a row of n tokens, table[row[:-1], row[1:]] is (n − 1,): what each guessed token was given.",
+        "For each row take np.log(table[row[:-1], row[1:]]), join these arrays with np.concatenate, "
+        "take the mean, and turn the sign around.",
     ),
     misconceptions=(
         Misconception(
             "mean_of_rows",
-            "each row counts the same, however short it is. Each token should: one mean over the tokens of all rows.",
+            "every row counts the same, however short it is. Every token should: take one mean over the tokens of all rows.",
             lambda table, rows: np.mean([mean_surprise(table, [row]) for row in rows]),
         ),
         Misconception(
+            "crosses_rows",
+            "you joined the rows first, so the first token of each row is guessed from the last token of the row before. Pair the "
+            "tokens within each row, then join.",
+            lambda table, rows: mean_surprise(table, [np.concatenate(rows)]),
+        ),
+        Misconception(
             "swapped",
-            "rows and columns are swapped: the row of the table is the token that was there, the column the one that came.",
+            "rows and columns are swapped: the row of the table is the token that was there, the column is the one that came.",
             lambda table, rows: mean_surprise(table.T, rows),
         ),
         Misconception(
             "log_of_the_mean",
-            "you averaged the probabilities and took the logarithm of that. So a 0 goes unpunished. "
+            "you averaged the probabilities and took the logarithm of that, so a 0 goes unpunished. "
             "Take the logarithm of each, then the mean.",
             lambda table, rows: -np.log(np.mean([p for row in rows for p in table[row[:-1], row[1:]]])),
         ),
         Misconception(
-            "sum",
-            "you took the sum, which grows with every token that is read. The loss is the mean.",
-            lambda table, rows: mean_surprise(table, rows) * sum(len(row) - 1 for row in rows),
-        ),
-        Misconception(
             "first_counted",
-            "you divided by the number of all tokens. The first of each row is given and not guessed: do not count it.",
+            "you divided by the number of all tokens. The first token of each row is given, not guessed, so it does not count.",
             lambda table, rows: (
                 mean_surprise(table, rows) * sum(len(row) - 1 for row in rows) / sum(map(len, rows))
             ),
         ),
         Misconception(
             "log_of_zero",
-            "a probability of 0 is an error for `log` from `math`. Its surprise is infinite, and `np.log` says so.",
+            "for `math.log` a probability of 0 is an error. Its surprise is infinite, and `np.log` says so.",
             lambda table, rows: np.mean(
                 [-math.log(table[a, b]) for row in rows for a, b in zip(row, row[1:], strict=False)]
             ),
+        ),
+        Misconception(
+            "skips_zeros",
+            "you left out the tokens that were given 0. They are the worst mistakes of all: with one of them the loss is `inf`.",
+            lambda table, rows: (
+                -np.mean([np.log(p) for row in rows for p in table[row[:-1], row[1:]] if p > 0])
+            ),
+        ),
+        Misconception(
+            "bits",
+            "these are bits, from a logarithm to base 2. The loss is in nats: use the natural logarithm.",
+            lambda table, rows: mean_surprise(table, rows) / math.log(2),
+        ),
+        Misconception(
+            "perplexity",
+            "this is the perplexity, e to the power of the loss. Return the loss itself.",
+            lambda table, rows: np.exp(mean_surprise(table, rows)),
         ),
     ),
     minutes=8,
@@ -248,14 +300,14 @@ BITS_PER_BYTE = Exercise(
     inputs=losses_of_texts,
     buys="You can compare any two models, whatever pieces they read.",
     hints=(
-        "All the surprise of all the texts, in bits, divided by all their bytes.",
-        "loss is nats per piece and n_judged a number of pieces, so their product is nats. One number goes out.",
-        "Multiply loss with n_judged, divide by the sum of len(text.encode()), and divide by log(2).",
+        "Take all the surprise of all the texts, in bits, and divide it by all their bytes.",
+        "loss is nats per piece and n_judged is a number of pieces, so their product is nats. The answer is one number.",
+        "Multiply loss by n_judged, divide by the sum of len(text.encode()) over the texts, and divide by log 2.",
     ),
     misconceptions=(
         Misconception(
             "per_character",
-            "you divided by characters. In UTF-8 some characters are two, three or four bytes: count `text.encode()`.",
+            "you divided by characters. In UTF-8 a character may take two, three or four bytes: count `text.encode()`.",
             lambda loss, n_judged, texts: loss * n_judged / sum(map(len, texts)) / math.log(2),
         ),
         Misconception(
@@ -269,21 +321,38 @@ BITS_PER_BYTE = Exercise(
             lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) * math.log(2) ** 2,
         ),
         Misconception(
+            "log_of_the_loss",
+            "you took the logarithm of `loss`. The loss is made of logarithms already; to turn nats into bits, divide by log 2.",
+            lambda loss, n_judged, texts: (
+                np.log2(loss) * n_judged / sum(len(text.encode()) for text in texts)
+            ),
+        ),
+        Misconception(
             "per_piece",
-            "these are bits per piece. Pieces differ from tokenizer to tokenizer; go on from pieces to bytes.",
+            "these are bits per piece. Pieces differ from tokenizer to tokenizer, so go on from pieces to bytes.",
             lambda loss, n_judged, texts: loss / math.log(2),
         ),
         Misconception(
             "not_all_pieces",
-            "you divided the loss of one piece by the bytes of all texts. Multiply it with the number of pieces first.",
+            "you divided the loss of one piece by the bytes of all texts. Multiply by the number of pieces first.",
             lambda loss, n_judged, texts: bits_per_byte(loss, 1, texts),
         ),
         Misconception(
             "upside_down",
-            "you multiplied with bytes and divided by pieces. The pieces have the surprise, the bytes share it.",
+            "you multiplied by the bytes and divided by the pieces. The pieces bring the surprise, and the bytes share it.",
             lambda loss, n_judged, texts: (
                 loss / n_judged * sum(len(text.encode()) for text in texts) / math.log(2)
             ),
+        ),
+        Misconception(
+            "per_text",
+            "you divided by the number of texts. Divide by the number of their bytes.",
+            lambda loss, n_judged, texts: loss * n_judged / len(texts) / math.log(2),
+        ),
+        Misconception(
+            "eight_bits",
+            "you divided by 8 once more. That a byte is stored in 8 bits plays no part here: these bits measure surprise.",
+            lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) / 8,
         ),
     ),
     minutes=5,
@@ -294,18 +363,18 @@ WITH_CACHE = Exercise(
     name="ngram.with_cache",
     reference=with_cache,
     inputs=guesses_and_rows,
-    buys="Your counting model now remembers the whole story, if not where anything stood in it.",
+    buys="Your counting model now remembers which words the story has used, though not where they were.",
     hints=(
-        "Two guessers share the vote. One is the n-gram; the other counts how often the token was in this row so far.",
-        "given is (token,), row has one token more. given[n] is about row[n + 1], and row[: n + 1] stands before it.",
-        "For each n: (1 - share) * given[n], plus share times how often row[n + 1] is in row[: n + 1], "
+        "Two guessers share the vote. One is the n-gram; the other asks how often the token has been in this row so far.",
+        "given is (token,), and row has one token more. given[n] is about row[n + 1], and row[: n + 1] is what came before it.",
+        "For each n add two things: (1 - share) * given[n], and share times how often row[n + 1] is in row[: n + 1], "
         "divided by the length of row[: n + 1].",
     ),
     misconceptions=(
         Misconception(
             "peeks",
-            "the token that is to be guessed is among those you counted, so it was never new. "
-            "Count only what stands before it.",
+            "the token that is to be guessed is among those you counted, so it never seems new. "
+            "Count only what comes before it.",
             lambda given, row, share: np.array(
                 [
                     (1 - share) * p + share * row[: n + 2].count(row[n + 1]) / (n + 2)
@@ -314,8 +383,24 @@ WITH_CACHE = Exercise(
             ),
         ),
         Misconception(
+            "one_short",
+            "you counted in `row[:n]`, which leaves out the token right before the guess. "
+            "Before `row[n + 1]` comes `row[: n + 1]`.",
+            lambda given, row, share: np.array(
+                [(1 - share) * p + share * row[:n].count(row[n + 1]) / max(n, 1) for n, p in enumerate(given)]
+            ),
+        ),
+        Misconception(
+            "divided_by_zero",
+            "at the first guess you divide by 0. One token, `row[0]`, is known by then: before `row[n + 1]` come the "
+            "n + 1 tokens of `row[: n + 1]`.",
+            lambda given, row, share: np.array(
+                [(1 - share) * p + share * row[:n].count(row[n + 1]) / n for n, p in enumerate(given)]
+            ),
+        ),
+        Misconception(
             "whole_row",
-            "you counted in the whole row, also in what comes later. At each token, only what stands before it is known.",
+            "you counted in the whole row, including what comes later. At each guess only what comes before it is known.",
             lambda given, row, share: np.array(
                 [
                     (1 - share) * p + share * row.count(token) / len(row)
@@ -332,10 +417,20 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "seen_at_all",
-            "a token that was there before gets all of the cache's vote, so the votes for two such tokens sum to 2. "
-            "Give it the share that it has among the tokens so far.",
+            "a token that was there before gets the whole vote of the cache, so two such tokens together would get it twice. "
+            "Give each the share that it has among the tokens so far.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * (row[n + 1] in row[: n + 1]) for n, p in enumerate(given)]
+            ),
+        ),
+        Misconception(
+            "ngram_alone",
+            "where the cache has not seen the token, you leave all of the vote to the n-gram. The cache votes there too, for other "
+            "tokens: the n-gram has `1 - share` everywhere, or the probabilities sum to more than 1.",
+            lambda given, row, share: np.where(
+                [token in row[: n + 1] for n, token in enumerate(row[1:])],
+                with_cache(given, row, share),
+                given,
             ),
         ),
         Misconception(
@@ -345,7 +440,7 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "added_on_top",
-            "you added the cache's share on top of the n-gram's. Together they are more than 1: the n-gram keeps `1 - share`.",
+            "you added the cache's share on top of the n-gram's, and together they are more than 1. The n-gram keeps only `1 - share`.",
             lambda given, row, share: with_cache(given, row, share) + share * given,
         ),
     ),
@@ -353,89 +448,210 @@ WITH_CACHE = Exercise(
     difficulty=3,
 )
 
+
+def unseen_table(orders: Sequence[int], seen: Sequence[int], unseen: Sequence[float]) -> str:
+    lines = ["order   different n-grams in 2,000 stories   in new stories, never seen before"]
+    lines += [
+        f"{order:5} {n:34,} {share:37.1%}" for order, n, share in zip(orders, seen, unseen, strict=True)
+    ]
+    return "\n".join(lines)
+
+
 LESSON = Lesson(
     topic="language_models",
     exercises=(SURPRISE_OF_TEXT, DRAW, MEAN_SURPRISE, BITS_PER_BYTE, WITH_CACHE),
     predictions=(
-        Question(
+        Prediction(
             "ngram.where_surprise_lies",
-            "Where in the story does the surprise lie?",
+            "Storyworld knows how likely each letter of the story above was, given all the letters before it. "
+            "Where do you expect it to be surprised?",
             (
-                "where a choice is made",
-                "At the first letter of a new name, color or thing; what follows is no news.",
+                "at a few letters, where a choice is made",
+                "Once the first letters have told which name, color or thing was chosen, the rest of the word is no news.",
             ),
             (
                 (
-                    "evenly, on all letters",
-                    "Most letters are certain once you know the word, and most words once you know the story.",
+                    "about equally at all letters",
+                    "Most letters are certain once you know the word, and many words are certain once you know the story.",
                 ),
                 (
-                    "on rare letters such as z",
-                    "A rare letter inside a word that has begun is expected. Rare is not the same as surprising.",
+                    "at rare letters, such as z or k",
+                    "A rare letter in the middle of a word that you have recognized is expected. Rare is not the same as surprising.",
                 ),
                 (
-                    "at the start of each word",
-                    "Some words, yes. But after “Once upon a” the next word is certain from its first letter on.",
+                    "at the first letter of every word",
+                    "At some of them. But in the middle of a set phrase, such as “the next day”, a new word is no surprise.",
                 ),
             ),
+            shows=lambda letters, surprise: figures.text_strip(
+                letters, surprise, title="Storyworld's own surprise at each letter of its story"
+            ),
+            finding="The surprise is concentrated where a choice is made: on the first letter of a name, of a color, of a thing, of the next "
+            "event. Once “r” has told you that the color is red and not blue, “ed” is no news. And a name that the story has "
+            "already used is much less of a surprise when it comes again.\n\nKeep this picture in mind. A perfect model of these stories is "
+            "not one that is never surprised. It is one that is surprised **exactly here and nowhere else**.",
         ),
-        Question(
+        Prediction(
             "ngram.honest_guess",
-            "Heads come in 80% of all throws. Which guess $q$ for heads has the lowest loss?",
-            ("$q = 0.8$", "The honest guess. And its loss is not 0, for tails do come."),
+            "A coin shows heads in 80% of all throws. A model says “heads with probability $q$” before every throw. "
+            "Which $q$ gives it the lowest loss, the lowest mean of $-\\log p$?",
+            ("$q = 0.8$", "The honest guess wins, and even then the loss is not 0, because tails does come."),
             (
                 (
                     "$q = 1$",
-                    "Best for eight throws of ten; but tails, which come too, then have probability 0: an infinite loss.",
+                    "That is the best guess in eight throws of ten. But then tails has probability 0, and when it comes the loss is infinite.",
                 ),
                 (
                     "$q = 0.5$",
-                    "That is safe, at a loss of $\\log 2$ in each throw. Knowing the coin does better.",
+                    "That is safe: a loss of $\\log 2$ at every throw. A model that knows the coin does better.",
                 ),
                 (
                     "$q = 0.9$",
-                    "Bolder than the truth. What it wins with heads it more than loses with tails.",
+                    "That is bolder than the truth. It gains a little whenever heads comes, and loses more than that when tails does.",
                 ),
             ),
+            shows=lambda q, loss, entropy: figures.line_chart(
+                {"loss": (q, loss)},
+                title="The loss is lowest for the honest guess, and even there it is not zero",
+                x_label="the model's probability for heads (the truth is 0.8)",
+                y_label="cross-entropy (nats per throw)",
+                marks={"entropy": entropy},
+            ),
+            finding="Honesty pays: the loss is lowest when the model says what is true. And there is a floor: even the truth is surprised now "
+            "and then. Being sure of something false is punished hard, as both ends of the curve show.",
         ),
-        Question(
+        Prediction(
+            "ngram.never_seen",
+            "With a longer memory a guess should be better. So let the memory be seven tokens, and look up what followed them. Of all sequences of eight "
+            "tokens in 200 new stories, how many do not occur in the 2,000 stories that were counted?",
+            ("more than half", "Every further token makes a sequence rarer."),
+            (
+                (
+                    "about one in twenty",
+                    "That would be so for short sequences. Eight tokens usually hold more than one of the story's choices.",
+                ),
+                (
+                    "about one in five",
+                    "That is what happens at four tokens. Eight are rarer still.",
+                ),
+                (
+                    "nearly all of them",
+                    "Storyworld tells its stories in the same wordings again and again, so many sequences do come back.",
+                ),
+            ),
+            shows=unseen_table,
+            finding="A longer memory is a rarer memory. At order 4 a fifth of the sequences in new stories has never been counted, at order 8 "
+            "more than half, and at order 41 all of them. For a context that was never counted, the counts say nothing at all.",
+        ),
+        Prediction(
             "ngram.below_the_floor",
-            "As the order grows from 1 to 8: what becomes of the loss on the stories in which it counted?",
+            "The n-grams have counted 2,000 stories, and now they are judged on 200 of these same stories. What happens to the loss there as the order grows "
+            "from 1 to 8?",
             (
                 "It falls, even below the floor",
-                "Nobody can guess that well. The model has learned these stories by heart, dice and all.",
+                "Nobody can guess that well. The model has learned these stories by heart, and with them how the dice fell.",
             ),
             (
                 (
                     "It falls, and stops at the floor",
-                    "The floor holds for stories that were not seen. These were.",
+                    "The floor holds for stories that the model has not seen. It has seen these.",
                 ),
                 (
                     "It falls, and then rises again",
-                    "On new stories it does. On these, a longer memory never meets anything new.",
+                    "That happens on new stories. On these a longer memory never meets a sequence that was not counted.",
                 ),
                 (
-                    "It stays well above the floor",
-                    "A memory of seven tokens knows almost every place of these stories again.",
+                    "It falls, and stays well above the floor",
+                    "Seven tokens are enough to recognize most passages of these stories.",
                 ),
             ),
+            shows=lambda orders, on_training, on_new, floor: figures.loss_curves(
+                {"training stories": (orders, on_training), "new stories": (orders, on_new)},
+                floor=floor,
+                title=f"On new stories the loss rises again beyond order {orders[int(np.argmin(on_new))]}",
+                x_label="order of the n-gram (tokens)",
+            ),
+            finding="On the stories that were counted, the loss falls and falls, until it is **below the floor**. Nobody can guess that well, so "
+            "this is not guessing: the model has learned those stories by heart.\n\nOn new stories the loss turns and rises again, "
+            "and even at its lowest it is far above the floor.",
+        ),
+        Prediction(
+            "ngram.more_stories",
+            "Our n-grams counted 2,000 stories; storyteller was trained on 400,000. Let an n-gram count those 400,000, too. What will it pay, in nats, for a name "
+            "that comes again?",
+            (
+                "about as much as for a new name",
+                "More stories tell it better which names there are. They do not tell it which of them is in this story.",
+            ),
+            (
+                (
+                    "next to nothing, as storyteller does",
+                    "More stories sharpen the guess from the last few tokens. The name itself is usually further back than those.",
+                ),
+                (
+                    "exactly what it pays after 2,000 stories",
+                    "It does pay less, as it does for new names, too: more counts improve all of its guesses.",
+                ),
+            ),
+            shows=lambda stories, paid, by_storyteller: figures.line_chart(
+                {kind: (stories, nats) for kind, nats in paid.items()},
+                title="What the best n-gram pays for names and for other tokens, by the stories counted",
+                x_label="stories counted",
+                y_label="mean surprise (nats)",
+                log_x=True,
+                marks={"storyteller, name again": by_storyteller},
+            ),
+            finding="More stories lower all three curves. But for a name that comes again the n-gram goes on paying about as much as for a new one, while "
+            "storyteller, which was trained on the same stories, pays next to nothing.\n\nSo what the n-gram lacks at these names "
+            "is not more stories. They teach it which names there are and where a name may come. To know **which** name "
+            "comes, it would have to look further back.",
+        ),
+        Prediction(
+            "ngram.shuffled",
+            "Shuffle the tokens of every story, then count pairs again and judge them on new stories that are shuffled, too. Every token occurs as "
+            "often as before. How will the loss of the pairs compare with that of a model that knows the token frequencies alone?",
+            (
+                "it is higher than that of the frequencies",
+                "The pairs were counted by chance, and the model takes them for a rule.",
+            ),
+            (
+                (
+                    "it is the same",
+                    "It would be, if the model gave the pairs no trust. But it trusts what it has counted.",
+                ),
+                (
+                    "it is still clearly lower",
+                    "The neighbor of a token now says only which story it is in, and the pairs gain next to nothing from that.",
+                ),
+            ),
+            shows=lambda orders, shuffled, in_order, floor: figures.loss_curves(
+                {"shuffled": (orders, shuffled), "in order": (orders, in_order)},
+                floor=floor,
+                title="Loss on new stories by order, in order and shuffled",
+                x_label="order of the n-gram (tokens)",
+            ),
+            finding="Without order, every longer memory makes the loss **higher** than the token frequencies alone (order 1). In order, it made it much lower. "
+            "So all that these models gained came from which tokens stand side by side. (The floor is that of the stories in order.)",
         ),
     ),
     quiz=(
         Question(
             "ngram.chain",
-            "The three pieces of a text were given $\\frac12$, $\\frac12$ and $\\frac14$. By how many bits does the text surprise?",
-            ("4", "The product is $\\frac1{16}$, and $\\log_2 16 = 4$; or $1 + 1 + 2$, piece by piece."),
+            "A model gave $\\frac12$, $\\frac12$ and $\\frac14$ to the three pieces of a text. What is the surprise of the whole text, in bits?",
+            ("4", "The product is $\\frac1{16}$, and $\\log_2 16 = 4$. Piece by piece it is $1 + 1 + 2$."),
             (
-                ("$\\frac43$", "That is the mean per piece. The whole text surprises by the sum."),
-                ("16", "That is $\\frac1P$. The surprise is its logarithm: 16 is $2^4$."),
-                ("$\\frac54$", "You added the probabilities. They multiply, and their surprises add up."),
+                ("$\\frac43$", "That is the mean per piece. The surprise of the whole text is the sum."),
+                ("16", "That is $\\frac1P$. The surprise is its logarithm, and 16 is $2^4$."),
+                (
+                    "$\\frac54$",
+                    "You added the probabilities. They multiply; it is the surprises that add up.",
+                ),
             ),
         ),
         Question(
             "ngram.one_zero",
-            "A model is certain, and right, at 999,999 tokens. The token after them it had given 0. Its loss?",
-            ("infinite", "$-\\log 0$ is infinite, and so is a mean with it inside."),
+            "A model was certain of 999,999 tokens, and right. It gave 0 to the token that came next. What is its loss on these million tokens?",
+            ("infinite", "$-\\log 0$ is infinite, and so is any mean that contains it."),
             (
                 (
                     "one in a million",
@@ -443,7 +659,7 @@ LESSON = Lesson(
                 ),
                 (
                     "about 0.000014",
-                    "That is $\\log(10^6)$ over $10^6$, as if it had given one in a million where it gave 0.",
+                    "That is $\\log(10^6)$ divided by $10^6$, as if it had given one in a million where it gave 0.",
                 ),
                 (
                     "0, as all but one were right",
@@ -456,12 +672,12 @@ LESSON = Lesson(
             "Training lowers the loss by $\\log 2$, about 0.69 nats. What does that do to the perplexity?",
             (
                 "It is halved",
-                "$e^{\\text{loss} - \\log 2}$ is $e^{\\text{loss}} / 2$: half as many options, whatever it was.",
+                "$e^{\\text{loss} - \\log 2}$ is $e^{\\text{loss}} / 2$: half as many options, whatever it was before.",
             ),
             (
                 (
                     "It falls by 2",
-                    "A difference of losses is a ratio of perplexities, for one is the exponential of the other.",
+                    "A difference between losses is a ratio between perplexities, because one is the exponential of the other.",
                 ),
                 ("It falls by 0.69", "That is what the loss does. The perplexity is its exponential."),
                 ("It becomes its square root", "That happens when the loss is halved."),
@@ -469,10 +685,10 @@ LESSON = Lesson(
         ),
         Question(
             "ngram.too_good",
-            "On validation stories your new model has a loss of 0.30, where their floor is 0.42. What do you do?",
+            "On validation stories whose floor is 0.42, your new model has a loss of 0.30. What do you do?",
             (
                 "Look for a leak",
-                "Nobody beats the floor by so much by skill. It has seen these stories, or the very tokens that it is to guess.",
+                "Skill cannot get that far below the floor. The model has seen these stories, or the very tokens that it is asked to guess.",
             ),
             (
                 (
@@ -491,20 +707,20 @@ LESSON = Lesson(
         ),
         Question(
             "ngram.two_tokenizers",
-            "A has 1.0 nats per letter. B has 3.0 nats per token, and its tokens are 5 letters long on average. Who guesses better?",
-            ("B", "Per letter it has $3.0 / 5 = 0.6$ nats, and A has 1.0."),
+            "Model A has a loss of 1.0 nats per letter. Model B has 3.0 nats per token, and its tokens are 5 letters long on average. Which one guesses better?",
+            ("B", "Per letter B has $3.0 / 5 = 0.6$ nats, and A has 1.0."),
             (
-                ("A", "1.0 is less than 3.0, but a token of B tells as much as five letters of A."),
-                ("They are equal", "Then B would have 5.0 nats per token: five letters at 1.0 each."),
+                ("A", "1.0 is less than 3.0, but one token of B covers as much text as five letters of A."),
+                ("They are equal", "For that B would need 5.0 nats per token: five letters at 1.0 each."),
                 (
                     "That cannot be compared",
-                    "It can: spread the surprise of the whole text over its letters, or its bytes.",
+                    "It can: spread the surprise of the whole text over its letters, or over its bytes.",
                 ),
             ),
         ),
         Question(
             "ngram.overfitting",
-            "From order 5 on, the training loss falls and the validation loss rises. What would help order 8?",
+            "Beyond order 5 the training loss still falls and the validation loss rises. What would help order 8?",
             (
                 "many more training stories",
                 "Then more of the long contexts in new stories have been counted before.",
@@ -512,32 +728,38 @@ LESSON = Lesson(
             (
                 (
                     "counting the same stories twice",
-                    "That adds no context that was not there. It only makes the model surer of them.",
+                    "That adds no context that was not there before. It only makes the model surer of those it has.",
                 ),
-                ("order 9", "Its contexts are rarer still, so even fewer of them come again in new stories."),
+                (
+                    "order 9",
+                    "Its contexts are rarer still, so even fewer of them come back in new stories.",
+                ),
                 (
                     "judging it on the training stories",
-                    "The number would be lower and the model as bad. That hides the trouble.",
+                    "The number would be lower and the model as bad as before. That hides the trouble.",
                 ),
             ),
         ),
         Question(
             "ngram.name_far_back",
-            "A name stands 40 tokens back. Why not count with order 41, to find it again?",
+            "A name stands 40 tokens back. Why not count with order 41 to find it again?",
             (
-                "Nearly every 41-gram in a new story is new",
-                "All 40 tokens before would have to be the same ones. Looking at one of them and skipping the rest is attention.",
+                "Sequences of 41 tokens hardly ever come back in a new story",
+                "All 40 tokens before would have to be the same. Attention can look at one of them and skip the rest.",
             ),
             (
                 (
-                    "A computer cannot count so far",
-                    "It can: there are at most as many 41-grams as tokens. But they never come again.",
+                    "A computer cannot count that far",
+                    "It can: there are at most as many sequences of 41 tokens as there are tokens. But they do not come back.",
                 ),
                 (
                     "The name does not help to guess",
                     "It does: at a name that comes again the truth is hardly surprised.",
                 ),
-                ("Its probabilities would not sum to 1", "They would, at any order. The mix sees to it."),
+                (
+                    "Its probabilities would not sum to 1",
+                    "They would, at any order: the mixing takes care of that.",
+                ),
             ),
         ),
     ),
@@ -545,7 +767,7 @@ LESSON = Lesson(
         ("ngram.surprise_of_text", "ngram.chain", "ngram.where_surprise_lies"),
         ("ngram.draw", "ngram.with_cache"),
         ("ngram.mean_surprise", "ngram.bits_per_byte", "ngram.half_as_unsure", "ngram.two_tokenizers"),
-        ("ngram.below_the_floor", "ngram.overfitting"),
-        ("ngram.too_good", "ngram.honest_guess"),
+        ("ngram.never_seen", "ngram.below_the_floor", "ngram.overfitting"),
+        ("ngram.too_good", "ngram.honest_guess", "ngram.more_stories"),
     ),
 )

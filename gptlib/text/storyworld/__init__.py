@@ -6,6 +6,7 @@ from gptlib.text.storyworld.reading import (
     derivations,
     derive,
     entropy_floor,
+    name_positions,
     surprises,
     token_surprises,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "derivations",
     "derive",
     "entropy_floor",
+    "name_positions",
     "split_of",
     "surprises",
     "token_surprises",

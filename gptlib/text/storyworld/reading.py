@@ -8,6 +8,7 @@ context-free grammars", do the same for grammars without variables).
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 from dataclasses import dataclass
@@ -93,6 +94,24 @@ def token_surprises(text: str, tokenizer: Any, heroines: float = 0.5) -> Float[n
     by_character = surprises(text, heroines)
     by_token = [by_character[start:end].sum() for start, end in tokenizer.spans(text)]
     return np.array([*by_token, by_character[-1]])
+
+
+def name_positions(story: Story, tokenizer: Any) -> list[tuple[int, int | None]]:
+    """Where a story names its people: (position, distance) for each name, in the order of the text.
+
+    position: of the token in which the name begins, among the tokens of the story's text.
+    distance: how many tokens earlier the same name began last; None where the name is new.
+    Pronouns and words such as "the girl" are not names.
+    """
+    starts = [start for start, _ in tokenizer.spans(story.text)]
+    found, last = [], {}
+    for mention in story.mentions:
+        name = story.text[mention.start : mention.end]
+        if mention.form == "" and name[0].isupper():
+            position = bisect.bisect_right(starts, mention.start) - 1
+            found.append((position, position - last[name] if name in last else None))
+            last[name] = position
+    return found
 
 
 @dataclass(frozen=True)
