@@ -63,9 +63,12 @@ class Written(Layer):
         batch, seq, d_model = x.shape
         queries, keys, values = self.thirds(self.qkv(x))
         queries, keys, values = (self.split(part, batch, seq) for part in (queries, keys, values))
-        scores = queries @ keys.mT / queries.shape[-1] ** 0.5
+        scores = queries @ keys.mT / self.width(queries) ** 0.5
         self.weights = self.hide(scores).softmax(dim=-1)
         return self.mix(self.merge(self.weights @ values, batch, seq))
+
+    def width(self, queries):
+        return queries.shape[-1]
 
     def thirds(self, qkv):
         return qkv.chunk(3, dim=2)
@@ -118,6 +121,66 @@ class KeysFirst(Written):
         return queries, keys, values
 
 
+class ScaledByAll(Written):
+    def width(self, queries):
+        return self.n_heads * queries.shape[-1]
+
+
+class HeadsFirst(Layer):
+    """The order in which GPT-NeoX keeps its queries, keys and values."""
+
+    def forward(self, x):
+        batch, seq, d_model = x.shape
+        by_head = self.qkv(x).view(batch, seq, self.n_heads, 3 * d_model // self.n_heads).transpose(1, 2)
+        queries, keys, values = by_head.split(d_model // self.n_heads, dim=-1)
+        mask = torch.ones(seq, seq, dtype=torch.bool).tril()
+        mixed, self.weights = attend(queries, keys, values, mask)
+        return self.output(mixed.transpose(1, 2).reshape(batch, seq, d_model))
+
+
+class Added(Written):
+    def forward(self, x):
+        return super().forward(x) + x
+
+
+def with_mask(mask_of):
+    class Masked(Layer):
+        def forward(self, x):
+            parts = [split_by_loop(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1)]
+            mixed, self.weights = attend(
+                *parts, mask_of(torch.ones(x.shape[1], x.shape[1], dtype=torch.bool))
+            )
+            return self.output(merge_by_loop(mixed))
+
+    return Masked
+
+
+class ReturnsBoth(Written):
+    def forward(self, x):
+        return super().forward(x), self.weights
+
+
+class ForgetsWeights(Layer):
+    def forward(self, x):
+        parts = [split_by_loop(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1)]
+        mixed, _ = attend(*parts, torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril())
+        return self.output(merge_by_loop(mixed))
+
+
+class AveragedPatterns(Written):
+    """torch's own layer averages the patterns over its heads unless told otherwise."""
+
+    def forward(self, x):
+        output = super().forward(x)
+        self.weights = self.weights.mean(dim=1)
+        return output
+
+
+class Unscaled(Written):
+    def width(self, queries):
+        return 1
+
+
 RIGHT = {
     "heads.split_heads": [
         split_by_loop,
@@ -137,40 +200,95 @@ RIGHT = {
 WRONG = {
     "heads.split_heads": {
         "in_one_step": lambda x, n_heads: x.reshape(*x.shape[:-2], n_heads, x.shape[-2], -1),
+        "batch_in_the_heads": lambda x, n_heads: x.contiguous().view(n_heads, x.size(-2), -1),
         "not_swapped": lambda x, n_heads: split_by_loop(x, n_heads).transpose(-2, -3),
+        "before_the_batch": lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=-1)),
+        "first_two_swapped": lambda x, n_heads: x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(0, 1),
+        "one_and_two_swapped": lambda x, n_heads: x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(1, 2),
         "every_nth_column": lambda x, n_heads: torch.stack(
             [x[..., head::n_heads] for head in range(n_heads)], dim=-3
         ),
         "width_for_number": lambda x, n_heads: split_by_loop(x, x.shape[-1] // n_heads),
-        "words_last": lambda x, n_heads: split_by_loop(x, n_heads).mT,
+        "last_two_swapped": lambda x, n_heads: torch.stack(x.chunk(n_heads, dim=-1), dim=-1),
     },
     "heads.merge_heads": {
         "in_one_step": lambda x: x.reshape(*x.shape[:-3], x.shape[-2], -1),
+        "not_swapped": lambda x: x.reshape(*x.shape[:-2], -1),
+        "not_joined": lambda x: torch.stack(x.unbind(-3), dim=-2),
+        "first_two_swapped": lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1),
+        "one_and_two_swapped": lambda x: x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1),
         "averaged": lambda x: sum(x.unbind(-3)) / x.shape[-3],
-        "interleaved": lambda x: torch.stack(x.unbind(-3), dim=-1).flatten(-2),
+        "summed": lambda x: sum(x.unbind(-3)),
+        "first_dimension_joined": lambda x: torch.cat(x.unbind(), dim=-1),
         "stacked": lambda x: torch.cat(x.unbind(-3), dim=-2),
     },
     "heads.contribution": {
         "rows": lambda mixed, weight, head: contribution_by_blocks(mixed, weight.T, head),
+        "not_transposed": lambda mixed, weight, head: torch.matmul(
+            mixed[..., head, :, :], weight.chunk(mixed.shape[-3], dim=1)[head]
+        ),
+        "first_dimension": lambda mixed, weight, head: F.linear(
+            mixed[head], weight.chunk(mixed.shape[-3], dim=1)[head]
+        ),
         "first_columns": lambda mixed, weight, head: contribution_by_blocks(
             mixed[..., head : head + 1, :, :].expand_as(mixed), weight, 0
         ),
-        "every_nth_column": lambda mixed, weight, head: torch.einsum(
-            "...sd,md->...sm",
-            mixed[..., head, :, :],
-            weight.unflatten(1, (-1, mixed.shape[-3]))[..., head],
+        "columns_from_head": lambda mixed, weight, head: F.linear(
+            mixed[..., head, :, :], weight.narrow(1, head, mixed.shape[-1])
         ),
+        "square_block": lambda mixed, weight, head: F.linear(
+            mixed[..., head, :, :],
+            weight.unflatten(1, (mixed.shape[-3], -1)).unflatten(0, (mixed.shape[-3], -1))[head, :, head],
+        ),
+        "slice_of_the_output": lambda mixed, weight, head: output_with_only(
+            mixed, weight, range(mixed.shape[-3])
+        ).chunk(mixed.shape[-3], dim=-1)[head],
         "all_heads": lambda mixed, weight, head: output_with_only(mixed, weight, range(mixed.shape[-3])),
-        "without_it": lambda mixed, weight, head: output_with_only(
-            mixed, weight, set(range(mixed.shape[-3])) - {head}
+        "without_it": lambda mixed, weight, head: F.linear(
+            merge_by_loop(mixed * (torch.arange(mixed.shape[-3]) != head)[:, None, None]), weight
         ),
     },
     "heads.MultiHeadAttention": {
         "no_mask": SeesAll,
         "split_in_one_step": SplitByView,
+        "split_before_chunk": HeadsFirst,
         "merged_in_one_step": MergedByView,
+        "scaled_by_d_model": ScaledByAll,
         "no_output": Unmixed,
+        "residual": Added,
         "one_head": Unsplit,
         "queries_and_keys": KeysFirst,
+    },
+}
+
+# What has a message but no misconception of its own, such as torch's mask, where True hides.
+REFUSED = {
+    "heads.split_heads": {
+        "permuted": lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).permute(0, 2, 1, 3),
+        "chunks": lambda x, n_heads: x.chunk(n_heads, dim=-1),
+    },
+    "heads.merge_heads": {
+        "permuted": lambda x: x.permute(0, 2, 1, 3).flatten(2),
+        "interleaved": lambda x: torch.stack(x.unbind(-3), dim=-1).flatten(-2),
+        "last_head_first": lambda x: torch.cat(x.unbind(-3)[::-1], dim=-1),
+    },
+    "heads.contribution": {
+        "after_one_batch": lambda mixed, weight, head: F.linear(
+            mixed[:, head], weight.chunk(mixed.shape[-3], dim=1)[head]
+        ),
+        "without_the_matrix": lambda mixed, weight, head: F.pad(
+            mixed[..., head, :, :],
+            (head * mixed.shape[-1], (mixed.shape[-3] - 1 - head) * mixed.shape[-1]),
+        ),
+        "divided": lambda mixed, weight, head: contribution_by_blocks(mixed, weight, head) / mixed.shape[-3],
+    },
+    "heads.MultiHeadAttention": {
+        "true_hides": with_mask(lambda ones: ones.triu(1)),
+        "not_oneself": with_mask(lambda ones: ones.tril(-1)),
+        "sees_what_comes": with_mask(lambda ones: ones.triu()),
+        "returns_both": ReturnsBoth,
+        "forgets_weights": ForgetsWeights,
+        "averaged_patterns": AveragedPatterns,
+        "unscaled": Unscaled,
     },
 }

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.attention import attend
 from gptlib.model.masks import causal_mask
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 
 def split_heads(
@@ -67,19 +69,35 @@ def layer_with(
     order: Sequence[int] = (0, 1, 2),
     masked: bool = True,
     projected: bool = True,
+    by_d_model: bool = False,
+    residual: bool = False,
 ) -> type[MultiHeadAttention]:
-    """The layer with one step done otherwise. order: which thirds of qkv are taken for queries, keys, values."""
+    """The layer with one step done otherwise.
+
+    order: which thirds of qkv are taken for queries, keys, values. by_d_model: divide scores by √d_model.
+    """
 
     class Layer(MultiHeadAttention):
         def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
             thirds = self.qkv(x).chunk(3, dim=-1)
             queries, keys, values = (split(thirds[third], self.n_heads) for third in order)
-            mixed, self.weights = attend(
-                queries, keys, values, causal_mask(x.shape[1]) if masked else None
-            )
-            return self.output(merge(mixed)) if projected else merge(mixed)
+            mask = causal_mask(x.shape[1]) if masked else None
+            if by_d_model:
+                queries = queries / self.n_heads**0.5  # √d_head · √n_heads = √d_model
+            mixed, self.weights = attend(queries, keys, values, mask)
+            merged = merge(mixed)
+            return (self.output(merged) if projected else merged) + (x if residual else 0)
 
     return Layer
+
+
+class HeadByHeadThirds(MultiHeadAttention):
+    """Cuts qkv into heads first, and each head into its queries, keys and values."""
+
+    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:
+        queries, keys, values = split_heads(self.qkv(x), self.n_heads).chunk(3, dim=-1)
+        mixed, self.weights = attend(queries, keys, values, causal_mask(x.shape[1]))
+        return self.output(merge_heads(mixed))
 
 
 def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"], n_heads: int) -> object:
@@ -90,16 +108,59 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
     if set(layer.state_dict()) != set(weights):
         raise AttributeError("keep the two maps of __init__ as they are, self.qkv and self.output")
     layer.load_state_dict(weights)
-    output = layer(x)
+    try:
+        output = layer(x)
+    except ValueError as error:
+        if "attend to nothing" in str(error):
+            raise ValueError(
+                "your mask leaves some query no key to look at. Here True means that a query may look (for torch's own "
+                "layer it means the opposite), and every query may look at its own position"
+            ) from None
+        raise
     if output is ...:
         return ...
-    if not hasattr(layer, "weights"):
-        raise AttributeError("forward is to keep the patterns as self.weights, (batch, head, query, key)")
-    return output, layer.weights
+    if output is None:
+        raise TypeError("forward returns None; is a `return` missing?")
+    if isinstance(output, tuple):
+        raise TypeError("forward returns the output alone; the weights are kept as self.weights")
+    patterns = getattr(layer, "weights", None)
+    if patterns is None:
+        raise AttributeError("forward needs to keep the patterns as self.weights, (batch, head, query, key)")
+    if isinstance(patterns, Tensor) and patterns.triu(1).any() and not patterns.tril(-1).any():
+        raise ValueError(
+            "each word looks at itself and at those after it. The mask is upside down: a query may look at itself and at those before it"
+        )
+    return output, patterns
+
+
+def one_tensor(answer: Callable[..., object], x: Tensor, *n_heads: int) -> object:
+    """What an answer that moves dimensions gives."""
+    try:
+        result = answer(x, *n_heads)
+    except RuntimeError as error:
+        if "permute" in str(error):
+            raise RuntimeError(
+                "permute names every dimension, so it works for one number of them alone. Swap two, counted from the back: "
+                "transpose(-3, -2)"
+            ) from None
+        raise
+    if isinstance(result, list | tuple):
+        raise TypeError(
+            "it returns several tensors, but one was asked for: torch.stack or torch.cat makes one of them"
+        )
+    return result
+
+
+def split_on(answer: Callable[..., object], x: Float[Tensor, "*batch seq d_model"], n_heads: int) -> object:
+    return one_tensor(answer, x, n_heads)
+
+
+def merge_on(answer: Callable[..., object], x: Float[Tensor, "*batch head seq d_head"]) -> object:
+    return one_tensor(answer, x)
 
 
 def words_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:
-    """Vectors whose first are easy to read, and how many heads share them."""
+    """Vectors, the first of which are easy to read, and how many heads share them."""
     yield torch.arange(12.0).view(3, 4), 2
     yield torch.randn(2, 5, 12, generator=generator), 3
     yield torch.randn(2, 3, 4, 10, generator=generator), 5
@@ -112,13 +173,13 @@ def what_heads_brought(generator: Generator) -> Iterator[tuple[Tensor]]:
 
 
 def heads_and_a_matrix(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
-    for *batch, n_heads, seq, d_head, head in ((2, 1, 2, 1), (3, 2, 4, 0), (2, 4, 5, 3, 2)):
+    for *batch, n_heads, seq, d_head, head in ((1, 2, 3, 0), (2, 2, 2, 1), (3, 2, 4, 0), (5, 4, 5, 3, 2)):
         mixed = torch.randn(*batch, n_heads, seq, d_head, generator=generator)
         yield mixed, torch.randn(n_heads * d_head, n_heads * d_head, generator=generator), head
 
 
 def texts_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:
-    for batch, seq, d_model, n_heads in ((1, 2, 4, 2), (2, 3, 6, 3), (3, 5, 8, 2)):
+    for batch, seq, d_model, n_heads in ((1, 2, 4, 2), (2, 1, 6, 2), (2, 3, 6, 3), (3, 5, 8, 2)):
         yield torch.randn(batch, seq, d_model, generator=generator), n_heads
 
 
@@ -126,37 +187,59 @@ SPLIT_HEADS = Exercise(
     name="heads.split_heads",
     reference=split_heads,
     inputs=words_and_heads,
-    buys="Heads are one more dimension now, and attention treats them as it treats a batch: side by side, without a loop.",
+    use=split_on,
+    buys="The head is one more dimension now, and attention treats it as it treats a batch: all heads at once, without a loop.",
     hints=(
-        "A head owns some columns of every word. First cut each word into its heads, then bring the heads to the front.",
-        "(…, seq, d_model) -> (…, seq, head, d_head) -> (…, head, seq, d_head). Two steps, not one.",
-        "unflatten the last dimension into (n_heads, -1), and transpose the dimensions -3 and -2.",
+        "Each head owns some columns of every word. First cut each word into its heads, then bring the heads to the front.",
+        "(…, seq, d_model) -> (…, seq, head, d_head) -> (…, head, seq, d_head). That takes two steps.",
+        "unflatten the last dimension into (n_heads, -1), then transpose the dimensions -3 and -2.",
     ),
     misconceptions=(
         Misconception(
             "in_one_step",
-            "you reshaped in one step. The shape is right, but parts of one word now pass for different words.",
+            "you reshaped in one step. The shape is right, but some rows now hold a piece of the wrong word. Split the last dimension first, then swap.",
             reshape_to_heads,
         ),
         Misconception(
+            "batch_in_the_heads",
+            "you reshaped in one step to n_heads × seq × the rest. That mixes up the words, and a batch in front ends up among "
+            "the heads. Split the last dimension first, then swap.",
+            lambda x, n_heads: x.reshape(n_heads, x.shape[-2], -1),
+        ),
+        Misconception(
             "not_swapped",
-            "the heads still stand behind the words: (…, seq, head, d_head). Swap the two, or words attend across heads.",
+            "the heads still come after the words: (…, seq, head, d_head). Swap the two, or each word will attend across its heads.",
             lambda x, n_heads: x.unflatten(-1, (n_heads, -1)),
         ),
         Misconception(
+            "before_the_batch",
+            "the head dimension comes first of all, even before the batch. It belongs right before seq: count dimensions from the back, -3 and -2.",
+            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).movedim(-2, 0),
+        ),
+        Misconception(
+            "first_two_swapped",
+            "you swapped dimensions 0 and 1. With a batch in front those are batch and seq: count from the back, -3 and -2.",
+            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(0, 1),
+        ),
+        Misconception(
+            "one_and_two_swapped",
+            "you swapped dimensions 1 and 2. Those are seq and head only behind exactly one batch dimension: count from the back, -3 and -2.",
+            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 2),
+        ),
+        Misconception(
             "every_nth_column",
-            "each head took every n-th column. By this course's order, and torch's, a head owns neighboring columns.",
+            "each head took every n-th column. In this course, as in torch, a head owns columns that stand next to each other.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).movedim(-1, -3),
         ),
         Misconception(
             "width_for_number",
-            "you made heads of n_heads numbers each. n_heads is how many there are; d_head is d_model / n_heads.",
+            "your heads are n_heads numbers wide. n_heads says how many heads there are; each is d_model / n_heads wide.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).transpose(-3, -2),
         ),
         Misconception(
-            "words_last",
-            "the words ended up last: (…, head, d_head, seq). Attention wants (…, head, seq, d_head).",
-            lambda x, n_heads: split_heads(x, n_heads).transpose(-1, -2),
+            "last_two_swapped",
+            "you swapped the last two dimensions, which turns each word's heads around. Swap heads and words: -3 and -2.",
+            lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(-1, -2),
         ),
     ),
     minutes=4,
@@ -167,31 +250,57 @@ MERGE_HEADS = Exercise(
     name="heads.merge_heads",
     reference=merge_heads,
     inputs=what_heads_brought,
+    use=merge_on,
     buys="Split and merge undo each other, so nothing is lost or mixed up on the way.",
     hints=(
-        "Undo the split, its last step first: swap back, then put the heads of each word side by side.",
+        "Undo the split, last step first: swap back, then put the heads of each word side by side.",
         "(…, head, seq, d_head) -> (…, seq, head, d_head) -> (…, seq, d_model).",
-        "transpose the dimensions -3 and -2, and flatten(-2) what is then last.",
+        "transpose the dimensions -3 and -2, then join the last two with flatten(-2).",
     ),
     misconceptions=(
         Misconception(
             "in_one_step",
-            "you reshaped without swapping back, so a row holds the same head of several words, not all heads of one word.",
+            "you reshaped without swapping back, so a row holds numbers of several words instead of all heads of one word.",
             reshape_from_heads,
         ),
         Misconception(
+            "not_swapped",
+            "you joined the words of each head into one long row. Swap heads and words first, then join the heads of each word.",
+            lambda x: x.flatten(-2),
+        ),
+        Misconception(
+            "not_joined",
+            "heads and words are swapped back, but the heads are not joined yet: flatten the last two dimensions into one.",
+            lambda x: x.transpose(-3, -2),
+        ),
+        Misconception(
+            "first_two_swapped",
+            "you swapped dimensions 0 and 1 and joined the rest. With a batch in front those are other dimensions: count from the back, -3 and -2.",
+            lambda x: x.transpose(0, 1).flatten(1),
+        ),
+        Misconception(
+            "one_and_two_swapped",
+            "you swapped dimensions 1 and 2 and joined the rest. That fits exactly one batch dimension in front: count from the back, -3 and -2.",
+            lambda x: x.transpose(1, 2).flatten(2),
+        ),
+        Misconception(
             "averaged",
-            "the heads were averaged. Then two finds are one blur again; put them side by side.",
+            "you averaged over the heads, which blurs what they found. Put them side by side instead.",
             lambda x: x.mean(dim=-3),
         ),
         Misconception(
-            "interleaved",
-            "the heads' numbers take turns. Each head's numbers should stay together: first all of head 0, then all of head 1.",
-            lambda x: x.movedim(-3, -1).flatten(-2),
+            "summed",
+            "you added the heads up, which mixes what they found. Put them side by side instead.",
+            lambda x: x.sum(dim=-3),
+        ),
+        Misconception(
+            "first_dimension_joined",
+            "you joined the entries of dimension 0. With a batch in front those are texts; the heads are dimension -3.",
+            lambda x: torch.cat(list(x), dim=-1),
         ),
         Misconception(
             "stacked",
-            "the heads stand below each other, (…, head · seq, d_head). They belong side by side, a row for each word.",
+            "the heads stand below each other: (…, head · seq, d_head). They belong side by side, one row for each word.",
             lambda x: x.flatten(-3, -2),
         ),
     ),
@@ -206,35 +315,64 @@ CONTRIBUTION = Exercise(
     buys="The layer's output is a sum over heads, so each head can be looked at, and removed, by itself.",
     hints=(
         "Side by side times a matrix is a sum. Each head meets columns of its own in the matrix.",
-        "mixed[..., head, :, :] is (…, seq, d_head), the head's columns of weight are (d_model, d_head).",
-        "Take the columns from head · d_head up to (head + 1) · d_head, and multiply the head's numbers with their transpose.",
+        "mixed[..., head, :, :] is (…, seq, d_head); the head's columns of weight are (d_model, d_head).",
+        "Take the columns from head · d_head up to (head + 1) · d_head, and multiply the head's numbers by their transpose.",
     ),
     misconceptions=(
         Misconception(
             "rows",
-            "you used rows of weight. nn.Linear computes x @ weight.T, so what comes in meets the columns.",
+            "you used rows of weight. nn.Linear computes x @ weight.T, so its inputs meet the columns of weight.",
             lambda mixed, weight, head: (
                 mixed[..., head, :, :] @ weight[head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]]
             ),
         ),
         Misconception(
+            "not_transposed",
+            "the head's columns of weight are (d_model, d_head). Transpose them before you multiply (…, seq, d_head) by them.",
+            lambda mixed, weight, head: (
+                mixed[..., head, :, :] @ weight[:, head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]]
+            ),
+        ),
+        Misconception(
+            "first_dimension",
+            "you took mixed[head]. With a batch in front that is a text; the heads are dimension -3: mixed[..., head, :, :].",
+            lambda mixed, weight, head: (
+                mixed[head] @ weight[:, head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]].T
+            ),
+        ),
+        Misconception(
             "first_columns",
-            "you used the columns of head 0 for every head. This head's begin at head · d_head.",
+            "you used the columns of head 0 for every head. The columns of this head begin at head · d_head.",
             lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, : mixed.shape[-1]].T,
         ),
         Misconception(
-            "every_nth_column",
-            "you took every n-th column. The numbers of a head stand together, and so do its columns.",
-            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head :: mixed.shape[-3]].T,
+            "columns_from_head",
+            "your columns begin at head. They begin at head · d_head, because each head before it owns d_head columns.",
+            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head : head + mixed.shape[-1]].T,
+        ),
+        Misconception(
+            "square_block",
+            "you took only the head's own rows of its columns. A head writes into all d_model numbers: take its columns from every row.",
+            lambda mixed, weight, head: contribution(mixed, weight, head)[
+                ..., head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]
+            ],
+        ),
+        Misconception(
+            "slice_of_the_output",
+            "you cut the head's columns out of the whole output. The output map mixes the heads: a head writes into all d_model numbers, "
+            "and so do the others.",
+            lambda mixed, weight, head: (merge_heads(mixed) @ weight.T)[
+                ..., head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]
+            ],
         ),
         Misconception(
             "all_heads",
-            "this is what all heads add together. Only one was asked for.",
+            "this is what all heads add together. Only one head was asked for.",
             lambda mixed, weight, head: merge_heads(mixed) @ weight.T,
         ),
         Misconception(
             "without_it",
-            "this is what the other heads add. You took this one out, where it alone was asked for.",
+            "this is what the other heads add. You removed this head, but its term alone was asked for.",
             lambda mixed, weight, head: merge_heads(mixed) @ weight.T - contribution(mixed, weight, head),
         ),
     ),
@@ -248,12 +386,12 @@ MULTI_HEAD_ATTENTION = Exercise(
     reference=MultiHeadAttention,
     inputs=texts_and_heads,
     use=layer_on,
-    buys="That is the attention of GPT-2, whole. Below it is held against torch's.",
+    buys="This is the whole attention of GPT-2. In the next section it is compared with torch's.",
     hints=(
         "Five steps: make queries, keys and values; split them; attend with the causal mask; merge; mix with output.",
-        "qkv(x) is (batch, seq, 3 · d_model). Split parts and what attention gives are (batch, head, seq, d_head), the mask "
-        "is (seq, seq), weights are (batch, head, seq, seq).",
-        "queries, keys, values = qkv(x).chunk(3, dim=-1). Split each, call attention with a causal mask, keep its second "
+        "qkv(x) is (batch, seq, 3 · d_model). The split parts, and what attend returns first, are (batch, head, seq, d_head); "
+        "the mask is (seq, seq), the weights are (batch, head, seq, seq).",
+        "queries, keys, values = qkv(x).chunk(3, dim=-1). Split each, call attend with a causal mask, keep its second "
         "result as self.weights, merge its first, and return output of that.",
     ),
     misconceptions=(
@@ -264,18 +402,34 @@ MULTI_HEAD_ATTENTION = Exercise(
         ),
         Misconception(
             "split_in_one_step",
-            "the heads are split by one reshape. Parts of one word then pass for different words, and the mask hides the wrong ones.",
+            "the heads are split by a single reshape. Some rows then hold a piece of the wrong word, so the mask hides the wrong things.",
             layer_with(split=reshape_to_heads),
         ),
         Misconception(
+            "split_before_chunk",
+            "you split qkv(x) into heads before taking queries, keys and values apart. Its first third holds the queries of all heads: "
+            "chunk first, then split.",
+            HeadByHeadThirds,
+        ),
+        Misconception(
             "merged_in_one_step",
-            "the heads are merged by one reshape. Swap heads and words back first, or the words are mixed up.",
+            "the heads are merged by a single reshape. Swap heads and words back first, or the words are mixed up.",
             layer_with(merge=reshape_from_heads),
         ),
         Misconception(
+            "scaled_by_d_model",
+            "the scores are divided by √d_model. A head's dot product has d_head terms, so divide by √d_head.",
+            layer_with(by_d_model=True),
+        ),
+        Misconception(
             "no_output",
-            "the merged heads are returned as they are. The last linear map, output, is to mix them first.",
+            "the merged heads are returned as they are. The last linear map, output, still has to mix them.",
             layer_with(projected=False),
+        ),
+        Misconception(
+            "residual",
+            "you added x to the result. The layer returns what attention gathered; adding it to x is the business of the block around it.",
+            layer_with(residual=True),
         ),
         Misconception(
             "one_head",
@@ -293,108 +447,273 @@ MULTI_HEAD_ATTENTION = Exercise(
     gradients=True,
 )
 
+
+def shares_of_right_answers(rights: dict[str, float], title: str) -> Drawing:
+    return figures.bar_chart(
+        list(rights),
+        list(rights.values()),
+        label="share of sentences with both answers right",
+        number="{:.1f}",
+        highlight=[name for name, share in rights.items() if share > 0.9],
+        title=title,
+    )
+
+
+def numbered(words: Tensor, head: Tensor) -> str:
+    return f"one row for each word:\n{words}\n\nhead 0 after one reshape:\n{head}"
+
+
+def shares_by_group(shares: dict[tuple[str, str], tuple[float, float]]) -> str:
+    """(pronouns, head) -> share of the attention to names that goes to the right ones, and the same by chance."""
+    return "\n".join(
+        f"{pronouns:4} pronouns, {head}: {share:.0%} on the right names, by chance {chance:.0%}"
+        for (pronouns, head), (share, chance) in shares.items()
+    )
+
+
+def cost_of_heads(added: Float[Tensor, "layer head"], title: str) -> Drawing:
+    return figures.grid_heatmap(
+        added,
+        [f"layer {layer}" for layer in range(len(added))],
+        [f"head {head}" for head in range(added.shape[1])],
+        diverging=True,
+        number="{:+.2f}",
+        label="loss added (nats)",
+        title=title,
+    )
+
+
 LESSON = Lesson(
     topic="many_heads",
     exercises=(SPLIT_HEADS, MERGE_HEADS, CONTRIBUTION, MULTI_HEAD_ATTENTION),
     predictions=(
-        Question(
+        Prediction(
             "heads.one_or_two",
-            "One head of 32 numbers, two heads of 16, one head of 128. Who gets both answers right?",
-            ("only the two heads", "Each can look at one place. What counts is how many averages there are."),
+            "We train three models to name the giver and the receiver, each with a linear readout: one head of 32 numbers, two heads of "
+            "16, and one head of 128. Which of them get both names right in nearly every sentence?",
+            ("only the two heads", "They return two averages, one for each name."),
             (
                 (
-                    "the two heads, and the wide one",
-                    "A wider average is still one average: it leans to the giver or to the receiver.",
+                    "the two heads and the wide head",
+                    "The wide head has more numbers, but they hold the same average: it mixes the two names with one pair of weights.",
                 ),
-                ("only the wide one", "It has the most numbers, but one gaze."),
-                ("all three of them", "One average cannot keep two finds apart, as you will see."),
+                ("only the wide head", "It has the most numbers, yet it still returns a single average."),
+                (
+                    "all three of them",
+                    "One head can read both names, but a linear readout cannot tell which is which.",
+                ),
             ),
+            shows=lambda rights: shares_of_right_answers(
+                rights, "With a linear readout two heads name both, and one does not, however wide"
+            ),
+            finding="The two heads have exactly as many parameters as the one head of 32, and far fewer than the one of 128. "
+            "So width is not what the single head is missing.",
         ),
-        Question(
-            "heads.do_all_matter",
-            "Each of sixteen heads removed in turn. How is the harm spread over them?",
+        Prediction(
+            "heads.after_mixing",
+            "The one head of 32 again. Its readout gets a hidden layer of 64 units, once with a tanh and once without. Which of the two "
+            "models gets both names right in nearly every sentence?",
             (
-                "a few matter much, most matter little",
-                "For many a head others do nearly the same, or the layers above make up for the loss.",
+                "only the one with the tanh",
+                "The average still holds both names, and a readout that is not linear can take them apart.",
             ),
             (
-                ("all matter about the same", "Training shares out no jobs evenly; some came to carry much."),
                 (
-                    "none matters, as fifteen are left",
-                    "The others were not trained to do the work of those that carry much.",
+                    "both: a hidden layer is what was missing",
+                    "Without the tanh, two linear maps in a row are one linear map, so nothing is gained.",
+                ),
+                (
+                    "neither: the average has lost who was who",
+                    "It has lost nothing. As long as the two weights differ, every pair of names gives an average of its own.",
                 ),
             ),
+            shows=lambda rights: shares_of_right_answers(
+                rights, "One head of 32: a hidden layer with tanh names both, one without does not"
+            ),
+            finding="The same head that failed now answers both questions. The two hidden layers have the same number of parameters, so "
+            "the tanh makes the difference. What the single head lacks is not information: its average needs a readout that is "
+            "not linear.",
+        ),
+        Prediction(
+            "heads.one_reshape",
+            "Three words have the numbers `[0, 1, 2, 3]`, `[4, 5, 6, 7]` and `[8, 9, 10, 11]`. We want two heads with three rows of two "
+            "numbers each, and call `reshape(2, 3, 2)`. Which rows does head 0 hold?",
+            (
+                "`[0, 1]`, `[2, 3]` and `[4, 5]`",
+                "`reshape` keeps the numbers in their order and cuts them into rows of two. It knows nothing of words.",
+            ),
+            (
+                (
+                    "`[0, 1]`, `[4, 5]` and `[8, 9]`",
+                    "That is what we want, the first half of each word. But `reshape` goes through the numbers in order and skips none.",
+                ),
+                (
+                    "`[0, 2]`, `[4, 6]` and `[8, 10]`",
+                    "That would be every second number. `reshape` goes through the numbers in order and skips none.",
+                ),
+                (
+                    "none, because the shapes do not fit",
+                    "Both shapes have 12 numbers, and `reshape` asks for nothing more.",
+                ),
+            ),
+            shows=numbered,
+            finding="Head 0 takes **both halves** of the first word for two different words, and the first half of the second for a "
+            "third. Nothing crashes, and such a model can be trained. But a row no longer belongs to one word, so a mask that hides "
+            "later positions hides the wrong things.",
+        ),
+        Prediction(
+            "heads.easy_and_hard",
+            "Call a pronoun easy if it means the person who was named last, and hard if somebody else was named last. We compare two heads, the "
+            "one in layer 3 that did best and the best one of layer 0, with a head that gives all names the same weight. Which of the "
+            "two does better than that?",
+            (
+                "layer 3's with both kinds, layer 0's with the easy ones",
+                "Layer 0's head leans to the nearest name, whoever that is. Layer 3's finds the person.",
+            ),
+            (
+                (
+                    "both heads, with both kinds",
+                    "Layer 0's head falls below chance with the hard ones, so its success with the easy ones came from nearness.",
+                ),
+                (
+                    "both heads, with the easy ones alone",
+                    "That would mean that both only take the nearest name. Layer 3's head does not.",
+                ),
+            ),
+            shows=shares_by_group,
+            finding="With the hard pronouns the head of layer 0 does worse than chance, because it leans to the nearest name. "
+            "That habit pays off whenever the person named last is the right one. The head of layer 3 passes both tests.",
+        ),
+        Prediction(
+            "heads.do_all_matter",
+            "We remove each of storyteller's sixteen heads in turn and measure how much the mean loss over all tokens rises. How is this "
+            "cost spread over the heads?",
+            (
+                "a few heads cost much, most cost little",
+                "One head of layer 3 and one of layer 0 cost by far the most.",
+            ),
+            (
+                (
+                    "all heads cost about the same",
+                    "Nothing in training makes the heads share the work evenly.",
+                ),
+                (
+                    "no head costs much, as fifteen are left",
+                    "The other fifteen were never trained to do without it, and for some heads they cannot make up the loss.",
+                ),
+                (
+                    "the heads with the sharpest patterns cost the most",
+                    "The sharpest patterns are those of layers 1 and 2, and most of these heads cost nothing that two decimals show.",
+                ),
+            ),
+            shows=lambda added: cost_of_heads(added, "Loss added on all tokens when a head is removed"),
+            finding="A few heads carry much, and most can be spared. The heads of layers 1 and 2, whose patterns are the sharpest, are among "
+            "the cheapest, so a sharp pattern is no sign of an important head.\n\n"
+            "Be careful with the opposite conclusion, too. A head that costs little when it is removed alone may be idle, or another "
+            "head may stand in for it.",
+        ),
+        Prediction(
+            "heads.both_removed",
+            "Two heads of layer 3 look at the right name. With either one of them removed, the loss on repeated names rises by less than a nat. "
+            "How much does it rise when both are removed?",
+            (
+                "by several times the sum of the two",
+                "Each does the other's work when it is alone, so each alone seems cheap. Only together do they show what they carry.",
+            ),
+            (
+                (
+                    "by about the sum of the two",
+                    "That would be so if each carried names of its own. Instead, each can do most of the other's work.",
+                ),
+                (
+                    "by about as much as the worse of the two",
+                    "That would be so if the other heads could fill in for both. They cannot.",
+                ),
+            ),
+            shows=lambda rises: figures.bar_chart(
+                list(rises),
+                list(rises.values()),
+                label="loss added on repeated names (nats)",
+                title="Removing both heads costs far more than the two costs added up",
+                highlight=[name for name, rise in rises.items() if rise > 2],
+            ),
+            finding="With one of the two left, the loss on repeated names stays low, so neither head seems to matter much. Without both, it rises by "
+            "about five nats. The other two heads of layer 3 are the control: without both of those, the names lose nothing.",
         ),
     ),
     quiz=(
         Question(
             "heads.why_one_fails",
-            "Why could one head, however wide, not name both the giver and the receiver?",
+            "With a linear readout, why can one head, however wide, not name both the giver and the receiver?",
             (
-                "one average cannot lean to both",
-                "With equal weights “Mia gave Tom” and “Tom gave Mia” come out the same; otherwise one name drowns the other.",
+                "it would need opposite weights",
+                "To name the giver linearly, the average must lean to the giver; to name the receiver, it must lean to the receiver.",
             ),
             (
                 (
-                    "it had fewer parameters than two",
-                    "It had as many, and four times the width did not help.",
+                    "it has fewer parameters than two heads",
+                    "It has as many, and the head of 128, which has many more, fails as well.",
                 ),
                 (
-                    "it was not trained for long enough",
-                    "No weights it could learn would do; the limit is in the form.",
+                    "it was not trained long enough",
+                    "The argument of section 1 holds for all weights that training could find, as long as the readout is linear.",
                 ),
                 (
-                    "the softmax gives no weight to one",
-                    "It can give two places a half each. That is the trouble.",
+                    "its average has lost one of the names",
+                    "Both are still in it: a readout with a hidden layer and a tanh names them both.",
                 ),
             ),
         ),
         Question(
             "heads.which_numbers",
-            "Word 0 is `[0, 1, 2, 3]`, word 1 `[4, 5, 6, 7]`, word 2 `[8, 9, 10, 11]`. What does head 1 of 2 hold for word 0?",
+            "Word 0 is `[0, 1, 2, 3]`, word 1 `[4, 5, 6, 7]`, word 2 `[8, 9, 10, 11]`. They are split correctly. What does head 1 of 2 hold "
+            "for word 0?",
             ("`[2, 3]`", "The second half of word 0: split the last dimension first, then swap."),
             (
                 ("`[6, 7]`", "That is what one reshape to (2, 3, 2) gives: a piece of word 1."),
-                ("`[4, 5]`", "That is word 1, and its share of head 0."),
-                ("`[1, 3]`", "That is every second number. A head owns neighbors."),
+                ("`[4, 5]`", "That belongs to word 1, and there to head 0."),
+                (
+                    "`[1, 3]`",
+                    "That is every second number. A head owns numbers that stand next to each other.",
+                ),
             ),
         ),
         Question(
             "heads.more_heads",
-            "A layer keeps its $d_{model}$ and goes from 4 heads to 8. What becomes of its parameters?",
-            ("they stay as many", "The same matrices are cut into narrower slices."),
+            "A layer keeps its $d_{model}$ and goes from 4 heads to 8. What happens to the number of its parameters?",
+            ("it stays the same", "The same matrices are cut into narrower slices."),
             (
-                ("they double", "Each head is half as wide, so the matrices keep their size."),
-                ("they halve", "Heads are narrower, but there are twice as many."),
-                ("they grow a little", "Cutting columns into slices needs no parameters."),
+                ("it doubles", "Each head is half as wide, so the matrices keep their size."),
+                ("it halves", "Heads are half as wide, but there are twice as many."),
+                ("it grows a little", "Cutting columns into slices needs no parameters."),
             ),
         ),
         Question(
             "heads.shape_of_weights",
             "Batch 2, 10 tokens, $d_{model}$ 32, 4 heads. What is the shape of the attention weights?",
-            ("(2, 4, 10, 10)", "For each text and head a pattern: (batch, head, query, key)."),
+            ("(2, 4, 10, 10)", "One pattern for each text and head: (batch, head, query, key)."),
             (
-                ("(2, 4, 10, 8)", "That is the shape of what the heads bring: (batch, head, seq, d_head)."),
-                ("(2, 10, 10)", "That would be one pattern for all heads; each has its own."),
+                ("(2, 4, 10, 8)", "That is the shape of what the heads return: (batch, head, seq, d_head)."),
+                ("(2, 10, 10)", "That would be one pattern for all heads, but each has its own."),
                 ("(2, 10, 32)", "That is the shape of the words, before and after the layer."),
             ),
         ),
         Question(
             "heads.bright_column",
-            "In a head's pattern the first column is bright in nearly every row. What does the head do there?",
+            "In a head's pattern the first column is bright in most rows. What is the head most likely doing there?",
             (
-                "often nothing: it found nothing to look for",
-                "Weights must sum to 1, so they are put where they do no harm.",
+                "resting, because it finds nothing to look for",
+                "Weights must sum to 1, so they have to go somewhere. Our head of layer 3 leaves the first token when a name is to be found.",
             ),
             (
-                ("it looks at the word before", "That is a line one below the diagonal."),
+                ("looking at the word before", "That would be a line one below the diagonal."),
                 (
-                    "its first word looks at all others",
+                    "looking from the first word at all others",
                     "A row is a query. The first row sees one key, itself.",
                 ),
                 (
-                    "it finds the hero of the story",
-                    "The first token is the end-of-text token; every story begins with it.",
+                    "finding the hero of the story",
+                    "The first token is the end-of-text token, with which every story begins.",
                 ),
             ),
         ),
@@ -402,8 +721,8 @@ LESSON = Lesson(
             "heads.best_of_sixteen",
             "You score sixteen heads on hard pronouns and take the best. Why score it again on new stories?",
             (
-                "one of sixteen wins by luck if by nothing else",
-                "The best of many noisy scores is partly the luckiest. On new stories the luck is gone.",
+                "one of sixteen wins, if only by luck",
+                "The best of many noisy scores is partly the luckiest, and on new stories luck does not repeat.",
             ),
             (
                 (
@@ -412,31 +731,34 @@ LESSON = Lesson(
                 ),
                 (
                     "a head changes from story to story",
-                    "Its matrices are the same for all; only what it reads differs.",
+                    "Its matrices stay the same; only what it reads differs.",
                 ),
                 (
                     "the hard pronouns were too few",
-                    "They may do for one head that was named beforehand. Choosing the best of many is what spoils it.",
+                    "They may be enough for one head named beforehand. Choosing the best of many is what spoils the score.",
                 ),
             ),
         ),
         Question(
             "heads.look_without_use",
-            "A head puts 90% of its weight on the right name. Removed, the loss stays as it was. What follows?",
+            "A head puts 90% of its weight on the right name. Without it, the loss stays as it was. What follows?",
             (
-                "the model can do without what it finds",
-                "A weight says where a head looks. Use is another question, and this is its answer.",
+                "this head by itself is not needed",
+                "Another head may find the same name, or nothing may use what it finds. Removing several heads together can decide.",
             ),
             (
                 (
-                    "its weights were measured wrongly",
-                    "They may well be right: looking and using need not agree.",
+                    "the model does not use the name",
+                    "It may get the name from another head. In storyteller the names were lost only when both heads were gone.",
                 ),
                 (
-                    "the head was not removed after all",
-                    "One can check that. But a head that can be spared is nothing rare.",
+                    "its weights were measured wrongly",
+                    "They may well be right: where a head looks and what it is needed for are two questions.",
                 ),
-                ("the head looked elsewhere as well", "It did, with 10%. That says nothing of use either."),
+                (
+                    "the head was not really removed",
+                    "That can be checked, and it need not be so: many heads can be removed at no cost.",
+                ),
             ),
         ),
         Question(
@@ -444,16 +766,16 @@ LESSON = Lesson(
             "One head's slice is set to zero before the output map. What do the other heads of that layer add?",
             (
                 "what they added before",
-                "The output is a sum with a term for each head; only one term is gone.",
+                "The output is a sum with one term for each head, and only one term is gone.",
             ),
             (
                 (
                     "more, as they take over its share",
-                    "Nothing in the layer tells them. Layers above may make up for it.",
+                    "Nothing in the layer tells them that it is gone. Only later layers read the changed sum.",
                 ),
                 (
                     "more, as weights are made to sum to 1 again",
-                    "Each head has a softmax of its own, and it was not touched.",
+                    "Each head has a softmax of its own, and theirs were not touched.",
                 ),
                 (
                     "less, as the matrix mixes all of them",
@@ -463,10 +785,22 @@ LESSON = Lesson(
         ),
     ),
     objectives=(
-        ("heads.why_one_fails", "heads.one_or_two"),
-        ("heads.split_heads", "heads.merge_heads", "heads.MultiHeadAttention", "heads.which_numbers"),
+        ("heads.why_one_fails", "heads.one_or_two", "heads.after_mixing"),
+        (
+            "heads.split_heads",
+            "heads.merge_heads",
+            "heads.MultiHeadAttention",
+            "heads.which_numbers",
+            "heads.one_reshape",
+        ),
         ("heads.bright_column", "heads.shape_of_weights"),
-        ("heads.best_of_sixteen",),
-        ("heads.contribution", "heads.the_others", "heads.look_without_use", "heads.do_all_matter"),
+        ("heads.best_of_sixteen", "heads.easy_and_hard"),
+        (
+            "heads.contribution",
+            "heads.the_others",
+            "heads.look_without_use",
+            "heads.do_all_matter",
+            "heads.both_removed",
+        ),
     ),
 )
