@@ -1,4 +1,5 @@
 import hashlib
+import html
 import re
 
 import nbformat
@@ -6,6 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gptlib.cli.main import main
+from gptlib.course.exercises import question
 from gptlib.course.prose import find_notebook, notebook_paths, topic_of
 from gptlib.course.slides.deck import SHOW, show, slides_of
 from gptlib.course.slides.listings import SMALLEST
@@ -66,10 +68,17 @@ def test_headings_open_slides():
     assert second.title == "1. A section" and third.section == "1. A section"
 
 
-def test_a_prediction_has_a_slide_and_its_answer_waits_for_a_key():
-    ask, answer = slides(text("**Predict.** What is 1 + 1?"), code("print(1 + 1)", printed="2\n"))
-    assert ask.kind == "predict" and "What is 1 + 1?" in ask.body[0]
-    assert 'class="output fragment"' in answer.body[-1]
+def test_a_prediction_is_asked_before_anything_answers_it():
+    cell = code('predict("attention.kite_looks_at", weights, words)', id="predict-attention-kite_looks_at")
+    page = '<li>Which?<details><summary>Answer</summary><img src="data:image/png;base64,AA=="></details></li>'
+    cell.outputs = [new_output("execute_result", {"text/html": page, "text/plain": "no"})]
+    ask, answer = slides(cell)
+    task = question("attention.kite_looks_at")
+    assert (ask.kind, answer.kind) == ("predict", "figure")
+    shown = ask.title + "".join(ask.body)
+    assert all(choice in html.unescape(shown) for choice, _ in task.choices) and "<img" not in shown
+    assert task.right[1] not in html.unescape(shown) and task.finding not in html.unescape(shown)
+    assert 'src="data:image/png;base64,AA=="' in answer.body[-1] and "that answers" in answer.body[-1]
 
 
 def test_a_figure_has_a_slide_to_itself():

@@ -4,12 +4,13 @@ Tags in a cell's metadata say what becomes of the cell: "slide" and "subslide" o
 the one before and waits for a key, "notes" goes to the speaker's notes, "skip" is left out. A tagged cell is
 shown whole. A cell without a tag is shown in few words:
 
-- a heading opens a slide, one of level 3 a subslide; a line "Predict" is a subslide of its own;
+- a heading opens a slide, one of level 3 a subslide;
 - of the prose, lists, tables, formulas, sentences in bold and the first sentence below a heading are
   shown; the whole of it goes to the speaker's notes;
 - code is shown without imports and asserts, in a size that can be read at the back of a room; each figure has
   a subslide to itself, and the code that merely draws it is left out;
-- a prediction and each question of a quiz is put to the room, with its choices; checks are left out.
+- a prediction and each question of a quiz is put to the room, with its choices, before anything that answers
+  it; checks are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptlib.course.exercises import Question, lessons, question
+from gptlib.course.exercises import Prediction, Question, lessons, question
 from gptlib.course.prose import Block, blocks, find_notebook, items, sentences, words
 from gptlib.course.slides.listings import (
     HEIGHT,
@@ -147,7 +148,6 @@ class _Maker:
         self.section = ""
         self.lead: list[str] = []  # prose that waits for the code that it introduces
         self.waiting_notes: list[str] = []
-        self.predicted = False  # the next output answers a question, so it waits for a key
 
     def new(self, kind: str, opens: bool = False, title: str = "") -> Slide:
         slide = Slide(kind, self.section, opens or not self.slides, title, notes=self.waiting_notes)
@@ -209,9 +209,6 @@ class _Maker:
             self.fill(slide, rest)
             return
         for place, block in enumerate(rest):
-            if block.text.startswith("**Predict"):
-                self.add_prediction(block)
-                continue
             kept = self.kept(block, first=place == 0)
             if kept and self.slides[-1] is slide:
                 slide.body.append(to_html(kept))
@@ -223,24 +220,18 @@ class _Maker:
             slide.kind = "opener"
 
     def fill(self, slide: Slide, part: Iterable[Block]) -> None:
-        """Show blocks whole, each prediction on a slide of its own."""
-        for block in part:
-            if block.text.startswith("**Predict"):
-                self.add_prediction(block)
-            else:
-                slide.body.append(to_html(_source(block)))
+        """Show blocks whole."""
+        slide.body.extend(to_html(_source(block)) for block in part)
 
     def add_between(self, part: list[Block]) -> None:
         """Prose below no heading: what it says of the last output is noted, what leads on is shown."""
-        plain = all(block.kind == "paragraph" and not block.text.startswith("**Predict") for block in part)
+        plain = all(block.kind == "paragraph" for block in part)
         if plain and words(_text(part)) <= SHORT:
             self.close()
             self.lead = [block.text for block in part]
             return
         for block in part:
-            if block.text.startswith("**Predict"):
-                self.add_prediction(block)
-            elif block.kind in ("list", "table", "maths", "quote", "fence"):
+            if block.kind in ("list", "table", "maths", "quote", "fence"):
                 lead, self.lead = self.lead, []
                 slide = self.new("text")
                 slide.body.extend(map(to_html, [*lead, self.kept(block)]))
@@ -258,13 +249,6 @@ class _Maker:
                     self.waiting_notes.append(to_html(block.text))
                 else:
                     self.note(block.text)
-
-    def add_prediction(self, block: Block) -> None:
-        self.close()
-        slide = self.new("predict")
-        slide.title = "Predict"
-        slide.body.append(to_html(re.sub(r"^\*\*Predict[^*]*\*\*\s*", "", block.text)))
-        self.predicted = True
 
     def kept(self, block: Block, first: bool = False) -> str:
         """What of a block stands on the stage, as Markdown."""
@@ -296,14 +280,12 @@ class _Maker:
             ]
             slide.notes += _reasons(asked)
 
-    def ask(self, name: str) -> None:
-        """Put a prediction to the room, on the slide that announces it."""
-        if not (self.slides and self.slides[-1].kind == "predict"):
-            self.close()
-            self.new("predict", title="Predict")
-        asked = question(name)
-        self.slides[-1].body = _question(asked)
-        self.slides[-1].notes += [*_reasons(asked), to_html(asked.finding)]
+    def ask(self, asked: Prediction) -> None:
+        """Put a prediction to the room."""
+        self.close()
+        slide = self.new("predict", title="Predict")
+        slide.body = _question(asked)
+        slide.notes += [*_reasons(asked), to_html(asked.finding)]
 
     # ----------------------------------------------------------------------------------------------- code
 
@@ -317,10 +299,12 @@ class _Maker:
             return
         pictures, printed = _outputs(cell)
         code = cell.source if tags else shown_code(cell.source, bool(pictures))
+        title = _title(cell.source)
         if kind == "predict":
-            self.ask(rest.replace("-", ".", 1))
+            asked = question(rest.replace("-", ".", 1))
+            self.ask(asked)
             pictures, printed = _revealed(cell)
-            code = ""
+            code, title = "", f"The figure that answers: {asked.asks}"
         if kind == "answer" and self.slides and self.slides[-1].kind == "exercise":
             task = self.slides[-1]
             if words(" ".join(task.body)) + 8 * len(cell.source.splitlines()) > LONGEST_EXERCISE:
@@ -331,7 +315,7 @@ class _Maker:
             return
         if "fragment" in tags and self.slides:
             slide = self.slides[-1]
-            whole = [code_html(code, WRAPPED), *_figures(pictures, _title(code)), *printed_html(printed)]
+            whole = [code_html(code, WRAPPED), *_figures(pictures, title), *printed_html(printed)]
             slide.body.append(f'<div class="fragment">{"".join(whole)}</div>')
             return
         first = len(self.slides)
@@ -342,9 +326,8 @@ class _Maker:
         for picture in pictures:
             lead = self.take_lead()
             slide = self.new("figure")
-            slide.body.extend([*lead, *_figures([picture], _title(cell.source)), *printed_html(below)])
+            slide.body.extend([*lead, *_figures([picture], title), *printed_html(below)])
             below = ""
-        self.predicted = False
         if "slide" in tags:
             self.slides[first].opens = True
         self.slides[-1].notes.append(to_html(f"```python\n{cell.source}\n```"))
@@ -370,9 +353,7 @@ class _Maker:
                 slide.body.append(code_html(code, size or SMALLEST))
             elif not size:
                 printed = beginning(printed, height)
-            slide.body.extend(
-                printed_html(printed, size or SMALLEST_PRINTED, fragment=self.predicted and bool(code))
-            )
+            slide.body.extend(printed_html(printed, size or SMALLEST_PRINTED))
         elif len(parts) == 2 and (little or not largest_size([code], height)):
             self.add_listing(parts[0], "")
             self.add_listing(parts[1], printed)
@@ -400,7 +381,7 @@ def _text(part: Iterable[Block]) -> str:
 
 def _is_strong(sentence: str) -> bool:
     """Whether something is in bold, other than the name of a section."""
-    return any(found not in ("Break it", "Predict.") for found in re.findall(r"\*\*([^*]+)\*\*", sentence))
+    return any(found != "Break it" for found in re.findall(r"\*\*([^*]+)\*\*", sentence))
 
 
 def _opening(said: list[str]) -> list[str]:

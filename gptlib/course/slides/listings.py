@@ -124,12 +124,11 @@ def code_html(text: str, size: int) -> str:
     return f'<pre class="code" style="--size: {size}px"><code>{lines}</code></pre>'
 
 
-def printed_html(text: str, size: int = WRAPPED, fragment: bool = False) -> list[str]:
-    """What was printed, if anything was; a fragment waits for a key."""
+def printed_html(text: str, size: int = WRAPPED) -> list[str]:
+    """What was printed, if anything was."""
     if not text:
         return []
     # What was printed may be a little smaller than code, rather than broken at other places.
     while size > SMALLEST_PRINTED and max(map(len, text.splitlines())) > _columns(size):
         size -= 1
-    kind = "output fragment" if fragment else "output"
-    return [f'<pre class="{kind}" style="--size: {size}px">{html.escape(text)}</pre>']
+    return [f'<pre class="output" style="--size: {size}px">{html.escape(text)}</pre>']
