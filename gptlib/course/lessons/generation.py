@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.generation.sampling import keep_top_k, keep_top_p
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
+from gptlib.viz import figures
 
 
 def at_temperature(
@@ -318,7 +319,7 @@ LESSON = Lesson(
     topic="generation",
     exercises=(AT_TEMPERATURE, KEEP_TOP_K, KEEP_TOP_P, WRITE_WITH_CACHE),
     predictions=(
-        Question(
+        Prediction(
             "generation.hotter",
             "From temperature 0.6 up to 2, what happens to the share of stories that are possible?",
             (
@@ -335,8 +336,19 @@ LESSON = Lesson(
                     "It knows them as probabilities. Heat gives weight to what it holds for nearly impossible.",
                 ),
             ),
+            shows=lambda temperatures, possible, far, openings: figures.line_chart(
+                {
+                    "possible stories": (temperatures, possible),
+                    "possible part": (temperatures, far),
+                    "different beginnings": (temperatures, openings),
+                },
+                title="Greedy tells one story only; above temperature 1 a story turns impossible ever sooner",
+                x_label="temperature",
+                y_label="share",
+            ),
+            finding="**Possible part** is how far into the text one gets, on average, before the first impossible word. Greedy buys its caution with all the variety there is. And a little temperature brings nearly all of it back: most of Storyworld’s dice are fair, so there is no single likely path to fall into. From there up to 0.6, more heat hardly matters; above 1 a story turns impossible ever sooner.",
         ),
-        Question(
+        Prediction(
             "generation.growth",
             "Without a cache, how does the cost of a text grow with its length?",
             (
@@ -353,8 +365,15 @@ LESSON = Lesson(
                     "That would be $2^n$. Each step reads one token more than the last.",
                 ),
             ),
+            shows=lambda lengths, without, cached: figures.line_chart(
+                {"no cache": (lengths, without), "cache": (lengths, cached)},
+                title="Without a cache the cost grows with the square of the length; with it, in a line",
+                x_label="length of the text (tokens)",
+                y_label="billion operations",
+            ),
+            finding="Without a cache the cost grows with the square of the length; with it, nearly in a straight line.",
         ),
-        Question(
+        Prediction(
             "generation.ban",
             "No two tokens in a row may come twice. What does that do to the stories of a good model?",
             (
@@ -371,6 +390,14 @@ LESSON = Lesson(
                     "They do vary, by going where Storyworld cannot go.",
                 ),
             ),
+            shows=lambda shares: figures.bar_chart(
+                list(shares),
+                list(shares.values()),
+                label="possible part of a story (mean share)",
+                highlight=["no ban"],
+                title="A ban on repetition spoils stories that have to repeat themselves",
+            ),
+            finding="A ban on repetition spoils stories that have to repeat themselves. Real stories repeat three tokens in a row often: that is how they stay about the same people.",
         ),
     ),
     quiz=(

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.blocks import Block
 from gptlib.model.config import GPTConfig
 from gptlib.scaling.counting import count_parameters
+from gptlib.viz import figures
 
 
 def embedded(
@@ -380,7 +381,7 @@ LESSON = Lesson(
     topic="gpt",
     exercises=(EMBEDDED, FORWARD, COUNT_BY_HAND, TIED_TABLE),
     predictions=(
-        Question(
+        Prediction(
             "gpt.too_large",
             "All matrices start fifty times larger than in GPT-2. What is the first loss?",
             (
@@ -397,8 +398,17 @@ LESSON = Lesson(
                     "To be below it must know something. It is untrained: its bets are as random as they are high.",
                 ),
             ),
+            shows=lambda sizes, losses, nothing: figures.line_chart(
+                {"first loss": (sizes, losses)},
+                title="Weights that start too large make a model that is sure of nonsense",
+                x_label="standard deviation of the first weights",
+                y_label="loss before training (nats per token)",
+                log_x=True,
+                marks={"knows nothing: ln V =": nothing},
+            ),
+            finding="With GPT-2’s 0.02 the first loss is close to ln V. From about ten times that size on it is far above: weights that start too large make a model that is sure of nonsense.",
         ),
-        Question(
+        Prediction(
             "gpt.another_batch",
             "The batch is known by heart. What is the loss on another batch now?",
             (
@@ -412,8 +422,14 @@ LESSON = Lesson(
                     "It did meet words, but it also learned to follow each with what came after it in this one batch.",
                 ),
             ),
+            shows=lambda by_heart, nothing, elsewhere: figures.loss_curves(
+                {"the batch": (range(100), by_heart)},
+                marks={"ln V": nothing, "another batch": elsewhere},
+                title="One batch is learned by heart; another one is worse than knowing nothing",
+            ),
+            finding="The loss on the batch falls from ln V to nearly 0. On another batch the model is **worse** than one that knows nothing: it has learned to be sure, not to be right. Learning by heart proves that the machine works. It does not prove that anything was understood.",
         ),
-        Question(
+        Prediction(
             "gpt.too_good",
             "Which mistake makes a curve that looks better than that of the right code?",
             (
@@ -424,6 +440,12 @@ LESSON = Lesson(
                 ("plain list", "Fewer numbers are trained, so it learns more slowly: worse, not better."),
                 ("no zero_grad", "Old gradients pile up, and the steps overshoot: worse, not better."),
             ),
+            shows=lambda broken, nothing: figures.loss_curves(
+                {name: (range(100), losses) for name, losses in broken.items()},
+                marks={"ln V": nothing},
+                title="Each mistake has its own curve, and one of them looks too good",
+            ),
+            finding="Without `zero_grad` the loss never gets down, and the plain list learns more slowly. The missing shift looks **better** than the right code, and that makes it the dangerous one. Its start gives it away.",
         ),
     ),
     quiz=(

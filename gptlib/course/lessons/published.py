@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.formats.layouts import is_transposed, published_name
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
+from gptlib.viz import figures
 
 
 def bytes_needed(n_parameters: int, dtype: torch.dtype, training: bool) -> int:
@@ -297,7 +298,7 @@ LESSON = Lesson(
     topic="published",
     exercises=(BYTES_NEEDED, PUBLISHED_NAME, SPLIT_C_ATTN, FILL),
     predictions=(
-        Question(
+        Prediction(
             "gpt2.not_turned",
             "The square matrix of each layer is read the wrong way round, in all four layers. What is the surprise?",
             (
@@ -314,10 +315,19 @@ LESSON = Lesson(
                     "What the wrong one writes goes into the stream, and everything after it reads that.",
                 ),
             ),
+            shows=lambda losses, blind: figures.bar_chart(
+                list(losses),
+                list(losses.values()),
+                label="surprise (nats per token)",
+                highlight=["all four wrong"],
+                marks={"a blind guess": blind},
+                title="A matrix on its side raises no error, and can ruin the model",
+            ),
+            finding="A matrix on its side raises no error, and it can ruin the model. Turned in layer 0 or layer 3 alone it does; in layer 1 or layer 2 alone it hardly shows. So neither shapes nor a low loss protect you.",
         ),
-        Question(
+        Prediction(
             "gpt2.sinks",
-            "How much do the last layer's heads leave on the first token, late in a story?",
+            "Late in a story, after at least 16 tokens: how much of their weight do the last layer's heads leave on the first token, compared with an even share?",
             (
                 "several even shares",
                 "It says the same in every text, so weight that has nowhere to go does little harm there.",
@@ -332,6 +342,17 @@ LESSON = Lesson(
                     "Distance costs nothing in attention. And it says nothing new; that makes it useful.",
                 ),
             ),
+            shows=lambda shares, layers, even: figures.grid_heatmap(
+                shares,
+                layers,
+                [f"head {n}" for n in range(shares.shape[1])],
+                number="{:.2f}",
+                title=f"Some heads leave far more on the first token than an even share of {even:.2f}",
+                row_name="layer",
+                column_name="head",
+                label="share on the first token",
+            ),
+            finding="Some heads leave far more on the first token than an even share. The weights of a query sum to 1: the softmax sees to that. A head that finds nothing to fetch cannot fetch nothing. It has to put its weight somewhere.",
         ),
     ),
     quiz=(

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.training.config import TrainConfig
 from gptlib.training.schedule import learning_rate_at
+from gptlib.viz import figures
 
 
 def windows(
@@ -355,7 +356,7 @@ LESSON = Lesson(
     topic="training",
     exercises=(WINDOWS, CLIP_GRADIENTS, SCHEDULE, ACCUMULATE),
     predictions=(
-        Question(
+        Prediction(
             "training.freak",
             "AdamW meets one freak gradient of −1,000 among many of 1. What happens?",
             (
@@ -372,8 +373,15 @@ LESSON = Lesson(
                     "So it would be with plain descent. AdamW divides by the root of the square.",
                 ),
             ),
+            shows=lambda paths: figures.line_chart(
+                paths,
+                title="A weight of AdamW, with a freak gradient at step 20",
+                x_label="step",
+                y_label="weight",
+            ),
+            finding="The freak stays in both averages. The mean points the wrong way for many steps, and the swollen square makes the right steps tiny for longer still. Clipped, the freak counts as one ordinary step.",
         ),
-        Question(
+        Prediction(
             "training.sixteen_stories",
             "Sixteen stories, over and over. What does the loss on unseen stories do?",
             (
@@ -390,8 +398,21 @@ LESSON = Lesson(
                     "Sixteen stories share much with all others: frequent words, names, the way sentences run.",
                 ),
             ),
+            shows=lambda by_heart, checked, floor: figures.loss_curves(
+                {
+                    "training batch": ([step.step for step in by_heart], [step.loss for step in by_heart]),
+                    "validation": (
+                        [step.step for step in checked],
+                        [step.validation_loss for step in checked],
+                    ),
+                },
+                floor=floor,
+                smooth=5,
+                title="Sixteen stories: training sinks through the floor, validation turns and rises",
+            ),
+            finding="The training loss sinks below the floor. No **honest** model of Storyworld can be there, on average. This one is, on stories that it has learned by heart, while its loss on unseen ones turns and rises. That is **overfitting**, and it is why a training loss alone proves nothing. The best moment to stop was where the validation loss turned.",
         ),
-        Question(
+        Prediction(
             "training.hundredfold",
             "Sixty steps with a hundredth of the learning rate, or a hundred times as much. Where do they end?",
             (
@@ -408,6 +429,15 @@ LESSON = Lesson(
                     "AdamW's steps are about as long as the rate, and the gradient is clipped: it is bad, but finite.",
                 ),
             ),
+            shows=lambda rates, outcome, tokenizer: figures.line_chart(
+                {"loss after 60 steps": (rates, list(outcome.values()))},
+                title="Too small a rate gets nowhere in sixty steps; too large a rate undoes its own work",
+                x_label="learning rate",
+                y_label="loss (nats per token)",
+                log_x=True,
+                marks={"blind guessing": math.log(tokenizer.vocab_size)},
+            ),
+            finding="Too small a rate gets nowhere in sixty steps; too large a rate undoes its own work. Even at the worst rate nothing exploded. That is AdamW and clipping at work: a step is never longer than about the learning rate.",
         ),
     ),
     quiz=(
