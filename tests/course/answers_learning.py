@@ -141,6 +141,91 @@ RIGHT = {
     "learning.hidden_gradient": [loss_of, one_at_a_time],
 }
 
+
+def set_to_minus_one(logits, target):
+    p = torch.softmax(logits, dim=0)
+    p[target] = -1
+    return p
+
+
+def all_begin_at_one(graph):
+    found = [1.0 for _ in graph]
+    for node in range(len(graph) - 1, -1, -1):
+        for parent, slope in graph[node]:
+            found[parent] = found[parent] + found[node] * slope
+    return found
+
+
+def point_left_alone(gradient, start, learning_rate, steps):
+    point, path = start, [start]
+    for _ in range(steps):
+        path.append(point - learning_rate * gradient(point))
+    return torch.stack(path)
+
+
+def joined(gradient, start, learning_rate, steps):
+    path = [start]
+    for _ in range(steps):
+        path.append(path[-1] - learning_rate * gradient(path[-1]))
+    return torch.cat(path)
+
+
+def forward(graph):
+    derivatives = []
+    for node, edges in enumerate(graph):
+        derivatives.append(float(node == 0) + sum(slope * derivatives[parent] for parent, slope in edges))
+    return derivatives
+
+
+def from_parents(graph):
+    gradients = [0.0] * len(graph)
+    gradients[-1] = 1.0
+    for node in reversed(range(len(graph))):
+        for parent, slope in graph[node]:
+            gradients[node] += slope * gradients[parent]
+    return gradients
+
+
+def of_the_leaves(graph):
+    gradients = recursive(graph)
+    return [gradients[node] for node in range(len(graph)) if graph[node] == []]
+
+
+def sliding(tokens, n, end):
+    contexts, targets = [], []
+    for at in range(len(tokens) - n):
+        contexts.append(tokens[at : at + n])
+        targets.append(tokens[at + n])
+    return torch.tensor(contexts), torch.tensor(targets)
+
+
+def sliding_to_the_end(tokens, n, end):
+    contexts = [tokens[at : at + n] for at in range(len(tokens) - n + 1)]
+    return torch.tensor(contexts), torch.tensor([*tokens[n:], end][: len(contexts)])
+
+
+def sliced(tokens, n, end):
+    contexts = []
+    for at in range(len(tokens) + 1):
+        window = tokens[at - n : at]
+        while len(window) < n:
+            window = [end, *window]
+        contexts.append(window)
+    return torch.tensor(contexts), torch.tensor([*tokens, end])
+
+
+def one_too_wide(tokens, n, end):
+    text = [end] * n + tokens + [end]
+    contexts = [text[at : at + n + 1] for at in range(len(tokens) + 1)]
+    return torch.tensor(contexts), torch.tensor(text[n:])
+
+
+def overwritten_total(x, weight, upstream):
+    for row, up in zip(x, upstream, strict=True):
+        total = torch.outer(row, up * (1 - torch.tanh(row @ weight) ** 2))
+    return total
+
+
 WRONG = {
     "learning.gradient_of_logits": {
         "turned": lambda logits, target: -by_autograd(logits, target),
@@ -153,6 +238,11 @@ WRONG = {
         "divided_by_probability": lambda logits, target: torch.where(
             torch.arange(len(logits)) == target, -1 / logits.softmax(0), 0.0
         ),
+        "plus_one": lambda logits, target: (
+            logits.softmax(0) + F.one_hot(torch.tensor(target), len(logits)).double()
+        ),
+        "minus_one_alone": set_to_minus_one,
+        "at_the_likeliest": lambda logits, target: by_autograd(logits, int(logits.argmax())),
     },
     "learning.descend": {
         "uphill": lambda gradient, start, learning_rate, steps: walked(
@@ -167,6 +257,11 @@ WRONG = {
         "one_step_short": lambda gradient, start, learning_rate, steps: walked(
             gradient, start, learning_rate, steps
         )[:-1],
+        "one_step_too_many": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, learning_rate, steps + 1
+        ),
+        "from_the_start_again": point_left_alone,
+        "in_one_row": joined,
     },
     "learning.backward": {
         "overwritten": lambda graph: handed_on(graph, lambda own, slope, up: slope * up),
@@ -174,9 +269,12 @@ WRONG = {
             graph, lambda own, slope, up: own + slope * up, list(range(len(graph)))
         ),
         "slopes_alone": lambda graph: handed_on(graph, lambda own, slope, up: own + slope),
-        "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
         "too_early": depth_first,
         "all_zero": lambda graph: [0.0 for _ in graph],
+        "all_ones": all_begin_at_one,
+        "from_the_first": forward,
+        "only_the_last": from_parents,
+        "only_leaves": of_the_leaves,
     },
     "learning.windows": {
         "target_inside": lambda tokens, n, end: (
@@ -189,24 +287,26 @@ WRONG = {
             torch.tensor([*tokens, end]),
         ),
         "no_end": lambda tokens, n, end: (windows_by_loop(tokens, n, end)[0][:-1], torch.tensor(tokens)),
-        "not_padded": lambda tokens, n, end: (
-            windows_by_loop(tokens, n, end)[0][n:],
-            torch.tensor([*tokens, end])[n:],
-        ),
-        "nearest_first": lambda tokens, n, end: (
-            windows_by_loop(tokens, n, end)[0][:, list(range(n))[::-1]],
-            torch.tensor([*tokens, end]),
-        ),
+        "not_padded": sliding_to_the_end,
+        "only_full_windows": sliding,
         "filled_on_the_right": right_filled,
         "padded_with_zero": lambda tokens, n, end: (
             torch.tensor([0] * n + tokens).unfold(0, n, 1),
             torch.tensor([*tokens, end]),
         ),
+        "negative_slice": sliced,
+        "too_wide": one_too_wide,
+        "targets_without_end": lambda tokens, n, end: (
+            windows_by_loop(tokens, n, end)[0],
+            torch.tensor(tokens),
+        ),
     },
     "learning.hidden_gradient": {
         "no_tanh": lambda x, weight, upstream: torch.einsum("bi,bh->ih", x, upstream),
         "slope_of_the_sum": lambda x, weight, upstream: x.T @ (upstream - upstream * (x @ weight).square()),
-        "tanh_itself": lambda x, weight, upstream: x.T @ (torch.tanh(x @ weight) * upstream),
+        "no_square": lambda x, weight, upstream: torch.einsum(
+            "bi,bh->ih", x, upstream - upstream * torch.tanh(x @ weight)
+        ),
         "for_the_input": lambda x, weight, upstream: (
             upstream * (1 - torch.tanh(x @ weight).square()) @ weight.T
         ),
@@ -214,6 +314,9 @@ WRONG = {
             "bi,bh->ih", x, 1 - torch.tanh(x @ weight).square()
         ),
         "transposed": lambda x, weight, upstream: one_at_a_time(x, weight, upstream).T,
+        "divided_by_batch": lambda x, weight, upstream: one_at_a_time(x, weight, upstream) / x.shape[0],
+        "turned": lambda x, weight, upstream: x.T @ (upstream * (torch.tanh(x @ weight) ** 2 - 1)),
+        "last_example": overwritten_total,
     },
 }
 
@@ -252,11 +355,43 @@ def one_coordinate_at_a_time(gradient, start, learning_rate, steps):
 
 
 REFUSED = {
+    "learning.gradient_of_logits": {
+        "divided_by_vocab": lambda logits, target: by_autograd(logits, target) / len(logits),
+        "in_place": lambda logits, target: (
+            logits.sub_(logits.logsumexp(0))
+            .exp_()
+            .index_add_(0, torch.tensor([target]), torch.tensor([-1.0], dtype=logits.dtype))
+        ),
+    },
+    "learning.windows": {
+        "nearest_first": lambda tokens, n, end: (
+            windows_by_loop(tokens, n, end)[0][:, list(range(n))[::-1]],
+            torch.tensor([*tokens, end]),
+        ),
+        "lists": lambda tokens, n, end: tuple(part.tolist() for part in windows_by_loop(tokens, n, end)),
+        "n_rows_at_the_start": lambda tokens, n, end: (
+            torch.tensor(
+                [[end] * (n - at) + tokens[:at] for at in range(n)]
+                + [tokens[at : at + n] for at in range(len(tokens) - n + 1)]
+            ),
+            torch.tensor([*tokens, end]),
+        ),
+    },
+    "learning.hidden_gradient": {
+        "tanh_itself": lambda x, weight, upstream: x.T @ (torch.tanh(x @ weight) * upstream),
+    },
     "learning.descend": {
+        "a_list": lambda gradient, start, learning_rate, steps: list(
+            walked(gradient, start, learning_rate, steps)
+        ),
+        "last_point_alone": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, learning_rate, steps
+        )[-1],
         "stops_at_the_bottom": stops_at_the_bottom,
         "one_coordinate_at_a_time": one_coordinate_at_a_time,
     },
     "learning.backward": {
+        "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
         "stops_at_a_leaf": stops_at_a_leaf,
         "each_parent_once": each_parent_once,
         "unused_get_one": lambda graph: [

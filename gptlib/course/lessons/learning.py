@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.viz import figures
 
 Graph = list[list[tuple[int, float]]]
 Gradient = Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]]
@@ -123,7 +124,7 @@ GRADIENT_OF_LOGITS = Exercise(
         "The gradient says how far each probability is from what it should have been: 1 for the token that came, 0 for "
         "all others.",
         "logits is (vocab,), target is one number. The gradient is (vocab,), one number for each logit.",
-        "Take logits.softmax(dim=-1), and subtract 1 at the place of the target.",
+        "Take logits.softmax(dim=-1), and subtract 1 at index target.",
     ),
     misconceptions=(
         Misconception(
@@ -155,9 +156,25 @@ GRADIENT_OF_LOGITS = Exercise(
         ),
         Misconception(
             "divided_by_probability",
-            "this is −1/p at the target, the derivative with respect to a *probability*. The logits go through the "
+            "this is −1/p at the target, the derivative with respect to a probability. The logits go through the "
             "softmax, and its derivative is missing.",
             lambda logits, target: -one_hot(logits, target) / logits.softmax(-1)[target],
+        ),
+        Misconception(
+            "plus_one",
+            "you added 1 at the token that came. The loss falls when its logit rises, so its slope is negative: subtract 1.",
+            lambda logits, target: logits.softmax(-1) + one_hot(logits, target),
+        ),
+        Misconception(
+            "minus_one_alone",
+            "at the token that came there is −1, whatever its probability. Subtract 1 from the probability instead of "
+            "replacing it.",
+            lambda logits, target: torch.where(one_hot(logits, target) > 0, -1.0, logits.softmax(-1)),
+        ),
+        Misconception(
+            "at_the_likeliest",
+            "you subtracted 1 at the likeliest token. It belongs at the token that came, `target`.",
+            lambda logits, target: logits.softmax(-1) - one_hot(logits, int(logits.argmax())),
         ),
     ),
     minutes=5,
@@ -213,6 +230,25 @@ DESCEND = Exercise(
             "the path is one step too short.",
             lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps - 1),
         ),
+        Misconception(
+            "one_step_too_many",
+            "the path is one step too long. With `steps` steps there are `steps + 1` points, and the start is one of them.",
+            lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps + 1),
+        ),
+        Misconception(
+            "from_the_start_again",
+            "every step begins at the start again. Take each one from the last point that you reached.",
+            lambda gradient, start, learning_rate, steps: torch.stack(
+                [start] + [start - learning_rate * gradient(start)] * steps
+            ),
+        ),
+        Misconception(
+            "in_one_row",
+            "all points stand in one long row. `torch.stack` makes a row of each point; `torch.cat` joins them end to end.",
+            lambda gradient, start, learning_rate, steps: descend(
+                gradient, start, learning_rate, steps
+            ).flatten(),
+        ),
     ),
     minutes=6,
     difficulty=2,
@@ -237,21 +273,27 @@ def front_to_back(graph: Graph) -> list[float]:
     return gradients
 
 
+def handed_on(graph: Graph, gradients: list[float]) -> list[float]:
+    for node in reversed(range(len(graph))):
+        for parent, slope in graph[node]:
+            gradients[parent] += slope * gradients[node]
+    return gradients
+
+
+def from_the_first(graph: Graph) -> list[float]:
+    changes = [1.0] + [0.0] * (len(graph) - 1)
+    for node, parents in enumerate(graph):
+        for parent, slope in parents:
+            changes[node] += slope * changes[parent]
+    return changes
+
+
 def slopes_alone(graph: Graph) -> list[float]:
     gradients = [0.0] * len(graph)
     gradients[-1] = 1.0
     for node in reversed(range(len(graph))):
         for parent, slope in graph[node]:
             gradients[parent] += slope
-    return gradients
-
-
-def added_slopes(graph: Graph) -> list[float]:
-    gradients = [0.0] * len(graph)
-    gradients[-1] = 1.0
-    for node in reversed(range(len(graph))):
-        for parent, slope in graph[node]:
-            gradients[parent] += slope + gradients[node]
     return gradients
 
 
@@ -297,11 +339,6 @@ BACKWARD = Exercise(
             slopes_alone,
         ),
         Misconception(
-            "added_slopes",
-            "you added the slope to the node's gradient. Along a path, slopes multiply; only different paths add up.",
-            added_slopes,
-        ),
-        Misconception(
             "too_early",
             "a node handed its gradient on before all that it was used in had added to it. Go strictly from the last "
             "number to the first: then everything made from a node comes before it.",
@@ -312,16 +349,55 @@ BACKWARD = Exercise(
             "every gradient is 0. The last node's derivative with respect to itself is 1, and all others follow from it.",
             lambda graph: [0.0] * len(graph),
         ),
+        Misconception(
+            "all_ones",
+            "every node begins with a gradient of 1. Only the last one does; the others begin at 0 and get all of theirs from "
+            "the nodes made from them.",
+            lambda graph: handed_on(graph, [1.0] * len(graph)),
+        ),
+        Misconception(
+            "from_the_first",
+            "these are the derivatives of each node with respect to the first one. Go the other way: what is wanted is the "
+            "derivative of the last node with respect to each.",
+            from_the_first,
+        ),
+        Misconception(
+            "only_the_last",
+            "only the last node has a gradient, so nothing was handed on. Each node, the last one first, adds "
+            "`slope * gradients[node]` to the gradient of each of its parents.",
+            lambda graph: [0.0] * (len(graph) - 1) + [1.0],
+        ),
+        Misconception(
+            "only_leaves",
+            "only the nodes without parents have a number in your list. Return one for every node, in their order.",
+            lambda graph: [
+                found for found, parents in zip(backward(graph), graph, strict=True) if not parents
+            ],
+        ),
     ),
     minutes=10,
     difficulty=2,
 )
 
 
+def filled(before: list[list[int]], n: int, end: int) -> Tensor:
+    return torch.tensor([[end] * (n - len(known)) + known for known in before])
+
+
 def filled_on_the_right(tokens: list[int], n: int, end: int) -> tuple[Tensor, Tensor]:
     before = [tokens[max(0, at - n) : at] for at in range(len(tokens) + 1)]
-    filled = [known + [end] * (n - len(known)) for known in before]
-    return torch.tensor(filled), torch.tensor([*tokens, end])
+    return torch.tensor([known + [end] * (n - len(known)) for known in before]), torch.tensor([*tokens, end])
+
+
+def negative_slice(tokens: list[int], n: int, end: int) -> tuple[Tensor, Tensor]:
+    before = [tokens[at - n : at] for at in range(len(tokens) + 1)]
+    return filled(before, n, end), torch.tensor([*tokens, end])
+
+
+def full_windows(tokens: list[int], n: int, targets: list[int]) -> tuple[Tensor, Tensor]:
+    """Those before each target that has n tokens before it."""
+    places = range(n, len(targets))
+    return torch.tensor([tokens[at - n : at] for at in places]), torch.tensor([targets[at] for at in places])
 
 
 WINDOWS = Exercise(
@@ -355,12 +431,13 @@ WINDOWS = Exercise(
             "not_padded",
             "the first tokens of the text are never guessed, because you began where a window is full. Fill up with "
             "end-of-text tokens, and begin at the first token.",
-            lambda tokens, n, end: tuple(part[n:] for part in windows(tokens, n, end)),
+            lambda tokens, n, end: full_windows(tokens, n, [*tokens, end]),
         ),
         Misconception(
-            "nearest_first",
-            "the windows run backward, with the latest token first. Keep the order of the text.",
-            lambda tokens, n, end: (windows(tokens, n, end)[0].flip(1), windows(tokens, n, end)[1]),
+            "only_full_windows",
+            "neither the first tokens of the text are guessed nor its end. Fill up with end-of-text tokens before the first "
+            "token, and let `end` be the last target.",
+            lambda tokens, n, end: full_windows(tokens, n, tokens),
         ),
         Misconception(
             "filled_on_the_right",
@@ -375,6 +452,26 @@ WINDOWS = Exercise(
                 windows(tokens, n, 0)[0],
                 windows(tokens, n, end)[1],
             ),
+        ),
+        Misconception(
+            "negative_slice",
+            "near the start of the text the windows miss tokens that they should hold. There `at - n` in "
+            "`tokens[at - n : at]` is negative, which counts from the end of the list; use `max(0, at - n)`.",
+            negative_slice,
+        ),
+        Misconception(
+            "too_wide",
+            "each window has n + 1 tokens, and the last of them is the one to be guessed. Stop one token earlier.",
+            lambda tokens, n, end: (
+                torch.tensor([end] * n + tokens + [end]).unfold(0, n + 1, 1),
+                torch.tensor([*tokens, end]),
+            ),
+        ),
+        Misconception(
+            "targets_without_end",
+            "there is one target fewer than there are contexts. After the last token `end` is guessed, so it is the last "
+            "target.",
+            lambda tokens, n, end: (windows(tokens, n, end)[0], torch.tensor(tokens)),
         ),
     ),
     minutes=8,
@@ -400,13 +497,13 @@ HIDDEN_GRADIENT = Exercise(
         ),
         Misconception(
             "slope_of_the_sum",
-            "you squared what goes *into* the tanh. Its slope is 1 minus the square of what comes *out*.",
+            "you squared what goes into the tanh. Its slope is 1 minus the square of what comes out.",
             lambda x, weight, upstream: x.T @ (upstream * (1 - (x @ weight) ** 2)),
         ),
         Misconception(
-            "tanh_itself",
-            "you multiplied by the tanh itself. What belongs there is its slope, 1 − tanh².",
-            lambda x, weight, upstream: x.T @ (upstream * torch.tanh(x @ weight)),
+            "no_square",
+            "you multiplied by 1 − tanh. The slope of tanh is 1 − tanh², with a square.",
+            lambda x, weight, upstream: x.T @ (upstream * (1 - torch.tanh(x @ weight))),
         ),
         Misconception(
             "for_the_input",
@@ -423,6 +520,22 @@ HIDDEN_GRADIENT = Exercise(
             "this is the transpose. The gradient has the shape of the weight, (inputs, hidden).",
             lambda x, weight, upstream: hidden_gradient(x, weight, upstream).T,
         ),
+        Misconception(
+            "divided_by_batch",
+            "you divided by the size of the batch. If the loss is a mean, `upstream` has been divided already, so add the "
+            "examples up.",
+            lambda x, weight, upstream: hidden_gradient(x, weight, upstream) / len(x),
+        ),
+        Misconception(
+            "turned",
+            "the sign is reversed. The slope of tanh is 1 − tanh², which is never negative.",
+            lambda x, weight, upstream: -hidden_gradient(x, weight, upstream),
+        ),
+        Misconception(
+            "last_example",
+            "only the last example of the batch counts. The weight is used in all of them, so add their contributions up.",
+            lambda x, weight, upstream: hidden_gradient(x[-1:], weight, upstream[-1:]),
+        ),
     ),
     minutes=12,
     difficulty=3,
@@ -432,86 +545,132 @@ LESSON = Lesson(
     topic="learning",
     exercises=(GRADIENT_OF_LOGITS, DESCEND, BACKWARD, WINDOWS, HIDDEN_GRADIENT),
     predictions=(
-        Question(
+        Prediction(
             "learning.too_large",
-            "At a learning rate of 50 the loss of the table falls smoothly. What happens at 1,000?",
+            "At a learning rate of 50, gradient descent on the table of pairs lowers the loss at every step. What happens at a rate of 1,000?",
             (
-                "it jumps up, even above blind guessing",
-                "The first steps overshoot the valley and land higher up, where the slope is steeper, so the next ones are no better.",
+                "the loss jumps above that of blind guessing",
+                "The very first step goes far past the lowest point and ends higher up than it began, and so do the next ones.",
             ),
             (
                 (
-                    "it falls twenty times as fast",
-                    "For very small steps the fall is indeed proportional to the rate. A step of this size leaves the region where the slope it "
-                    "was computed from still holds.",
+                    "the loss falls about twenty times as fast",
+                    "For very small steps the fall is indeed proportional to the rate. But a step this large leaves the region in which the "
+                    "slope still describes how the loss changes.",
                 ),
                 (
-                    "it falls as before, and a little faster",
-                    "Nothing limits the size of a step: it is the rate times the gradient.",
+                    "the loss falls a little faster than at 50",
+                    "Something would have to limit the length of a step, and nothing does: a step is the rate times the gradient.",
                 ),
                 (
-                    "nothing: it stays where it is",
+                    "the loss stays where it is",
                     "That is what a rate close to 0 does. A large rate makes large steps.",
                 ),
             ),
+            shows=lambda by_rate, blind: figures.line_chart(
+                {f"rate {rate:,}": (range(1, len(found) + 1), found) for rate, found in by_rate.items()},
+                marks={"knows nothing": blind},
+                log_x=True,
+                log_y=True,
+                x_label="step",
+                y_label="loss (nats per letter)",
+                title="The loss of the table at three learning rates",
+            ),
+            finding="At a rate of 1 the loss falls slowly, and after 300 steps it is still far above that at a rate of 50. At 1,000 it rises "
+            "from the first step on, to several times that of blind guessing. After that it jumps up and down without recovering.\n\n"
+            "A loss that rises from the first steps on is a common sign of too large a learning rate.",
         ),
-        Question(
+        Prediction(
             "learning.batch_noise",
-            "A batch of 4,096 pairs takes 256 times as much work as one of 16. How much of the noise is left in its gradient?",
+            "The noise of a batch is the typical error of its gradient. A batch of 4,096 pairs takes 256 times as much work as one of 16. "
+            "How much of the noise is left?",
             (
-                "a sixteenth of the noise",
+                "a sixteenth of it",
                 "The error of a mean falls with the square root of the number of things averaged, and $\\sqrt{256} = 16$.",
             ),
             (
                 (
-                    "a 256th of the noise",
-                    "That would be so if errors canceled exactly. Random errors cancel only in part.",
+                    "a 256th of it",
+                    "That would be so if the errors canceled exactly. Random errors cancel only in part.",
                 ),
-                (
-                    "half of the noise",
-                    "A batch four times as large already does that.",
-                ),
-                (
-                    "the same noise",
-                    "Each pair is as noisy as before, but their mean is not.",
-                ),
+                ("half of it", "A batch that is four times as large is already enough for that."),
+                ("all of it", "Each pair is as noisy as before, but the mean of many pairs is not."),
             ),
+            shows=lambda noises, lengths: figures.line_chart(
+                {f"noise {when}": (list(found), list(found.values())) for when, found in noises.items()},
+                marks={f"gradient {when}": float(f"{length:.2g}") for when, length in lengths.items()},
+                log_x=True,
+                log_y=True,
+                x_label="pairs in a batch",
+                y_label="length of the gradient, and of its error",
+                title="The gradient and its noise, for batches of five sizes",
+            ),
+            finding="The noise falls with the square root of the size of the batch: 256 times as many pairs leave a sixteenth of it, and halving it "
+            "takes four times as many.\n\n"
+            "The figure shows something else as well. On the way down the gradient itself shrinks to about a twentieth, while the noise hardly "
+            "changes. After 100 steps even a batch of 4,096 has more noise than gradient.",
         ),
-        Question(
+        Prediction(
             "learning.all_alike",
-            "All hidden units start with the same weights in and the same weights out. How many different units are there after training?",
+            "Before training, all 256 hidden units have the same weights in and the same weights out. How many different units are there after it?",
             (
                 "one: they stay alike",
                 "Units with equal weights in and out get equal gradients at every step, so they stay equal.",
             ),
             (
                 (
-                    "as many as there are units",
-                    "Something would have to make the units differ first. All start alike and get the same gradient.",
+                    "256: each has become different",
+                    "Something would have to make them differ first. They start alike and get the same gradient.",
                 ),
                 (
                     "about half of them",
-                    "What would make the other half different? Their gradients are equal from the first step on.",
+                    "Nothing singles out one half: the gradients of all units are equal from the first step on.",
                 ),
             ),
+            shows=lambda curves, different, blind: figures.line_chart(
+                {
+                    f"{name}: {different[name]} different": (list(curve), list(curve.values()))
+                    for name, curve in curves.items()
+                },
+                marks={"knows nothing": blind},
+                log_x=True,
+                log_y=True,
+                x_label="step",
+                y_label="loss on new stories (nats per letter)",
+                title="Four ways to start, and how many units differ at the end",
+            ),
+            finding="The units that start equal in and out stay equal, so 256 units do the work of one, and the network ends worse than the table of "
+            "pairs. The start with equal weights in alone is the control: there the gradients of the units differ from the first step on, and at the end "
+            "all 256 are different. Random initial weights avoid the problem.",
         ),
-        Question(
+        Prediction(
             "learning.name_again",
-            "A name was mentioned earlier in the story and now appears again. How sure is the network of its first letter?",
+            "The network reads five letters. A name was mentioned earlier in the story, and now it comes again. How surprised is the network by its "
+            "first letter?",
             (
-                "about as unsure as the first time",
-                "The five letters before it say that a name may come. They do not say which.",
+                "about as much as the first time",
+                "The five letters before it say that a name may come. They do not say which one.",
             ),
             (
                 (
-                    "much surer: it has read the name",
-                    "It did read the name, but the window has moved on, and the five letters that it sees now do not contain it.",
+                    "much less: it has read the name",
+                    "It did read it, but the window has moved on, and the five letters that it sees now do not contain the name.",
                 ),
                 (
-                    "much surer: training taught it the names",
-                    "Training taught it which names there are, and not which of them is in this story.",
+                    "much less: training taught it the names",
+                    "Training taught it which names there are, but not which of them is in this story.",
                 ),
             ),
+            shows=lambda means: figures.bar_chart(
+                list(means),
+                list(means.values()),
+                label="mean surprise at a name's first letter (nats)",
+                highlight=[name for name in means if name.endswith("again")],
+                title="Surprise at the first letter of a name, new and repeated",
+            ),
+            finding="At a repeated name the network is almost as surprised as at a new one, while the truth is hardly surprised at all. The 6-gram, "
+            "which reads five letters as well, gains nothing from the repetition either. It was counted, not trained, so longer training is not "
+            "what the network lacks. What it would need to know stands too far back in the text.",
         ),
     ),
     quiz=(
@@ -536,7 +695,7 @@ LESSON = Lesson(
             "All logits are 0, and there are 50 letters. What is the slope for the logit of the letter that came?",
             ("$-0.98$", "$p - 1$ with $p = 1/50$."),
             (
-                ("$0.02$", "That is the gradient at the letters that did *not* come."),
+                ("$0.02$", "That is the gradient at the letters that did **not** come."),
                 ("$-\\log 50$", "The loss is $\\log 50$. Its slope is $p - 1$."),
                 (
                     "$0$",
@@ -561,7 +720,7 @@ LESSON = Lesson(
             (
                 ("more steps", "The loss rises with every step; more of them would not turn it around."),
                 ("more data", "A step that is too large overshoots, however much data it is computed from."),
-                ("a wider hidden layer", "A larger model with the same step size overshoots too."),
+                ("a wider hidden layer", "A larger model does not make the steps any smaller."),
             ),
         ),
         Question(
