@@ -571,7 +571,7 @@ def show_curve(sizes: list[int], lengths: dict[str, list[float]], words: float) 
         title="The first merges shorten stories most, and only in the language they were learned from",
         x_label="vocabulary size",
         y_label="tokens in a story",
-        marks={"words and signs": words},
+        marks={"words and punctuation": words},
     )
 
 
@@ -657,7 +657,7 @@ LESSON = Lesson(
                 ),
             ),
             shows=show_curve,
-            finding="The English curve bends. Toward the end it comes close to the dotted line, where each word and each sign is one "
+            finding="The English curve bends. Toward the end it comes close to the dotted line, where each word and each mark is one "
             "token; merges never cross from word to word, so it cannot get below that.\n\nThe Chinese line does "
             "not move. This tokenizer learned from English alone. It can encode Chinese, but no pair of bytes in a Chinese character "
             "ever came up, so every such byte remains a token of its own.",
@@ -714,8 +714,8 @@ LESSON = Lesson(
             shows=show_tables,
             finding="In both, and sooner in the table for guessing. The two tables share no number. A row of the one is used only when "
             "its token is read, so it learned from what follows the token; a row of the other is used only to guess its token, "
-            "so it learned from what comes before.\n\nStoryteller's blocks can have both causes: words of one kind are followed "
-            "by much the same, and they come after much the same.",
+            "so it learned from what comes before.\n\nSo storyteller's blocks can have both causes. The cells below count how "
+            "alike words of one kind are in what follows them and in what precedes them.",
         ),
         Prediction(
             "tokenizer.split",
@@ -728,8 +728,8 @@ LESSON = Lesson(
             (
                 (
                     "Shorter stories, better guesses",
-                    "Shorter they are. But “, she said” is a token of its own now, and what an n-gram counts for it is not counted "
-                    "for “ said”.",
+                    'Shorter they are. But `," she said` is a token of its own now, and what an n-gram counts for it is not counted '
+                    "for ` said`.",
                 ),
                 (
                     "Longer stories, worse guesses",
