@@ -387,7 +387,7 @@ NEXT_TOKEN_LOSS = Exercise(
     name="causal.next_token_loss",
     reference=next_token_loss,
     inputs=logits_and_tokens,
-    buys="This is the loss on which every GPT is trained, at all positions at once.",
+    buys="This is the loss on which GPTs are trained, at all positions at once.",
     hints=(
         "The logits at position t are a guess at the token at position t + 1.",
         "Of seq positions, seq − 1 have a next token in the text: logits[:, :-1] and tokens[:, 1:].",
@@ -467,11 +467,11 @@ LESSON = Lesson(
             (
                 (
                     "Between the floor and the bigram's loss",
-                    "That is where a model ends up that has to predict. This one finds every answer in its input.",
+                    "A model that has to predict ends up there, as section 3 shows. This one finds its answers in the input.",
                 ),
                 (
                     "Near the bigram's loss",
-                    "For that it would have to ignore all characters but the last, and the next one is worth far too much.",
+                    "For that it would have to ignore all other characters, and one of them is the answer.",
                 ),
                 (
                     "Above the bigram's loss: what it learned holds for the training stories alone",
@@ -492,7 +492,8 @@ LESSON = Lesson(
         ),
         Prediction(
             "causal.where_the_cheat_looks",
-            "The model without a mask reads “Mia lost her red kite”. Which character does each character look at most?",
+            "The model was trained without a mask to guess the next character at each position. Now it reads “Mia lost her "
+            "red kite”. Which character does each character look at most?",
             (
                 "the one after it",
                 "That character is the target, so nothing in the window is worth more.",
@@ -549,26 +550,27 @@ LESSON = Lesson(
                 masked=None,
                 title="Scores multiplied by the mask: later words still get weight",
             ),
-            finding="“Mia” spends more than half of its weight on words that have not been said, and the rows below leak, "
-            "too. A score of 0 does not mean no: for a softmax it is a score like any other, and higher than every negative "
+            finding="“Mia” spends more than half of its weight on words that have not been said, and the three rows "
+            "below leak, too. A score of 0 does not mean no: for a softmax it is a score like any other, and higher than every negative "
             "one.",
         ),
         Prediction(
             "causal.which_masks_leak",
-            "The keys and values of the later 8 positions are replaced. With which of the four masks do the outputs of "
-            "the first 8 move, by more than rounding?",
+            "Four ways to hide the future: (1) softmax first, then hidden weights are set to 0; (2) the same, and each row "
+            "is divided by its sum again; (3) hidden scores are set to −10,000, or (4) to −∞, before the softmax. With which "
+            "of them do the outputs of the first 8 positions move by more than rounding, when all that comes later is replaced?",
             (
-                "only with “zero, not renormalized”",
+                "with the first alone",
                 "Its rows sum to less than 1. What is missing tells how high the hidden scores were.",
             ),
             (
                 (
-                    "with both kinds of zero",
+                    "with the first two",
                     "With the second division, what the hidden scores added to the denominator cancels.",
                 ),
                 (
-                    "with all but -inf",
-                    "Here $e^{-10000}$ is 0 even in float32, and with the second division “zero” loses what it saw.",
+                    "with the first three",
+                    "In float32 $e^{-10000}$ is 0, and dividing the rows again removes what (2) saw of the future.",
                 ),
                 (
                     "with none of them",
@@ -594,7 +596,7 @@ LESSON = Lesson(
             (
                 (
                     "on the diagonal alone",
-                    "Then no prediction would depend on an earlier word; even a trigram sees one.",
+                    "Then no prediction would depend on an earlier word; even a trigram uses one.",
                 ),
                 (
                     "on the diagonal and above it",
@@ -753,7 +755,7 @@ LESSON = Lesson(
             "One head mostly fetches the character before. A trigram sees the same two characters and still has a much lower loss. What does our model lack?",
             (
                 "a way to treat a pair as more than the sum of its two characters",
-                "The best sum of two tables did no better than our model. A trigram has counts for each pair.",
+                "Even the best sum of two tables stays far behind the trigram, which has counts for each pair.",
             ),
             (
                 ("a way to look two characters back", "A causal head may look at anything in the past."),
