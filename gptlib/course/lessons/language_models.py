@@ -189,8 +189,8 @@ DRAW = Exercise(
         ),
         Misconception(
             "no_cumsum",
-            "`np.searchsorted` needs numbers that rise, and you gave it the probabilities themselves. Give it where the "
-            "stretches end, `probabilities.cumsum()`.",
+            "you searched the probabilities themselves, as if they rose from left to right. Search where the stretches end: "
+            "`probabilities.cumsum()` does rise.",
             lambda probabilities, dice: np.searchsorted(probabilities, dice),
         ),
         Misconception(
@@ -351,7 +351,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "eight_bits",
-            "you divided by 8 once more. That a byte is stored in 8 bits plays no part here: these bits measure surprise.",
+            "you divided by 8, too. That a byte is stored in 8 bits plays no part here: these bits measure surprise.",
             lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) / 8,
         ),
     ),
@@ -524,15 +524,15 @@ LESSON = Lesson(
             "ngram.never_seen",
             "With a longer memory a guess should be better. So let the memory be seven tokens, and look up what followed them. Of all sequences of eight "
             "tokens in 200 new stories, how many do not occur in the 2,000 stories that were counted?",
-            ("more than half", "Every further token makes a sequence rarer."),
+            ("more than half", "All eight have to agree, and every further token makes that rarer."),
             (
                 (
-                    "about one in twenty",
-                    "That would be so for short sequences. Eight tokens usually hold more than one of the story's choices.",
+                    "about one in a hundred",
+                    "That is what happens at two tokens. Every further token makes a sequence rarer.",
                 ),
                 (
                     "about one in five",
-                    "That is what happens at four tokens. Eight are rarer still.",
+                    "That is what happens at four tokens. Sequences of eight are rarer still.",
                 ),
                 (
                     "nearly all of them",
@@ -562,7 +562,7 @@ LESSON = Lesson(
                 ),
                 (
                     "It falls, and stays well above the floor",
-                    "Seven tokens are enough to recognize most passages of these stories.",
+                    "It would, if the model had to guess. But seven tokens are often enough to recognize a passage that it has counted.",
                 ),
             ),
             shows=lambda orders, on_training, on_new, floor: figures.loss_curves(
@@ -590,7 +590,7 @@ LESSON = Lesson(
                 ),
                 (
                     "exactly what it pays after 2,000 stories",
-                    "It does pay less, as it does for new names, too: more counts improve all of its guesses.",
+                    "It does pay less, and so it does for new names: more counts improve its guesses everywhere.",
                 ),
             ),
             shows=lambda stories, paid, by_storyteller: figures.line_chart(
@@ -612,7 +612,7 @@ LESSON = Lesson(
             "often as before. How will the loss of the pairs compare with that of a model that knows the token frequencies alone?",
             (
                 "it is higher than that of the frequencies",
-                "The pairs were counted by chance, and the model takes them for a rule.",
+                "Which pairs it counted is chance now, and the model takes chance for a rule.",
             ),
             (
                 (
@@ -630,7 +630,7 @@ LESSON = Lesson(
                 title="Loss on new stories by order, in order and shuffled",
                 x_label="order of the n-gram (tokens)",
             ),
-            finding="Without order, every longer memory makes the loss **higher** than the token frequencies alone (order 1). In order, it made it much lower. "
+            finding="On shuffled stories every longer memory makes the loss **higher** than that of the token frequencies alone (order 1). In order, longer memories make it much lower. "
             "So all that these models gained came from which tokens stand side by side. (The floor is that of the stories in order.)",
         ),
     ),
