@@ -166,7 +166,7 @@ def words_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:
     yield torch.randn(2, 3, 4, 10, generator=generator), 5
 
 
-def what_heads_brought(generator: Generator) -> Iterator[tuple[Tensor]]:
+def what_heads_return(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (torch.arange(12.0).view(2, 3, 2),)
     yield (torch.randn(2, 3, 5, 4, generator=generator),)
     yield (torch.randn(2, 3, 5, 4, 2, generator=generator),)
@@ -238,7 +238,7 @@ SPLIT_HEADS = Exercise(
         ),
         Misconception(
             "last_two_swapped",
-            "you swapped the last two dimensions, which turns each word's heads around. Swap heads and words: -3 and -2.",
+            "you swapped the last two dimensions, head and d_head. Swap seq and head instead: -3 and -2.",
             lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(-1, -2),
         ),
     ),
@@ -249,7 +249,7 @@ SPLIT_HEADS = Exercise(
 MERGE_HEADS = Exercise(
     name="heads.merge_heads",
     reference=merge_heads,
-    inputs=what_heads_brought,
+    inputs=what_heads_return,
     use=merge_on,
     buys="Split and merge undo each other, so nothing is lost or mixed up on the way.",
     hints=(
