@@ -106,7 +106,7 @@ WRONG = {
         "over_queries": lambda weights: torch.special.entr(weights).sum(dim=-2),
         "mean_over_keys": lambda weights: torch.special.entr(weights).mean(dim=-1),
         "one_number": lambda weights: torch.special.entr(weights).sum(),
-        "softmax_again": lambda weights: torch.distributions.Categorical(logits=weights).entropy(),
+        "second_dimension": lambda weights: torch.special.entr(weights).sum(1),
         "each_product": lambda weights: torch.special.entr(weights),
     },
 }

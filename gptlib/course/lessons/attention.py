@@ -309,9 +309,10 @@ ENTROPY = Exercise(
             lambda weights: -torch.xlogy(weights, weights).sum(),
         ),
         Misconception(
-            "softmax_again",
-            "you took the softmax of the weights first. They come out of a softmax, so use them as they are.",
-            lambda weights: entropy(weights.softmax(dim=-1)),
+            "second_dimension",
+            "it is right for two dimensions, and wrong where others stand in front: there `dim=1` is not the keys. They are "
+            "always the last dimension, `dim=-1`.",
+            lambda weights: -torch.xlogy(weights, weights).sum(dim=1),
         ),
         Misconception(
             "each_product",
@@ -326,14 +327,19 @@ ENTROPY = Exercise(
 
 def table_of_sizes(fresh: list[float], wide: list[float], trained: list[list[float]]) -> str:
     """Lines for `attention.fresh_gpt`: for each model and layer the five numbers that the notebook measures."""
+
+    def in_two_digits(number: float) -> str:
+        return f"{float(f'{number:.2g}'):,.9g}"
+
     rows = {"untrained, d_model 128, d_k 32": fresh, "untrained, d_model 1,024, d_k 1,024": wide}
     rows |= {f"storyteller, layer {layer}": measured for layer, measured in enumerate(trained)}
     lines = [
-        f"{'variance of the numbers in':>62} {'variance of':>12}   {'largest of 64 weights':>19}",
-        f"{'queries':>52} {'keys':>9} {'raw scores':>12} {'undivided':>11} {'divided':>9}",
+        f"{'':36} {'variance of':^30} {'largest of 64 weights':>24}",
+        f"{'':36} {'queries':>8} {'keys':>8} {'raw scores':>12} {'undivided':>14} {'divided':>9}",
     ]
     for name, (queries, keys, raw, undivided, divided) in rows.items():
-        lines.append(f"{name:35} {queries:16.2f} {keys:9.2f} {raw:12,.2f} {undivided:11.2f} {divided:9.2f}")
+        queries, keys, raw = (in_two_digits(variance) for variance in (queries, keys, raw))
+        lines.append(f"{name:36} {queries:>8} {keys:>8} {raw:>12} {undivided:14.2f} {divided:9.2f}")
     return "\n".join(lines)
 
 
@@ -440,7 +446,7 @@ LESSON = Lesson(
             "was rescaled to variance 1. Its variance is therefore $128 \\cdot 0.02^2$, about 0.05, and that of a raw score is "
             "$32 \\cdot 0.05^2$, about 0.08. An untrained storyteller is undecided **with or without** the division.\n\n"
             "The second row has the same initial weights in a wider model. There the same sums give raw scores a variance of "
-            "more than 100, and without the division one random token gets most of the weight. So whether $\\sqrt{d_k}$ matters "
+            "more than 100, and without the division one token gets most of the weight before anything was learned. So whether $\\sqrt{d_k}$ matters "
             "at the start depends on the initial weights and on the sizes.\n\n"
             "The other rows show what training made of it: the raw scores vary far more than before, and in layers 1 and 2 "
             "the largest weight is close to 1 even after the division. The division sets the size of the scores where training "
@@ -479,7 +485,7 @@ LESSON = Lesson(
         ),
         Prediction(
             "attention.without_root",
-            "Scores are not divided, at $d_k$ = 1,024, and each of the 64 queries learns for itself. With the best of the "
+            "Scores are not divided, at $d_k$ = 1,024, and each of the 64 queries learns on its own. With the best of the "
             "learning rates, from which start do the queries learn to fetch their values?",
             (
                 "only from the small start, 0.02",
