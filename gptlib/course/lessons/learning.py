@@ -227,7 +227,7 @@ DESCEND = Exercise(
         ),
         Misconception(
             "one_step_short",
-            "the path is one step too short.",
+            "the path is one step too short. With `steps` steps there are `steps + 1` points.",
             lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps - 1),
         ),
         Misconception(
@@ -324,7 +324,7 @@ BACKWARD = Exercise(
     misconceptions=(
         Misconception(
             "overwritten",
-            "a node that is used twice keeps only one of its two contributions. Add them up, with `+=`.",
+            "a node that is used more than once keeps only one of its contributions. Add them up, with `+=`.",
             overwritten,
         ),
         Misconception(
