@@ -114,7 +114,11 @@ def rotate_with_doubled_evens(x, positions):
 
 
 RIGHT = {
-    "positions.is_equivariant": [by_a_matrix, lambda layer, x, order: near(layer(x)[order], layer(x[order]))],
+    "positions.is_equivariant": [
+        by_a_matrix,
+        lambda layer, x, order: near(layer(x)[order], layer(x[order])),
+        lambda layer, x, order: near(layer(x[order])[order.argsort()], layer(x)),
+    ],
     "positions.add_positions": [
         added_by_loop,
         lambda x, table, start: x + table[torch.arange(start, start + x.size(1))][None],
@@ -140,12 +144,13 @@ WRONG = {
         "from_the_top": lambda x, table, start: added_by_loop(x, table, 0),
         "counted_from_one": lambda x, table, start: added_by_loop(x, table, start + 1),
         "one_row_for_all": lambda x, table, start: x + table[start].expand_as(x),
-        "words_gone": lambda x, table, start: added_by_loop(torch.zeros_like(x), table, start),
+        "words_gone": lambda x, table, start: table[torch.arange(start, start + x.shape[1])],
         "number_added": lambda x, table, start: torch.stack(
             [x[:, step] + start + step for step in range(x.shape[1])], dim=1
         ),
         "texts_counted": lambda x, table, start: table[start : start + len(x)] + x,
         "end_without_start": lambda x, table, start: table[: x.shape[1]][start:] + x,
+        "one_too_few": lambda x, table, start: table[start:][: x.shape[1] - 1] + x,
     },
     "positions.sinusoidal_positions": {
         "halves": lambda length, d_model: table_by_loop(length, d_model)[
@@ -183,5 +188,10 @@ REFUSED = {
     "positions.is_equivariant": {
         f"only_row_{row}": lambda layer, x, order, row=row: near(layer(x[order])[row], layer(x)[order][row])
         for row in range(4)
+    }
+    | {
+        "always": lambda layer, x, order: True,
+        "never": lambda layer, x, order: False,
+        "sums": lambda layer, x, order: near(layer(x[order]).sum(0), layer(x).sum(0)),
     },
 }

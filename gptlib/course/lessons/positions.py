@@ -46,7 +46,7 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
     """Layers on four words of four numbers, with an order that is not its own inverse and last one that is."""
     table = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
-    rounding = 1e-6 * torch.arange(1.0, 5.0)[:, None]
+    rounding = 1 + 1e-6 * torch.arange(1.0, 5.0)[:, None]
     first, last = torch.zeros(4, 4), torch.zeros(4, 4)
     first[0] = last[3] = 1.0
     for name, function in (
@@ -57,7 +57,8 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
         ("a layer that gives every position a vector of its own and reads no word", lambda x: table),
         ("a layer that adds 1 to the first row alone", lambda x: x + first),
         ("a layer that adds 1 to the last row alone", lambda x: x + last),
-        ("a layer that rounds each row a little differently", lambda x: x + rounding),
+        ("a layer that rounds each row a little differently", lambda x: x * rounding),
+        ("a layer that doubles every number", lambda x: 2 * x),
     ):
         x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])
@@ -66,7 +67,7 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
 
 
 def vectors_and_tables(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
-    for batch, seq, d_model, context_length, start in ((1, 2, 2, 4, 1), (2, 3, 4, 8, 0), (3, 4, 5, 9, 3)):
+    for batch, seq, d_model, context_length, start in ((1, 2, 2, 4, 1), (2, 3, 4, 8, 0), (4, 4, 5, 9, 3)):
         x = torch.randn(batch, seq, d_model, generator=generator)
         yield x, torch.randn(context_length, d_model, generator=generator), start
 
@@ -228,7 +229,7 @@ ADD_POSITIONS = Exercise(
         Misconception(
             "words_gone",
             "only the positions are left. They are added to the words, so the words have to stay.",
-            lambda x, table, start: table[start : start + x.shape[1]].expand_as(x),
+            lambda x, table, start: table[start : start + x.shape[1]],
         ),
         Misconception(
             "number_added",
@@ -244,6 +245,11 @@ ADD_POSITIONS = Exercise(
             "end_without_start",
             "your slice ends at row seq, wherever it starts. Counted from row start, seq rows end at start + seq.",
             lambda x, table, start: x + table[start : x.shape[1]],
+        ),
+        Misconception(
+            "one_too_few",
+            "your slice ends one row too early. A slice leaves its end out, so write start + seq for the end.",
+            lambda x, table, start: x + table[start : start + x.shape[1] - 1],
         ),
     ),
     minutes=4,
@@ -412,8 +418,9 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "positions.who_finds_the_first",
-            "Three models are trained on the task: one layer without positions, one layer with learned positions, and "
-            "two layers without positions. Which of them learn to find the first letter?",
+            "The task is to read six different letters and a question mark, then to name the first letter. Three causal models "
+            "are trained on it: one layer without positions, one layer with learned positions, and two layers without "
+            "positions. Which of them learn it?",
             (
                 "one layer with positions, and two layers without",
                 "A causal mask is a hint too, but it takes one layer to make something of the hint and a second to use it.",
@@ -461,7 +468,7 @@ LESSON = Lesson(
                 ),
                 (
                     "all of them, more or less",
-                    "Far from it: many pairs have a cosine near 0 or below. If all were alike, they could tell the model nothing.",
+                    "Far from it: many pairs have a cosine near 0 or below. Rows that are all alike could tell the model little.",
                 ),
                 (
                     "those a fixed distance apart, as on a clock",
