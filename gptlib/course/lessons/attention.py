@@ -552,7 +552,7 @@ LESSON = Lesson(
             (
                 "their size does not grow with $d_k$",
                 "A dot product of vectors with numbers of variance 1 has variance $d_k$, and the division brings it back to "
-                "1. In a real model the numbers may have another variance, but $d_k$ no longer adds to it.",
+                "1. In a real model the numbers may have another variance, but the size still does not grow with $d_k$.",
             ),
             (
                 ("the weights sum to 1", "The softmax does that, with any scores."),
