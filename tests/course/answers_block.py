@@ -1,5 +1,6 @@
 """Answers to the exercises on the block as readers write them, right and wrong."""
 
+import functools
 import math
 
 import torch
@@ -38,6 +39,34 @@ def replaced(x, branches):
     return branches[-1](replaced(x, branches[:-1])) if branches else x
 
 
+def returned_early(x, branches):
+    for branch in branches:
+        return x + branch(x)
+    return x
+
+
+def last_alone(x, branches):
+    for branch in branches:
+        out = x + branch(x)
+    return out
+
+
+def last_write(x, branches):
+    for branch in branches:
+        write = branch(x)
+        x = x + write
+    return write
+
+
+def writes_alone(x, branches):
+    total = torch.zeros_like(x)
+    for branch in branches:
+        write = branch(x)
+        total = total + write
+        x = x + write
+    return total
+
+
 def averaged(x, branches):
     for branch in branches:
         x = torch.stack([x, branch(x)]).mean(0)
@@ -51,6 +80,12 @@ def norm_with_squares(x, weight, bias, eps=1e-5):
 
 def distance(x):
     return ((x - x.mean(-1, keepdim=True)) ** 2).mean(-1, keepdim=True)
+
+
+def annotated(x, a_2, b_2, eps=1e-5):
+    mean = x.mean(-1, keepdim=True)
+    std = x.std(-1, keepdim=True)
+    return a_2 * (x - mean) / (std + eps) + b_2
 
 
 def gelu_by_sigmoid(x):
@@ -114,15 +149,58 @@ class OneNorm(Parts):
         return x
 
 
-class Backward(Parts):
+class MLPFirst(Parts):
     def forward(self, x):
-        for place in (1, 0):
-            x = x + self.branches[place](self.norms[place](x))
+        for position in (1, 0):
+            x = x + self.branches[position](self.norms[position](x))
         return x
 
 
+class NormedAnswers(Parts):
+    def forward(self, x):
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            x = x + norm(branch(x))
+        return x
+
+
+class NoNorms(Parts):
+    def forward(self, x):
+        for branch in self.branches:
+            x = x + branch(x)
+        return x
+
+
+class Swapped(Parts):
+    def forward(self, x):
+        for norm, branch in zip(reversed(self.norms), self.branches, strict=True):
+            x = x + branch(norm(x))
+        return x
+
+
+class FromTheStart(Parts):
+    def forward(self, x):
+        gathered = x + self.branches[0](self.norms[0](x))
+        return self.branches[1](self.norms[1](gathered)) + x
+
+
+class InPlace(Parts):
+    def forward(self, x):
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            x += branch(norm(x))
+        return x
+
+
+class NoSecondResidual(Parts):
+    def forward(self, x):
+        x = x + self.branches[0](self.norms[0](x))
+        return self.branches[1](self.norms[1](x))
+
+
 RIGHT = {
-    "block.through_stack": [stack_from_the_top, stack_in_place],
+    "block.through_stack": [
+        stack_from_the_top,
+        lambda x, branches: functools.reduce(lambda stream, branch: stream + branch(stream), branches, x),
+    ],
     "block.layer_norm": [
         norm_with_squares,
         lambda x, weight, bias: F.layer_norm(x, x.shape[-1:], weight, bias),
@@ -137,15 +215,23 @@ WRONG = {
         "added_to_the_start": from_the_start,
         "read_the_start": all_read_the_start,
         "averaged": averaged,
+        "returned_early": returned_early,
+        "last_alone": last_alone,
+        "last_write": last_write,
+        "writes_alone": writes_alone,
+        "writes_of_the_start": lambda x, branches: torch.stack([branch(x) for branch in branches]).sum(0),
     },
     "block.layer_norm": {
-        "over_positions": lambda x, weight, bias: (
+        "over_first_dimension": lambda x, weight, bias: (
             (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5) ** 0.5 * weight + bias
+        ),
+        "over_positions": lambda x, weight, bias: (
+            F.layer_norm(x.mT, x.shape[-2:-1]).mT * weight + bias  # the positions take the features' turn
         ),
         "sample_variance": lambda x, weight, bias: (
             (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
         ),
-        "no_eps": lambda x, weight, bias: F.layer_norm(x, x.shape[-1:], weight, bias, eps=0.0),
+        "sample_deviation": annotated,
         "eps_outside": lambda x, weight, bias: (
             bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x).sqrt() + 1e-5))
         ),
@@ -153,7 +239,8 @@ WRONG = {
             bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x) + 1e-5))
         ),
         "not_divided": lambda x, weight, bias: torch.addcmul(bias, x - x.mean(dim=-1, keepdim=True), weight),
-        "mean_stays": lambda x, weight, bias: x / (distance(x) + 1e-5).sqrt() * weight + bias,
+        "rms_norm": lambda x, weight, bias: F.rms_norm(x, x.shape[-1:], weight, eps=1e-5) + bias,
+        "not_scaled": lambda x, weight, bias: F.layer_norm(x, x.shape[-1:]),
     },
     "block.gelu": {
         "relu": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
@@ -162,18 +249,31 @@ WRONG = {
         "chance_alone": lambda x: torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
         "no_half": lambda x: 2 * F.gelu(x, approximate="tanh"),
         "squared": lambda x: x * torch.sigmoid(2 * (2 / torch.pi) ** 0.5 * (x + 0.044715 * x.square())),
+        "no_root": lambda x: x * torch.sigmoid(4 / torch.pi * (x + 0.044715 * x**3)),
+        "factor_on_x_alone": lambda x: (
+            0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
+        ),
+        "no_cube": lambda x: x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * x),
     },
     "block.PreNormBlock": {
         "no_residual": Replacing,
         "post_norm": PostNorm,
         "normed_stream": NormedStream,
-        "parallel": Parallel,
+        "normed_answers": NormedAnswers,
+        "no_norms": NoNorms,
         "one_norm": OneNorm,
-        "mlp_first": Backward,
+        "norms_swapped": Swapped,
+        "parallel": Parallel,
+        "from_the_start": FromTheStart,
     },
 }
 
 REFUSED = {
+    "block.through_stack": {
+        "in_place": stack_in_place,
+        "backward": lambda x, branches: stack_from_the_top(x, branches[::-1]),
+        "all_but_the_last": lambda x, branches: stack_from_the_top(x, branches[:-1]),
+    },
     "block.layer_norm": {
         "multiplied": lambda x, weight, bias: (
             weight * (x - x.mean(-1, keepdim=True)) * distance(x).sqrt() + bias
@@ -181,5 +281,15 @@ REFUSED = {
         "without_parentheses": lambda x, weight, bias: (
             weight * (x - x.mean(-1, keepdim=True) / distance(x).sqrt()) + bias
         ),
+        "mean_stays": lambda x, weight, bias: x / (distance(x) + 1e-5).sqrt() * weight + bias,
+        "no_eps": lambda x, weight, bias: F.layer_norm(x, x.shape[-1:], weight, bias, eps=0.0),
+        "all_numbers_together": lambda x, weight, bias: F.layer_norm(x, x.shape) * weight + bias,
+        "scaled_after_the_shift": lambda x, weight, bias: weight * (F.layer_norm(x, x.shape[-1:]) + bias),
+    },
+    "block.gelu": {"turned": lambda x: 0.5 * x * (1 - torch.tanh(0.7978846 * (x + 0.044715 * x**3)))},
+    "block.PreNormBlock": {
+        "in_place": InPlace,
+        "mlp_first": MLPFirst,
+        "no_second_residual": NoSecondResidual,
     },
 }

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.blocks import Block, gelu
 from gptlib.model.config import GPTConfig
 from gptlib.model.norms import layer_norm
+from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 
 def through_stack(
@@ -66,6 +68,18 @@ def added_to_the_start(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) ->
     return x
 
 
+def returned_early(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    return x + branches[0](x)
+
+
+def last_alone(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    return x + branches[-1](x)
+
+
+def last_write(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    return branches[-1](through_stack(x, branches[:-1]))
+
+
 def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
     for branch in branches:
         x = (x + branch(x)) / 2
@@ -73,8 +87,11 @@ def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
 
 
 def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Vectors, (…, d_model), with a weight and a bias. The second ones are so short that eps counts."""
-    for *shape, size, apart in ((2, 3, 2.0, 2.0), (2, 4, 0.03, 0.0), (2, 3, 5, 3.0, 1.0)):
+    """Vectors, (…, d_model), with a weight and a bias.
+
+    The second ones are so short that a missing eps is plain to see.
+    """
+    for *shape, size, apart in ((2, 3, 2.0, 2.0), (2, 4, 0.003, 0.0), (2, 3, 5, 3.0, 1.0)):
         x = F.layer_norm(torch.randn(*shape, generator=generator), shape[-1:])
         n_vectors = math.prod(shape[:-1])
         means = apart * torch.arange(1.0, n_vectors + 1).view(*shape[:-1], 1)  # told apart if normed as one
@@ -85,6 +102,14 @@ def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tens
 def normed(x: Tensor, weight: Tensor, bias: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
     mean, variance = x.mean(dim, keepdim=True), x.var(dim, keepdim=True, correction=correction)
     return weight * (x - mean) / torch.sqrt(variance + 1e-5) + bias
+
+
+def normed_by(divisor: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return weight * (x - x.mean(-1, keepdim=True)) / divisor + bias
+
+
+def bent(inner: Tensor, x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh(inner))
 
 
 def numbers(generator: Generator) -> Iterator[tuple[Tensor]]:
@@ -136,11 +161,70 @@ def one_norm(norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn
     return x + mlp(norm_1(x))
 
 
-def mlp_first(
+def no_norms(norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor) -> Tensor:
+    x = x + attention(x)
+    return x + mlp(x)
+
+
+def normed_answers(
     norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor
 ) -> Tensor:
-    x = x + mlp(norm_2(x))
-    return x + attention(norm_1(x))
+    x = x + norm_1(attention(x))
+    return x + norm_2(mlp(x))
+
+
+def norms_swapped(
+    norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor
+) -> Tensor:
+    x = x + attention(norm_2(x))
+    return x + mlp(norm_1(x))
+
+
+def from_the_start(
+    norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor
+) -> Tensor:
+    return x + mlp(norm_2(x + attention(norm_1(x))))
+
+
+def before_any_block(log_probabilities: Tensor, inputs: Tensor, targets: Tensor) -> str:
+    """What is read from the embeddings alone: (batch, seq, vocab), with the tokens read and those that follow."""
+    sureness, likeliest = log_probabilities.exp().max(dim=-1)
+    return "\n".join(
+        (
+            "the token that is rated likeliest before any block",
+            f"  is the token itself at          {(likeliest == inputs).float().mean():5.0%} of the positions",
+            f"  is the token that follows at    {(likeliest == targets).float().mean():5.0%} of the positions",
+            f"  has a mean probability of       {sureness.mean():5.2f}",
+        )
+    )
+
+
+def two_readings(as_it_is: list[float], translated: list[float]) -> Drawing:
+    """Losses of the stream read at each depth, as it is and through a fitted matrix."""
+    depths = range(len(as_it_is))
+    return figures.line_chart(
+        {"as it is": (depths, as_it_is), "through a matrix": (depths, translated)},
+        title="The loss of early readings, as they are and through a fitted matrix",
+        x_label="depth: blocks below (0 = the embeddings)",
+        y_label="loss (nats per token)",
+        log_y=True,
+    )
+
+
+def losses_at_rates(ends: dict[str, dict[float, float]], by_frequency: float) -> Drawing:
+    """The last losses of each wiring at each learning rate. A run that diverged has no point."""
+    learned = {
+        wiring: [(rate, loss) for rate, loss in losses.items() if math.isfinite(loss)]
+        for wiring, losses in ends.items()
+    }
+    return figures.line_chart(
+        {wiring: tuple(zip(*points, strict=True)) for wiring, points in learned.items() if points},
+        title="The loss after 80 steps at three learning rates, twelve blocks deep",
+        x_label="learning rate",
+        y_label="loss (nats per letter)",
+        log_x=True,
+        marks={"letter frequencies": by_frequency},
+    )
 
 
 THROUGH_STACK = Exercise(
@@ -148,32 +232,57 @@ THROUGH_STACK = Exercise(
     reference=through_stack,
     inputs=a_stream_and_matrices,
     use=with_linear_branches,
-    buys="With attention and MLPs as branches, this loop is the middle of every GPT.",
+    buys="With attention and MLPs as its branches, this loop is the middle of every GPT.",
     hints=(
-        "A branch reads the stream as it is now, and adds what it found to it.",
-        "x is (…, d_model) before and after; so is what a branch gives.",
-        "The next x is x plus the branch of x.",
+        "A branch reads the stream as it is now, and what it returns is added to the stream.",
+        "x is (…, d_model) before and after, and so is everything that a branch returns.",
+        "In a loop over the branches, the next x is x plus the branch of x. Return x after the loop.",
     ),
     misconceptions=(
         Misconception(
             "replaced",
-            "each branch replaced the stream by its answer. That is the plain stack: add the answer to what was there.",
+            "each branch replaced the stream with its answer. That is the plain stack. Add the answer to what was there.",
             replaced,
         ),
         Misconception(
             "added_to_the_start",
-            "each branch added to the stream as it was at the start, so what the branches before it wrote is lost.",
+            "each answer was added to the stream as it was at the start, so what earlier branches wrote is lost. Add it to the stream as it is now.",
             added_to_the_start,
         ),
         Misconception(
             "read_the_start",
-            "all branches read the start. A branch should read the stream after those before it have written into it.",
+            "all branches read the stream as it was at the start. A branch should read it after those before it have written.",
             read_the_start,
         ),
         Misconception(
             "averaged",
-            "you averaged the stream and the answer. Then what was there first is halved by each branch; add them.",
+            "you took the mean of the stream and the answer, which halves what was there with every branch. Add them instead.",
             averaged,
+        ),
+        Misconception(
+            "returned_early",
+            "only the first branch has written. Is the `return` inside the loop? It should stand after it.",
+            returned_early,
+        ),
+        Misconception(
+            "last_alone",
+            "only the last branch has written, onto the stream as it was at the start. Give each sum to the next branch: x = x + branch(x).",
+            last_alone,
+        ),
+        Misconception(
+            "last_write",
+            "you returned what the last branch wrote. The stream is everything that was written, and the start as well.",
+            last_write,
+        ),
+        Misconception(
+            "writes_alone",
+            "you added up the writes and left out the stream that came in. It is the first term of the sum.",
+            lambda x, branches: through_stack(x, branches) - x,
+        ),
+        Misconception(
+            "writes_of_the_start",
+            "all branches read the start, and the start itself is missing from the sum. Begin with x, and let each branch read the sum so far.",
+            lambda x, branches: read_the_start(x, branches) - x,
         ),
     ),
     minutes=4,
@@ -192,18 +301,23 @@ LAYER_NORM = Exercise(
     reference=layer_norm,
     source=LAYER_NORM_SOURCE,
     inputs=vectors_to_norm,
-    buys="Blocks can read a stream of any length; this runs twice in each of them.",
+    buys="A branch can now read a stream of any length. This runs twice in every block.",
     hints=(
-        "Each vector by itself: take off its mean, divide by the root of its variance, then scale and shift.",
-        "x is (…, d_model); mean and variance are (…, 1), so keepdim=True; weight and bias are (d_model,).",
+        "Each vector by itself: subtract its mean, divide by the root of its variance, then scale and shift.",
+        "x is (…, d_model). Mean and variance are (…, 1), so keepdim=True; weight and bias are (d_model,).",
         "weight times (x minus mean), divided by the root of (variance plus eps), plus bias. "
         "The variance divides by n: x.var(dim=-1, keepdim=True, correction=0).",
     ),
     misconceptions=(
         Misconception(
-            "over_positions",
-            "mean and variance run over the first dimension, so a word sees those after it. Each vector is normed alone, dim=-1.",
+            "over_first_dimension",
+            "mean and variance run over the first dimension, so vectors depend on one another. Each is normed by itself: dim=-1.",
             lambda x, weight, bias: normed(x, weight, bias, dim=0),
+        ),
+        Misconception(
+            "over_positions",
+            "mean and variance run over the positions, dim=-2, so a word sees those after it. Each vector is normed by itself: dim=-1.",
+            lambda x, weight, bias: normed(x, weight, bias, dim=-2),
         ),
         Misconception(
             "sample_variance",
@@ -211,39 +325,34 @@ LAYER_NORM = Exercise(
             lambda x, weight, bias: normed(x, weight, bias, correction=1),
         ),
         Misconception(
-            "no_eps",
-            "eps is missing. For a vector whose numbers are all equal you would divide 0 by 0.",
-            lambda x, weight, bias: (
-                weight * (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, correction=0) + bias
-            ),
+            "sample_deviation",
+            "the variance divides by n − 1, which is torch's default, and eps was added to the root. LayerNorm divides by n (correction=0), and eps stands inside the root.",
+            lambda x, weight, bias: normed_by(x.std(-1, keepdim=True) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "eps_outside",
-            "eps was added to the root. It belongs inside, to the variance, and in a short vector one sees the difference.",
-            lambda x, weight, bias: (
-                weight * (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True, correction=0) + 1e-5)
-                + bias
-            ),
+            "eps was added to the root. It belongs inside the root, added to the variance. In a short vector one sees the difference.",
+            lambda x, weight, bias: normed_by(x.std(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "no_root",
-            "you divided by the variance. Its root, the typical distance from the mean, is what brings that distance to 1.",
-            lambda x, weight, bias: (
-                weight * (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5)
-                + bias
-            ),
+            "you divided by the variance. Divide by its root, the typical distance from the mean; that is what brings the variance to 1.",
+            lambda x, weight, bias: normed_by(x.var(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "not_divided",
-            "the mean was taken off, and nothing was divided. A long vector stays long: divide by the root of the variance.",
+            "the mean was subtracted, and nothing was divided. A long vector stays long: divide by the root of the variance.",
             lambda x, weight, bias: weight * (x - x.mean(-1, keepdim=True)) + bias,
         ),
         Misconception(
-            "mean_stays",
-            "the mean was not taken off: you divide x itself. What is left has variance 1, but not mean 0.",
-            lambda x, weight, bias: (
-                weight * x / torch.sqrt(x.var(-1, keepdim=True, correction=0) + 1e-5) + bias
-            ),
+            "rms_norm",
+            "you divided by the root of the mean square and subtracted no mean. That is RMSNorm, which later models use. LayerNorm first subtracts the mean.",
+            lambda x, weight, bias: weight * x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) + bias,
+        ),
+        Misconception(
+            "not_scaled",
+            "each vector has mean 0 and variance 1, but weight and bias are not used. Multiply by weight, then add bias.",
+            lambda x, weight, bias: normed(x, torch.ones_like(weight), torch.zeros_like(bias)),
         ),
     ),
     minutes=8,
@@ -263,40 +372,55 @@ GELU = Exercise(
     inputs=numbers,
     buys="This is the bend in every MLP of GPT-2, to the last digit.",
     hints=(
-        "Multiply x with, nearly, the chance that a standard normal number is below x.",
-        "Number by number: whatever shape comes in goes out.",
-        "0.5 times x times (1 + tanh(√(2/π) times (x + 0.044715 x³))); torch.tanh does the tanh.",
+        "Multiply each number by (nearly) the chance that a standard normal number is below it.",
+        "Every number is bent by itself, so the result has the shape of x.",
+        "0.5 times x times (1 + tanh(√(2/π) times (x + 0.044715 x³))). torch.tanh is the tanh.",
     ),
     misconceptions=(
         Misconception(
             "relu",
-            "that is the ReLU, which has a corner at 0 and no slope below it. The GELU bends softly.",
+            "that is the ReLU, which has a corner at 0 and no slope below it. The GELU bends smoothly.",
             lambda x: x.clamp(min=0),
         ),
         Misconception(
             "exact",
-            "this is the exact GELU, by erf. GPT-2 was trained with the tanh formula, which differs by up to 0.0005.",
+            "this is the exact GELU, with erf. GPT-2 was trained with the tanh formula, which differs from it by up to 0.0005.",
             lambda x: F.gelu(x),
         ),
         Misconception(
             "sigmoid",
-            "you used x · sigmoid(1.702 x), another approximation, off by up to 0.02. GPT-2's is the one with tanh.",
+            "you used x · sigmoid(1.702 x), another approximation, which is off by up to 0.02. GPT-2 uses the one with tanh.",
             lambda x: x * torch.sigmoid(1.702 * x),
         ),
         Misconception(
             "chance_alone",
-            "the chance comes back alone, between 0 and 1. It is to be multiplied with x, so that large numbers pass.",
-            lambda x: 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+            "you returned the chance alone, which is between 0 and 1. Multiply it by x, so that large numbers pass.",
+            lambda x: bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), torch.ones_like(x)),
         ),
         Misconception(
             "no_half",
-            "everything is twice too large: 1 + tanh goes up to 2, and half of that is the chance.",
-            lambda x: x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+            "everything is twice too large. 1 + tanh goes up to 2, and half of it is the chance.",
+            lambda x: 2 * bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), x),
         ),
         Misconception(
             "squared",
-            "x was squared where the formula has its third power. A square loses the sign of x.",
-            lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**2))),
+            "x was squared where the formula has the third power. A square loses the sign of x.",
+            lambda x: bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**2), x),
+        ),
+        Misconception(
+            "no_root",
+            "the factor in the tanh is 2/π. It should be the root of that, √(2/π), about 0.8.",
+            lambda x: bent(2 / math.pi * (x + 0.044715 * x**3), x),
+        ),
+        Misconception(
+            "factor_on_x_alone",
+            "√(2/π) multiplies x alone. Parentheses are missing: it multiplies the whole sum, x + 0.044715 x³.",
+            lambda x: bent(math.sqrt(2 / math.pi) * x + 0.044715 * x**3, x),
+        ),
+        Misconception(
+            "no_cube",
+            "the third power is missing in the tanh. It multiplies √(2/π) by the sum x + 0.044715 x³.",
+            lambda x: bent(math.sqrt(2 / math.pi) * x, x),
         ),
     ),
     minutes=5,
@@ -311,31 +435,36 @@ PRE_NORM_BLOCK = Exercise(
     use=made_of_parts,
     buys="Twelve of these, with an embedding below and a norm on top, are GPT-2.",
     hints=(
-        "Two branches, one after the other. Each reads the stream through its own norm and adds to the stream itself.",
-        "x is (batch, seq, d_model), and so is all that any of the four parts takes or gives.",
-        "In __init__ keep the four parts on self. In forward, x becomes x plus attention of attention_norm of x; "
-        "then x plus mlp of mlp_norm of that x is returned.",
+        "There are two branches, one after the other. Each reads the stream through its own norm, and its answer is added to the stream itself.",
+        "x is (batch, seq, d_model), and so is everything that any of the four parts takes or returns.",
+        "In __init__ keep the four parts on self. In forward, x becomes x plus the attention of the attention_norm of x. "
+        "Return that x plus the mlp of its mlp_norm.",
     ),
     misconceptions=(
         Misconception(
             "no_residual",
-            "each branch replaces the stream. Add what it gives to x.",
+            "each branch replaces the stream. Add what it returns to x.",
             wired(lambda norm_1, attention, norm_2, mlp, x: mlp(norm_2(attention(norm_1(x))))),
         ),
         Misconception(
             "post_norm",
-            "the norms come after the additions, so the stream itself is normed: that is post-norm. GPT-2 norms what a branch reads.",
+            "the norms come after the additions, so the stream itself is normed. That is post-norm. In GPT-2 a norm stands in front of each branch.",
             wired(post_norm),
         ),
         Misconception(
             "normed_stream",
-            "the branches add to a normed x. Only what a branch reads is normed; what it adds to is x as it was.",
+            "the branches add to a normed x. Norm only what a branch reads, and add its answer to x as it was.",
             wired(normed_stream),
         ),
         Misconception(
-            "parallel",
-            "the MLP reads the stream from before the attention. It should work on what attention has gathered.",
-            wired(parallel),
+            "normed_answers",
+            "the norms come after the branches, so what they write is normed. Norm what a branch reads: x + attention(norm(x)).",
+            wired(normed_answers),
+        ),
+        Misconception(
+            "no_norms",
+            "both branches read the stream as it is, and the norms are not used. Each branch reads through its own norm.",
+            wired(no_norms),
         ),
         Misconception(
             "one_norm",
@@ -343,9 +472,19 @@ PRE_NORM_BLOCK = Exercise(
             wired(one_norm),
         ),
         Misconception(
-            "mlp_first",
-            "the MLP came first. Attention gathers, then the MLP works on what was gathered.",
-            wired(mlp_first),
+            "norms_swapped",
+            "the two norms are swapped: attention reads through mlp_norm, and the MLP through attention_norm.",
+            wired(norms_swapped),
+        ),
+        Misconception(
+            "parallel",
+            "the MLP reads the stream from before the attention. It should work on what attention has gathered.",
+            wired(parallel),
+        ),
+        Misconception(
+            "from_the_start",
+            "what attention wrote is not in the result. The MLP's answer is added to the first x; add it to the x that attention has written to.",
+            wired(from_the_start),
         ),
     ),
     minutes=10,
@@ -357,63 +496,186 @@ LESSON = Lesson(
     topic="block",
     exercises=(THROUGH_STACK, LAYER_NORM, GELU, PRE_NORM_BLOCK),
     predictions=(
-        Question(
-            "block.gradient_arrives",
-            "Twenty-four blocks deep: in which wirings is the gradient lost on its way down?",
+        Prediction(
+            "block.before_any_block",
+            "Storyteller's stream is read before any block has written into it: the embeddings go straight to the final norm and the "
+            "unembedding. Which token is rated likeliest to come next?",
             (
-                "in the plain stack alone",
-                "A norm or a residual connection keeps it alive. Whether what arrives is of use is the next question.",
+                "the token itself, once more",
+                "Storyteller uses one table for embedding and unembedding, and so far the stream holds little besides this token's row of it. No row fits it better than its own.",
             ),
             (
                 (
-                    "in both without a residual",
-                    "The norm makes up for much: it scales the vectors up again in each block, and the gradient with them.",
+                    "a frequent token, such as a period",
+                    "How frequent tokens are is something the model knows, but it is not what the embedding of a token says about itself.",
+                ),
+                (
+                    "the token that most often follows it",
+                    "For that the vector would have to point toward the row of the token that follows. So far it points toward its own row.",
+                ),
+                (
+                    "none: all are about equally likely",
+                    "The reading is anything but undecided: on average its favorite gets nearly all of the probability.",
+                ),
+            ),
+            shows=before_any_block,
+            finding="Read this early, storyteller repeats the token that it has read, and it is almost certain of it. So the first thing that the "
+            "blocks have to do is to outweigh the token's own vector.",
+        ),
+        Prediction(
+            "block.translated",
+            "Read as it is, the stream after block 0 has a loss of about 6.3, and blind guessing has 7.6. Now one matrix is fitted, on other stories, "
+            "to translate this stream before the final norm. How far does the loss come down?",
+            (
+                "to less than 2",
+                "Most of what can be predicted was there after block 0, but written in directions that the unembedding does not read.",
+            ),
+            (
+                (
+                    "hardly: block 0 has found little yet",
+                    "A high loss says that the unembedding cannot read it. It does not say that nothing is there.",
+                ),
+                (
+                    "to about 4, the loss read after block 1",
+                    "That would be so if the matrix could do no more than the next block does. But the matrix only has to turn what is there into the "
+                    "directions that the unembedding reads.",
+                ),
+                (
+                    "to 0.5, the loss of the whole model",
+                    "Then the other three blocks would do nothing that a matrix cannot do.",
+                ),
+            ),
+            shows=two_readings,
+            finding="Through one fitted matrix the stream after block 0 predicts far better than the unembedding alone made it seem, and better than "
+            "the unembedding alone reads it after block 2.\n\nIs it the matrix that does the work? The point at depth 0 is the control: fitted in the same way, a matrix gets far less out of the embeddings "
+            "alone. The rest is the work of block 0.\n\nSo an early reading answers a narrow question. It says from "
+            "which depth on something can be read **with the last matrix**, and not where it was found.",
+        ),
+        Prediction(
+            "block.gradient_arrives",
+            "Twenty-four blocks are stacked in each of the four wirings. In which of them has hardly anything of the gradient arrived "
+            "at the bottom, after its way down through all the blocks?",
+            (
+                "in the plain stack alone",
+                "A residual connection keeps the gradient alive, and here a norm by itself does so too.",
+            ),
+            (
+                (
+                    "in both without a residual connection",
+                    "The norm makes up for the missing connection here: it scales the vectors up again in each block, and the gradient with them.",
                 ),
                 (
                     "in all but pre-norm",
-                    "Post-norm has the residual as well. Its trouble is another one, which you will see in a moment.",
+                    "Post-norm has the residual connection as well, and norm only has the norm. Each is enough to bring the gradient down to the bottom.",
+                ),
+                (
+                    "in none: these initial weights prevent it",
+                    "They keep sizes even in a single linear layer. A block also averages and bends, and both make vectors shorter.",
                 ),
             ),
+            shows=lambda arriving: figures.line_chart(
+                {wiring: (range(len(norms)), norms) for wiring, norms in arriving.items()},
+                title="The plain stack loses its gradient on the way down; a norm or a residual saves it",
+                x_label="depth: blocks below (0 = the embeddings)",
+                y_label="length of the gradient in the stream",
+                log_y=True,
+            ),
+            finding="The axis is logarithmic, and the gradient travels from right to left. In the plain stack each block takes away nearly the same factor, and after "
+            "24 of them next to nothing is left. The norm alone is enough to prevent that with these weights. It undoes the shrinking of the "
+            "vectors in every block, and on the way back the gradient is divided by the same small number.",
         ),
-        Question(
+        Prediction(
+            "block.words_alike",
+            "The same four stacks, and the way up. At the bottom the vectors are random, so the mean cosine between positions is near 0. "
+            "In which wirings are the positions all but alike at the top, with a mean cosine above 0.95?",
+            (
+                "in all but pre-norm",
+                "Without a residual connection it takes a few blocks. Post-norm takes longer and gets there as well.",
+            ),
+            (
+                (
+                    "in the plain stack alone",
+                    "A norm changes how long a vector is and not which way it points, so it does not keep two positions from becoming alike.",
+                ),
+                (
+                    "in both without a residual connection",
+                    "These two are the fastest. But post-norm also norms what it carries on, and that has a price.",
+                ),
+                (
+                    "in none: they start at random",
+                    "They do, and then every attention mixes some of each position into the others.",
+                ),
+            ),
+            shows=lambda likeness: figures.line_chart(
+                {wiring: (range(len(values)), values) for wiring, values in likeness.items()},
+                title="How alike the positions are at each depth",
+                x_label="depth: blocks below (0 = the embeddings)",
+                y_label="mean cosine between positions",
+            ),
+            finding="Without a residual connection a few blocks make all positions alike. A gradient that arrives at the bottom of such a stack is of little use, because "
+            "from equal vectors the model can only make the same prediction everywhere. In post-norm the positions become alike more slowly, and at the top they are. "
+            "Pre-norm keeps them apart best, though they become more alike there too.",
+        ),
+        Prediction(
             "block.skip_or_cut",
-            "All of block 1 to the last, one at a time: what costs more in total?",
+            "Storyteller has blocks 0 to 3, and we break one of them at a time. Either the block is **skipped**: it writes nothing, and the stream runs on. Or the "
+            "stream is **cut**: what the block writes replaces it. Which costs more?",
             (
-                "cutting the stream",
-                "A skipped block loses its own work. A cut loses the work of all the blocks below it.",
+                "skipping at block 0, cutting at the others",
+                "Below block 0 there is little to lose. At each later block the stream carries the work of those below.",
             ),
             (
                 (
-                    "skipping the block",
-                    "The block's own work is lost, but all that was written before it is still in the stream.",
+                    "cutting, at every block",
+                    "A cut loses what all the blocks below have written. But below block 0 there are no blocks.",
                 ),
                 (
-                    "both cost the same",
-                    "One takes away a term of the sum; the other takes away all the terms before it.",
+                    "skipping, at every block",
+                    "A skipped block loses only its own write. A cut loses all the writes before it.",
+                ),
+                (
+                    "about the same, at every block",
+                    "Skipping takes one term out of the sum; cutting takes out all the terms before it.",
                 ),
             ),
+            shows=lambda losses, whole: figures.bar_chart(
+                list(losses),
+                list(losses.values()),
+                title="The loss when one block is skipped, and when its stream is cut",
+                label="loss (nats per token)",
+                highlight=[name for name in losses if name.startswith("cut")],
+                marks={"whole model": whole},
+            ),
+            finding="Cutting the stream at block 0 costs next to nothing. The lengths in section 1 say why: when block 0 has written, the embeddings are a tiny part of the "
+            "stream, so the later blocks live on what block 0 made of them. For the same reason skipping block 0 is the worst of all. At each later block the stream "
+            "carries the work of those below, and losing that costs more than losing the block.",
         ),
-        Question(
+        Prediction(
             "block.deep_and_hot",
-            "Twelve blocks, a high learning rate, no warm-up. Which wiring ends with the lowest loss?",
+            "Twelve blocks learn to predict letters in 80 steps of Adam, without a warm-up: four wirings, each at the learning rates 0.001, 0.003 and 0.01. "
+            "Which of them end clearly below the loss that letter frequencies alone give?",
             (
-                "pre-norm",
-                "Its stream runs through untouched, and no single block pulls too hard.",
+                "pre-norm at all three rates, post-norm at the lower two",
+                "Post-norm can learn. What it cannot stand is the largest of the steps.",
             ),
             (
                 (
-                    "post-norm",
-                    "It has the residual, but it norms the stream: all blocks get large gradients and move at once.",
+                    "pre-norm alone, at any rate",
+                    "Post-norm keeps up with it at the lower two rates. It has a residual connection too.",
                 ),
                 (
-                    "norm only",
-                    "Its gradient arrives, but all positions have become alike: there is nothing to learn from.",
+                    "pre-norm and post-norm, at all three rates",
+                    "Where the norm stands does matter, at the highest of these rates.",
                 ),
                 (
-                    "they end about the same",
-                    "Then wiring would be a matter of taste. Compare the ends of the curves.",
+                    "all but the plain stack, at some rate",
+                    "In norm only the gradient arrives, but the positions are all alike, so only letter frequencies can be learned.",
                 ),
             ),
+            shows=losses_at_rates,
+            finding="At the lower two rates post-norm and pre-norm end up together. At the highest rate pre-norm has its lowest loss, while post-norm "
+            "gets no further than the frequencies of the letters. So post-norm is able to learn, but it needs smaller steps.\n\nThe two stacks without a residual connection "
+            "stay at the letter frequencies at every rate.",
         ),
     ),
     quiz=(
@@ -422,25 +684,25 @@ LESSON = Lesson(
             "A GPT has 12 blocks. Its last stream is a sum of how many writes?",
             ("25", "The embeddings, and two from each block: $1 + 2 \\cdot 12$."),
             (
-                ("12", "A block writes twice, by its attention and by its MLP."),
-                ("13", "That counts one write for each block; there are two."),
-                ("24", "The embeddings are the first write, and they stay in the sum."),
+                ("12", "A block writes twice, once with its attention and once with its MLP."),
+                ("13", "That counts one write for each block, but there are two."),
+                ("24", "The embeddings are the first write, and they are part of the sum."),
             ),
         ),
         Question(
             "block.silent_branches",
-            "Everything that attention and MLP give is 0. What does a pre-norm block make of $x$?",
+            "Suppose that attention and MLP return only zeros. What does a pre-norm block make of $x$?",
             (
                 "$x$ itself",
-                "$x + 0 + 0$: the stream runs through. That is what a residual connection is for.",
+                "$x + 0 + 0$: the stream passes through unchanged, because of the residual connections.",
             ),
             (
-                ("zeros", "So it would be without the residual connection, where a branch replaces $x$."),
+                ("zeros", "That is the result without a residual connection, where a branch replaces $x$."),
                 (
                     "the norm of $x$",
-                    "So it would be in post-norm. In pre-norm, norms are inside the branches.",
+                    "That is the result in post-norm. In pre-norm the norms are inside the branches.",
                 ),
-                ("twice $x$", "Each branch adds its own answer, here 0; it does not add $x$ again."),
+                ("twice $x$", "Each branch adds its own answer, here 0. It does not add $x$ again."),
             ),
         ),
         Question(
@@ -448,50 +710,59 @@ LESSON = Lesson(
             "LayerNorm, with weight 1 and bias 0, gets a vector ten times as long as before. What comes out?",
             (
                 "nearly the same as before",
-                "Mean and deviation are ten times as large too, and cancel. Only `eps` differs.",
+                "Mean and deviation are ten times as large too, so the factor cancels. Only `eps` makes a tiny difference.",
             ),
             (
-                ("ten times as much", "The division by the deviation, also ten times as large, undoes it."),
+                (
+                    "ten times as much",
+                    "The deviation is ten times as large too, and dividing by it undoes the factor.",
+                ),
                 (
                     "$\\sqrt{10}$ times as much",
-                    "The variance grows by 100, and its root by 10: all of it cancels.",
+                    "The variance grows by a factor of 100 and its root by 10, so the factor cancels entirely.",
                 ),
-                ("a tenth as much", "The deviation grows by 10, but so does what it divides."),
+                ("a tenth as much", "The deviation grows by a factor of 10, but so does what it divides."),
             ),
         ),
         Question(
             "block.wrong_axis",
-            "`x` is (batch, seq, d_model), and a norm takes `x.mean(dim=1)`. What happens in training?",
+            "`x` is (batch, seq, d_model), and a norm takes `x.mean(dim=1, keepdim=True)`. What can happen in training?",
             (
-                "the loss falls, by cheating",
-                "Every position knows something of those after it: a leak. When it writes, there are none to look at.",
+                "the loss falls because the model cheats",
+                "Each position learns something about those after it. That is a leak. When the model writes text, there is nothing after it to look at.",
             ),
             (
                 (
-                    "an error, for shapes do not fit",
-                    "With `keepdim=True` they do. That is the danger: nothing complains.",
+                    "an error, because shapes do not fit",
+                    "They do fit, which is the danger: nothing complains.",
                 ),
                 (
-                    "nothing: mean 0 is mean 0",
-                    "Each feature has mean 0 over the positions, so each position depends on all.",
+                    "nothing, because mean 0 is mean 0",
+                    "Here each feature has mean 0 over the positions, so every position depends on all the others.",
                 ),
                 (
                     "the gradient vanishes",
-                    "It flows well, even from later positions into earlier ones. That is the trouble.",
+                    "It does not. It even flows from later positions into earlier ones, which is the trouble.",
                 ),
             ),
         ),
         Question(
             "block.no_bend",
-            "Someone leaves GELU out of the MLP. What can `down(up(x))` do that one linear layer cannot?",
-            ("nothing", "$(xA)B = x(AB)$: four times as wide, and it still collapses into one matrix."),
+            "Someone leaves the GELU out of the MLP. What can `down(up(x))` do that one linear layer cannot?",
             (
-                ("answer “red or blue, but not both”", "No straight line answers that; it needs a bend."),
+                "nothing",
+                "$(xA)B = x(AB)$. It is four times as wide inside, and it still collapses into one matrix.",
+            ),
+            (
                 (
-                    "remember more, for it is wider",
-                    "It has more numbers, but they do the work of one $d \\times d$ matrix.",
+                    "answer “red or blue, but not both”",
+                    "No linear layer answers that, and two in a row are one linear layer.",
                 ),
-                ("work on several positions", "An MLP never does, with a bend or without; attention does."),
+                (
+                    "remember more, because it is wider",
+                    "It has more numbers, but together they do what one $d \\times d$ matrix does.",
+                ),
+                ("work on several positions", "An MLP never does, with or without a bend. Attention does."),
             ),
         ),
         Question(
@@ -499,41 +770,52 @@ LESSON = Lesson(
             "A block says `x = norm(x)`, then `x = x + attention(x)`. What was lost?",
             (
                 "the stream as it was before the norm",
-                "It should be `x = x + attention(norm(x))`. Here each block rescales all that was written before.",
+                "It should be `x = x + attention(norm(x))`. Here each block rescales everything that was written before it.",
             ),
             (
-                ("the residual connection", "There is one: `x +`. But what it adds to is already normed."),
+                ("the residual connection", "There is one, `x +`. But what it adds to is normed already."),
                 (
                     "nothing, this is pre-norm",
                     "In pre-norm the norm stands inside the branch, and `x` itself stays as it is.",
                 ),
                 (
-                    "the norm before attention",
-                    "Attention does read a normed vector. What it adds to should not be.",
+                    "the norm in front of attention",
+                    "Attention does read a normed vector. What its answer is added to should not be normed.",
                 ),
             ),
         ),
         Question(
             "block.twice_as_wide",
             "You double $d$. What happens to the number of parameters in a block?",
-            ("about 4 times as many", "A block has about $12 d^2$, and $(2d)^2 = 4 d^2$."),
+            ("it is about 4 times as large", "A block has about $12 d^2$ parameters, and $(2d)^2 = 4 d^2$."),
             (
-                ("twice as many", "So grow the embeddings. A block's matrices get longer and wider."),
-                ("about 3 times as many", "Attention with $4 d^2$ and the MLP with $8 d^2$ both grow by 4."),
-                ("about 8 times as many", "Matrices have two sides, so it is $2^2$, not $2^3$."),
+                (
+                    "it is twice as large",
+                    "The embeddings grow like that. The matrices of a block grow in both directions.",
+                ),
+                (
+                    "it is about 3 times as large",
+                    "Attention with its $4 d^2$ and the MLP with its $8 d^2$ both grow by a factor of 4.",
+                ),
+                (
+                    "it is about 8 times as large",
+                    "A matrix has two sides, so the factor is $2^2$ and not $2^3$.",
+                ),
             ),
         ),
     ),
     objectives=(
-        ("block.through_stack", "block.count_writes", "block.silent_branches"),
+        ("block.through_stack", "block.count_writes", "block.before_any_block", "block.translated"),
         ("block.layer_norm", "block.ten_times", "block.wrong_axis"),
         ("block.gelu", "block.no_bend"),
         (
             "block.PreNormBlock",
+            "block.silent_branches",
             "block.gradient_arrives",
+            "block.words_alike",
+            "block.skip_or_cut",
             "block.deep_and_hot",
             "block.find_the_error",
-            "block.skip_or_cut",
         ),
         ("block.twice_as_wide",),
     ),
