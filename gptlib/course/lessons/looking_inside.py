@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.interpret.head_roles import role_targets
 from gptlib.model.norms import layer_norm
+from gptlib.viz import figures
 
 
 def without_head(
@@ -119,7 +120,11 @@ def heads_and_one(generator: Generator) -> Iterator[tuple[Tensor, int]]:
 
 def streams(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     yield torch.tensor([[1.0, -1.0]]), torch.ones(2), torch.zeros(2), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    for seq, d_model, vocab_size, size in ((3, 4, 7, 3), (5, 6, 4, 3), (2, 5, 3, 0.003)):  # the last feels 1e-5
+    for seq, d_model, vocab_size, size in (
+        (3, 4, 7, 3),
+        (5, 6, 4, 3),
+        (2, 5, 3, 0.003),
+    ):  # the last feels 1e-5
         stream = size * (torch.randn(seq, d_model, generator=generator) + 0.3)
         weight, bias = 1 + torch.rand(d_model, generator=generator), torch.randn(d_model, generator=generator)
         yield stream, weight, bias, torch.randn(vocab_size, d_model, generator=generator)
@@ -390,7 +395,7 @@ LESSON = Lesson(
     topic="looking_inside",
     exercises=(WITHOUT_HEAD, READ_EARLY, HEAD_LOGITS, WAY_BACK, INDUCTION_SCORE),
     predictions=(
-        Question(
+        Prediction(
             "inspecting.where_is_the_name",
             "The stream is carried over at one position, before the last block. Where does it bring the name back?",
             (
@@ -411,8 +416,19 @@ LESSON = Lesson(
                     "It could be spread out so. In this model it is in one place.",
                 ),
             ),
+            shows=lambda cells, n_layers, pieces: figures.grid_heatmap(
+                cells[:, 1:],
+                [f"before block {n}" for n in range(n_layers)],
+                pieces[1:],
+                title="Until the last block the name stays where it was told",
+                column_name="position",
+                label="share of the way back to Jack",
+                diverging=True,
+                annotate=False,
+            ),
+            finding="The name stays at its own position until the last block. It is not handed on from token to token, and nothing at the **period**, where the sentence ends, brings it back, though a period has little else to remember and every later sentence could find it there. The last block fetches the name from where it was told, past all the tokens between in one step.",
         ),
-        Question(
+        Prediction(
             "inspecting.what_is_lost",
             "Both heads are removed for whole stories. What happens to the loss?",
             (
@@ -433,8 +449,16 @@ LESSON = Lesson(
                     "An eighth of the heads, but all of those that carry names.",
                 ),
             ),
+            shows=lambda lines, values: figures.bar_chart(
+                lines,
+                values,
+                title="Without the two heads the names are lost, and little else",
+                label="loss (nats per token)",
+                highlight=["without the two: names"],
+            ),
+            finding="Without the two heads the names are lost. Needed: yes, but only one of the two at a time. Without one of them the loss on names is about half a nat, since the other still fetches the name; without both it is above five. So a head whose removal changes little may still do much, if there is another that does the same.",
         ),
-        Question(
+        Prediction(
             "roles.one_block",
             "The same training with one block in place of two. What does the induction score do?",
             (
@@ -451,6 +475,20 @@ LESSON = Lesson(
                     "One head does, but what it looks for must have been written into the keys by another, earlier.",
                 ),
             ),
+            shows=lambda when, seen, seen_alone, repeat_loss: figures.line_chart(
+                {
+                    f"{name}: {what}": (
+                        when,
+                        [entry[column] / (first if column == 1 else 1) for entry in entries],
+                    )
+                    for name, entries in (("two blocks", seen), ("one block", seen_alone))
+                    for what, column, first in (("loss", 1, repeat_loss[0]), ("score", 2, 1))
+                },
+                title="With one block no head can learn induction",
+                x_label="training step",
+                y_label="loss on repeats (of the first), and induction score",
+            ),
+            finding="With one block no head learned induction. It gets about as far as knowing which letters are in the row. Induction is made of **two** heads in two blocks: one brings something to a position, another reads it from there.",
         ),
     ),
     quiz=(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.experts import route
 from gptlib.model.masks import sliding_window_mask
 from gptlib.model.norms import rms_norm
+from gptlib.viz import figures
 
 
 def swiglu(
@@ -326,7 +328,7 @@ LESSON = Lesson(
     topic="modern_gpt",
     exercises=(RMS_NORM, SWIGLU, SHARE, WINDOW_MASK, ROUTE),
     predictions=(
-        Question(
+        Prediction(
             "modern.largest_gain",
             "Each change is kept when the next is made. Which step lowers the loss most?",
             (
@@ -347,8 +349,16 @@ LESSON = Lesson(
                     "They take something away: half of the keys and values. What they buy is memory.",
                 ),
             ),
+            shows=lambda path, means: figures.bar_chart(
+                path,
+                means,
+                highlight=[path[1 + int(np.argmax(-np.diff(means)))]],
+                label="loss above the floor (nats a token)",
+                title="From GPT-2 down to today: each bar keeps the changes above it",
+            ),
+            finding="Each bar keeps the changes above it, from GPT-2 down to today. The step to rotary positions is the largest, and many of the others can hardly be seen here.",
         ),
-        Question(
+        Prediction(
             "modern.reach",
             "A window of 4: a query sees itself and 3 tokens before. How far back can a model of 3 layers look?",
             (
@@ -360,8 +370,21 @@ LESSON = Lesson(
                 ("12 tokens", "The window counts the query itself, so each layer adds window − 1."),
                 ("64 tokens", "Reach is added from layer to layer, not multiplied."),
             ),
+            shows=lambda layers_needed, n, window: figures.grid_heatmap(
+                layers_needed,
+                [str(i) for i in range(n)],
+                [str(i) for i in range(n)],
+                row_name="query",
+                column_name="key",
+                label="layers needed",
+                number="{:.0f}",
+                annotate=True,
+                masked=layers_needed == 0,
+                title=f"A window of {window}: every layer reaches {window - 1} tokens further",
+            ),
+            finding="Every layer reaches window − 1 tokens further, so the reach is the number of layers times window − 1.",
         ),
-        Question(
+        Prediction(
             "modern.hot",
             "Ten times the learning rate. Which of the three models learns best?",
             (
@@ -382,6 +405,15 @@ LESSON = Lesson(
                     "One does: what fails at this learning rate is attention, and that can be kept from failing.",
                 ),
             ),
+            shows=lambda steps, rows, hot, record: figures.loss_curves(
+                {
+                    name: (steps, np.mean([run["curve"] for run in rows[row]["runs"].values()], axis=0))
+                    for name, row in hot.items()
+                },
+                floor=record["floor"],
+                title="Ten times the learning rate: short queries and keys survive it",
+            ),
+            finding="Without either, scores run off into the thousands; then attention points at single tokens, and its gradient is gone. A cap stops the scores, but a score at the cap has hardly a gradient either: $\\tanh$ is flat there. QK-norm never lets it come to that.",
         ),
     ),
     quiz=(

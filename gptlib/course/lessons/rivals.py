@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.training.evaluation import IGNORED
+from gptlib.viz import figures
 
 
 def rnn_step(
@@ -308,7 +309,7 @@ LESSON = Lesson(
     topic="rivals",
     exercises=(RNN_STEP, GATED, HIDE, CROSS_ATTENTION),
     predictions=(
-        Question(
+        Prediction(
             "rivals.left_over",
             "A state is multiplied by 0.9 at each word, another keeps 0.99. After 64 words, of the first word's trace?",
             (
@@ -325,8 +326,16 @@ LESSON = Lesson(
                     "A state can carry one thing for ever, however small it is, if it is left alone.",
                 ),
             ),
+            shows=lambda by_plain, by_gate: figures.line_chart(
+                {"multiplied at every word": (range(65), by_plain), "kept by a gate": (range(65), by_gate)},
+                title="A gate carries the first word through 64 others; plain multiplication loses it",
+                x_label="words read since",
+                y_label="share of the difference that is left",
+                log_y=True,
+            ),
+            finding="A gate carries the first word through 64 others; plain multiplication loses it.",
         ),
-        Question(
+        Prediction(
             "rivals.both_sides",
             "On how many of the eight words does an output of the encoder depend?",
             ("on all eight, everywhere", "There is no mask, so every token attends to every other."),
@@ -340,8 +349,19 @@ LESSON = Lesson(
                     "It sees itself too. That is why a word that is asked for has to be hidden.",
                 ),
             ),
+            shows=lambda seen, labels: figures.grid_heatmap(
+                seen["encoder"] - seen["decoder"],
+                labels,
+                labels,
+                title="What the encoder sees and a decoder does not: all that comes later",
+                row_name="output at",
+                column_name="depends on",
+                label="1: only in the encoder",
+                annotate=False,
+            ),
+            finding="There is no mask, so every output of the encoder depends on all eight words: on all that a decoder sees, and on all that comes later. So it cannot be trained as a GPT is: “say the next token” is no riddle to a model that has read it.",
         ),
-        Question(
+        Prediction(
             "rivals.finds_the_word",
             "How often does the best of the eight heads look at the word whose Chinese is being written?",
             (
@@ -358,8 +378,16 @@ LESSON = Lesson(
                     "Nobody told it the alignment. But the right character is predicted best from the right word.",
                 ),
             ),
+            shows=lambda scored, found: figures.bar_chart(
+                ["a random look", "straight across", "mean of all heads", "the chosen head"],
+                [scored.chance, scored.diagonal, scored.found.mean().item(), found],
+                title=f"One head finds twice as many words as a look straight across ({scored.n_words} words)",
+                label="share of words found",
+                highlight=["the chosen head"],
+            ),
+            finding="One head finds twice as many words as a look straight across, and still fewer than half. Nobody told it which word is which: the loss was on the Chinese characters alone. Cross-attention looks there because that is where the answer lies.",
         ),
-        Question(
+        Prediction(
             "rivals.long_race",
             "Equal size, ten times as much text as in the short race: who has the lowest loss at its end?",
             (
@@ -376,8 +404,19 @@ LESSON = Lesson(
                     "It stores what followed which few tokens. Most contexts it has never seen.",
                 ),
             ),
+            shows=lambda validation, floor, test: figures.loss_curves(
+                {
+                    name: ([n / 1000000.0 for n in run["tokens"]], run["loss"])
+                    for name, run in validation.items()
+                },
+                floor=floor,
+                marks={"n-gram": test["ngram"]["loss"]},
+                title="Equal size, equal text: LSTM and GRU lead by a little, and none is near the floor",
+                x_label="million tokens read",
+            ),
+            finding="The LSTM and the GRU end ahead of the decoder, by a little, and none is near the floor. The decoder started last and came closer all the way.",
         ),
-        Question(
+        Prediction(
             "rivals.far_names",
             "After three million tokens, which rivals know a name that was said fifty tokens ago?",
             (
@@ -394,6 +433,13 @@ LESSON = Lesson(
                     "A gate could keep a name, and attention could find it. Neither has been learned yet.",
                 ),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                title="From nine tokens on, no rival knows the name; storyteller knows it from anywhere",
+                x_label="tokens since the name was said",
+                y_label="nats above the true surprise",
+            ),
+            finding="From nine tokens on, no rival knows the name. The lowest line is no rival: it is storyteller, a decoder too, larger, trained for much longer, and in another way.",
         ),
     ),
     quiz=(

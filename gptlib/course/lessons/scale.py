@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.model.config import GPTConfig
 from gptlib.scaling.costs import cache_memory
 from gptlib.scaling.laws import Law, power_law
+from gptlib.viz import figures
 
 
 def flops_of_linear(n_tokens: int, n_in: int, n_out: int) -> int:
@@ -371,7 +373,7 @@ LESSON = Lesson(
     topic="scale",
     exercises=(FLOPS_OF_LINEAR, CACHE_BYTES, POWER_LAW, OPTIMUM, ACCUMULATE),
     predictions=(
-        Question(
+        Prediction(
             "costs.where_memory_goes",
             "GPT-2, 124 million parameters, trained on sequences of 1,024 tokens. From how many sequences in a batch on do activations outweigh weights, gradients and optimizer together?",
             ("3", "Two gigabytes for all that belongs to the parameters, and most of one for each sequence."),
@@ -382,8 +384,20 @@ LESSON = Lesson(
                 ),
                 ("300", "That would be a hundred times less than autograd keeps for the way back."),
             ),
+            shows=lambda batch_sizes, activations, fixed, crossing: figures.line_chart(
+                {
+                    "activations": (batch_sizes, activations),
+                    "weights, gradients, optimizer": (batch_sizes, fixed),
+                },
+                title=f"From {math.ceil(crossing)} sequences on, GPT-2's activations outweigh all the rest",
+                x_label="sequences of 1,024 tokens in a batch",
+                y_label="gigabytes in float32",
+                log_x=True,
+                log_y=True,
+            ),
+            finding="So it is the **batch** that fills the memory, and a smaller batch is the first thing to try.",
         ),
-        Question(
+        Prediction(
             "scaling.ten_times",
             "By the law of our runs, you get ten times the operations. How much larger should the model be?",
             (
@@ -400,6 +414,19 @@ LESSON = Lesson(
                     "Then the first term would stay as it is, and soon it is the larger one.",
                 ),
             ),
+            shows=lambda budgets, exact, by_rule, ratio: figures.line_chart(
+                {
+                    "parameters": (budgets, [n for n, _ in exact]),
+                    "tokens": (budgets, [d for _, d in exact]),
+                    "parameters, if C = 6 N D": (budgets, [n for n, _ in by_rule]),
+                },
+                title=f"Ten times the budget: {ratio:.1f} times the parameters",
+                x_label="operations of training",
+                y_label="best number",
+                log_x=True,
+                log_y=True,
+            ),
+            finding="Size and data both grow with the budget. Such a rule is a property of a corpus and a recipe: Kaplan et al. (2020) had found that size should grow far faster than data, Hoffmann et al. (2022) that both should grow alike.",
         ),
     ),
     quiz=(
