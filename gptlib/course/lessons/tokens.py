@@ -86,7 +86,7 @@ def trained(
     glue: Callable[[list[int], Pair, int], list[int]] = replace,
     first: int = 256,
 ) -> list[Pair]:
-    """`naive_train`, with one of its steps done otherwise."""
+    """`naive_train`, with one of its steps done differently."""
     counts = recount(Counter(piece for text in texts for piece in cut(text)))
     rows = {piece: to_row(piece) for piece in counts}
     merges = []
@@ -110,7 +110,7 @@ def encoded(
     first: int = 256,
     order: Callable[[list], list] = list,
 ) -> list[int]:
-    """`naive_encode`, with one of its steps done otherwise."""
+    """`naive_encode`, with one of its steps done differently."""
     tokens = []
     for piece in cut(text):
         row = to_row(piece)
@@ -214,26 +214,27 @@ BEST_PAIR = Exercise(
     hints=(
         "Put the pairs in order: the more frequent pair comes first and, of two that are equally frequent, the one "
         "with the smaller bytes.",
-        "`counts[pair]` is how often the pair came. The answer is one pair, a tuple of two.",
+        "`counts[pair]` is how often the pair occurs. The answer is one pair, a tuple of two.",
         "`min(counts, key=...)` takes the pair whose key is smallest. Tuples are compared from left to right, so the key "
-        "(minus the count, the pair) says both things at once.",
+        "(minus the count, the pair) expresses both rules at once.",
     ),
     misconceptions=(
         Misconception(
             "counted_first",
-            "of the pairs that are equally frequent you took the one that was counted first. "
-            "Then the merges would depend on the order of the texts: take the pair with the smaller bytes.",
+            "of the pairs that are equally frequent you took the one that was counted first. Then the merges "
+            "would depend on the order of the texts: take the pair with the smaller bytes.",
             lambda counts: max(counts, key=counts.get),
         ),
         Misconception(
             "larger_bytes",
-            "of the pairs that are equally frequent you took the one with the larger bytes, as `max` of (count, pair) does. "
-            "Negate the count and take the `min`.",
+            "of the pairs that are equally frequent you took the one with the larger bytes, as `max` of "
+            "(count, pair) does. Negate the count and take the `min`.",
             lambda counts: max(counts, key=lambda pair: (counts[pair], pair)),
         ),
         Misconception(
             "rarest",
-            "this is the rarest pair. Merging frequent pairs is what makes texts shorter: negate the count, or use `max`.",
+            "this is the rarest pair. Merging frequent pairs is what makes texts shorter: negate the count, or use "
+            "`max`.",
             lambda counts: min(counts, key=lambda pair: (counts[pair], pair)),
         ),
         Misconception(
@@ -244,8 +245,8 @@ BEST_PAIR = Exercise(
         ),
         Misconception(
             "counted_last",
-            "of the pairs that are equally frequent you took the one that was counted last, as sorting by the count alone does. "
-            "Take the pair with the smaller bytes.",
+            "of the pairs that are equally frequent you took the one that was counted last, as sorting by "
+            "the count alone does. Take the pair with the smaller bytes.",
             lambda counts: sorted(counts, key=counts.get)[-1],
         ),
         Misconception(
@@ -266,7 +267,8 @@ BEST_PAIR = Exercise(
         ),
         Misconception(
             "glued",
-            "this is the right pair, already glued together. Return the pair itself, a tuple of two; the gluing comes later.",
+            "this is the right pair, already glued together. Return the pair itself, a tuple of two; the gluing comes "
+            "later.",
             lambda counts: best_pair(counts)[0] + best_pair(counts)[1],
         ),
     ),
@@ -280,28 +282,29 @@ NAIVE_TRAIN = Exercise(
     inputs=texts_to_train_on,
     buys="That is byte-pair encoding with a split pattern: slow, but complete.",
     hints=(
-        "Count the pieces once. Then repeat: count the pairs, take the best one, and replace it wherever it stands.",
-        "`counts`: piece -> how often it came; `rows`: piece -> its list of tokens, at first its bytes; `merges`: "
+        "Count the pieces once. Then repeat: count the pairs, take the best one, and replace it wherever it occurs.",
+        "`counts`: piece -> how often it occurs; `rows`: piece -> its list of tokens, at first its bytes; `merges`: "
         "n_merges pairs of numbers.",
-        "`counts` is a Counter of split(text) over all texts, and `rows[piece]` is list(piece.encode()). For each token from "
-        "256 on: take best_pair(count_pairs(rows, counts)), replace it by the token in each row, and append it to the merges.",
+        "`counts` is a Counter of split(text) over all texts, and `rows[piece]` is list(piece.encode()). For "
+        "each token from 256 on: take best_pair(count_pairs(rows, counts)), replace it by the token in each "
+        "row, and append it to the merges.",
     ),
     misconceptions=(
         Misconception(
             "never_cut",
-            "your merges cross from word to word. Cut the texts with `split` first.",
+            "your merges cross from one word to the next. Cut the texts with `split` first.",
             lambda texts, n_merges: trained(texts, n_merges, cut=lambda text: [text]),
         ),
         Misconception(
             "cut_at_spaces",
-            "your pieces have lost their spaces, as `text.split()` loses them. Cut with the course's own `split(text)`, "
-            "which keeps the space in front of the word.",
+            "your pieces have lost their spaces, which is what `text.split()` does. Cut with the course's "
+            "own `split(text)`, which keeps the space in front of the word.",
             lambda texts, n_merges: trained(texts, n_merges, cut=str.split),
         ),
         Misconception(
             "each_piece_once",
-            "you counted each different piece once, however often it came. A pair counts as often as the pieces that "
-            "hold it: keep a Counter of the pieces.",
+            "you counted each different piece once, however often it occurs. A pair counts as often as the pieces that "
+            "contain it occur: keep a Counter of the pieces.",
             lambda texts, n_merges: trained(texts, n_merges, recount=lambda counts: Counter(list(counts))),
         ),
         Misconception(
@@ -311,20 +314,20 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "counted_only_once",
-            "you counted the pairs once and took the best of that list. Each merge makes new pairs and breaks old ones: "
-            "count again after it.",
+            "you counted the pairs only once and took the best of that one list. Each merge makes new pairs "
+            "and breaks old ones: count again after it.",
             train_from_one_count,
         ),
         Misconception(
             "never_glued",
-            "the same pair wins every time, because the rows never change. After a merge, put the new token into each row: "
-            "`replace` returns a new row, so keep it.",
+            "the same pair wins every time, because the rows never change. After a merge, put the new token "
+            "into each row: `replace` returns a new row, so keep it.",
             lambda texts, n_merges: trained(texts, n_merges, glue=lambda row, pair, token: row),
         ),
         Misconception(
             "ties_by_order",
-            "of the pairs that are equally frequent you took the one that was counted first. Use `best_pair`, which knows "
-            "the rule for ties.",
+            "of the pairs that are equally frequent you took the one that was counted first. Use "
+            "`best_pair`, which knows the rule for ties.",
             lambda texts, n_merges: trained(texts, n_merges, choose=lambda pairs: max(pairs, key=pairs.get)),
         ),
         Misconception(
@@ -347,10 +350,12 @@ NAIVE_ENCODE = Exercise(
     name="tokenizer.naive_encode",
     reference=naive_encode,
     inputs=texts_to_encode,
-    buys="Any text at all is now a row of numbers below the size of your vocabulary.",
+    buys="You can now turn any text at all into numbers, each smaller than the size of your vocabulary.",
     hints=(
-        "A new text has to be merged as the training texts were: cut it, then apply one merge after the other, the oldest first.",
-        "`merges` is a list of pairs: the first one makes token 256, the next 257. The answer is one flat list of tokens.",
+        "A new text has to be merged as the training texts were: cut it, then apply one merge after the other, the "
+        "oldest first.",
+        "`merges` is a list of pairs: the first one makes token 256, the next 257. The answer is one flat list of "
+        "tokens.",
         "For each piece of split(text): row = list(piece.encode()); for token, pair in enumerate(merges, start=256): "
         "row = replace(row, pair, token). Then add the row to the tokens.",
     ),
@@ -362,8 +367,8 @@ NAIVE_ENCODE = Exercise(
         ),
         Misconception(
             "cut_at_spaces",
-            "the spaces are gone, as `text.split()` loses them. Cut with the course's own `split(text)`, which keeps "
-            "every character.",
+            "the spaces are gone, which is what `text.split()` does. Cut with the course's own "
+            "`split(text)`, which keeps every character.",
             lambda text, merges: encoded(text, merges, cut=str.split),
         ),
         Misconception(
@@ -374,19 +379,20 @@ NAIVE_ENCODE = Exercise(
         ),
         Misconception(
             "latest_first",
-            "you began with the latest merge. It may need tokens that earlier merges make: go in the order of learning.",
+            "you began with the latest merge. It may need tokens that earlier merges make: apply the merges in the "
+            "order in which they were learned.",
             lambda text, merges: encoded(text, merges, order=lambda items: items[::-1]),
         ),
         Misconception(
             "longest_first",
-            "this is what taking the longest piece of the vocabulary gives, from left to right. Merges can give another cut: "
-            "the merge learned first goes first, wherever its pair stands.",
+            "this is what you get by taking the longest piece of the vocabulary, from left to right. Merges "
+            "can cut differently: the merge learned first goes first, wherever its pair occurs.",
             encode_longest,
         ),
         Misconception(
             "leftmost_first",
-            "this is what merging the leftmost pair that is known gives. The order of learning decides, not the position: "
-            "apply the first merge everywhere, then the second, and so on.",
+            "this is what you get by always merging the leftmost known pair. The order of learning decides, "
+            "not the position: apply the first merge everywhere, then the second, and so on.",
             encode_leftmost,
         ),
         Misconception(
@@ -413,16 +419,18 @@ TRAINING_ROW = Exercise(
     name="tokenizer.training_row",
     reference=training_row,
     inputs=documents_to_join,
-    buys="Each document in such a row has a marked beginning, and nothing that is typed can pretend to be one.",
+    buys="Each document in such a row has a marked beginning, and nothing that is typed can be mistaken for one.",
     hints=(
-        "You know where each document begins; the text itself cannot say so. The special token is a number that you put in.",
-        "tokenizer.encode(document) is a list of tokens, tokenizer.end_of_text is one number; the answer is one flat list.",
+        "You know where each document begins; the text itself cannot say so. The special token is a number that you "
+        "put in.",
+        "tokenizer.encode(document) is a list of tokens, tokenizer.end_of_text is one number; the answer is one flat "
+        "list.",
         "For each document, add [tokenizer.end_of_text, *tokenizer.encode(document)] to the row.",
     ),
     misconceptions=(
         Misconception(
             "typed_let_through",
-            "`<|endoftext|>` typed in a document became the special token, as `allow_special=True` lets it. "
+            "`<|endoftext|>` typed in a document became the special token, which is what `allow_special=True` allows. "
             "Put the number in yourself, and encode the documents as text.",
             lambda documents, tokenizer: tokenizer.encode(
                 "".join(END_OF_TEXT + document for document in documents), allow_special=True
@@ -430,14 +438,15 @@ TRAINING_ROW = Exercise(
         ),
         Misconception(
             "name_as_text",
-            "the name `<|endoftext|>` was encoded as text, piece by piece. The special token is a number: `tokenizer.end_of_text`.",
+            "the name `<|endoftext|>` was encoded as text, piece by piece. The special token is a number: "
+            "`tokenizer.end_of_text`.",
             lambda documents, tokenizer: tokenizer.encode(
                 "".join(END_OF_TEXT + document for document in documents)
             ),
         ),
         Misconception(
             "after",
-            "the special token stands after each document. Put it before each one: the first word, too, has to be guessed "
+            "the special token comes after each document. Put it before each one: the first word, too, has to be guessed "
             "from something.",
             lambda documents, tokenizer: [
                 token
@@ -452,8 +461,8 @@ TRAINING_ROW = Exercise(
         ),
         Misconception(
             "both_sides",
-            "each document has a special token on both sides, so two of them meet between documents. One before each "
-            "document is enough.",
+            "each document has a special token on both sides, so there are two of them between documents. "
+            "One before each document is enough.",
             lambda documents, tokenizer: [
                 token
                 for document in documents
@@ -462,14 +471,14 @@ TRAINING_ROW = Exercise(
         ),
         Misconception(
             "also_at_the_end",
-            "there is one more special token at the end of the row. Each stands before a document, and no document follows "
-            "this one.",
+            "there is one more special token at the end of the row. Each belongs before a document, and no "
+            "document follows this one.",
             lambda documents, tokenizer: [*training_row(documents, tokenizer), tokenizer.end_of_text],
         ),
         Misconception(
             "typed_between",
             "two things are wrong. The first document has no special token before it, and `<|endoftext|>` typed in a "
-            "document became one, as `allow_special=True` lets it.",
+            "document became one, which is what `allow_special=True` allows.",
             lambda documents, tokenizer: tokenizer.encode(END_OF_TEXT.join(documents), allow_special=True),
         ),
         Misconception(
@@ -479,7 +488,7 @@ TRAINING_ROW = Exercise(
         ),
         Misconception(
             "lists_inside",
-            "the tokens of each document are a list inside the list, as `append` puts them. Use row += tokens, or "
+            "the tokens of each document are a list inside the list, which is what `append` does. Use row += tokens, or "
             "row.extend(tokens), to add them one by one.",
             lambda documents, tokenizer: [
                 part for document in documents for part in (tokenizer.end_of_text, tokenizer.encode(document))
@@ -494,11 +503,11 @@ NEAREST = Exercise(
     name="tokenizer.nearest",
     reference=nearest,
     inputs=tables_of_rows,
-    buys="You can now ask any embedding which tokens it holds to be alike.",
+    buys="You can now ask any embedding which tokens it treats as alike.",
     hints=(
         "The cosine of two rows is their dot product once both have length 1.",
-        "`table` is (vocab, d_model), and table.norm(dim=1, keepdim=True) is (vocab, 1). "
-        "One cosine for each token is (vocab,); the answer is (k,) token numbers.",
+        "`table` is (vocab, d_model), and table.norm(dim=1, keepdim=True) is (vocab, 1). One cosine for each "
+        "token is (vocab,); the answer is (k,) token numbers.",
         "Divide table by its norms, multiply it by the token's own row, set the token's own cosine to -torch.inf, "
         "and take .topk(k).indices.",
     ),
@@ -510,12 +519,13 @@ NEAREST = Exercise(
         ),
         Misconception(
             "one_too_many",
-            "you returned k + 1 tokens, with the token itself among them. Leave it out, and k remain.",
+            "you returned k + 1 tokens, with the token itself among them. Leave it out, so that k remain.",
             lambda table, token, k: cosines(table, token).topk(k + 1).indices,
         ),
         Misconception(
             "zeroed",
-            "the token itself came before rows whose cosine is negative, because its own was set to 0. Set it to -torch.inf.",
+            "the token itself came before rows whose cosine is negative, because its own was set to 0. Set it to "
+            "-torch.inf.",
             lambda table, token, k: without(cosines(table, token), token, 0.0).topk(k).indices,
         ),
         Misconception(
@@ -525,8 +535,8 @@ NEAREST = Exercise(
         ),
         Misconception(
             "distance",
-            "you took the rows at the smallest distance. A row that points the same way is alike, however long it is, and a "
-            "long one is far away: compare directions.",
+            "you took the rows at the smallest distance. But a long row can point the same way and still be "
+            "far away: compare directions.",
             lambda table, token, k: without(-(table - table[token]).norm(dim=1), token).topk(k).indices,
         ),
         Misconception(
@@ -536,8 +546,8 @@ NEAREST = Exercise(
         ),
         Misconception(
             "absolute",
-            "rows that point the opposite way came out as alike. A cosine of −1 is as unlike as two rows can be: leave "
-            "out the absolute value, or the square.",
+            "rows that point the opposite way came out as alike. A cosine of −1 means that two rows are as unlike as can "
+            "be: leave out the absolute value, or the square.",
             lambda table, token, k: without(cosines(table, token).abs(), token).topk(k).indices,
         ),
         Misconception(
@@ -547,7 +557,8 @@ NEAREST = Exercise(
         ),
         Misconception(
             "cosines_returned",
-            "these are the cosines. The question is which tokens have them: `topk` gives both, as `.values` and `.indices`.",
+            "these are the cosines. The question is which tokens have them: `topk` gives both, as `.values` and "
+            "`.indices`.",
             lambda table, token, k: without(cosines(table, token), token).topk(k).values,
         ),
     ),
@@ -568,7 +579,7 @@ def show_guesses(guesses: dict[str, list[tuple[str, float]]]) -> str:
 def show_curve(sizes: list[int], lengths: dict[str, list[float]], words: float) -> Drawing:
     return figures.line_chart(
         {name: (sizes, length) for name, length in lengths.items()},
-        title="The first merges shorten stories most, and only in the language they were learned from",
+        title="The first merges shorten stories most, but only in the language they were learned from",
         x_label="vocabulary size",
         y_label="tokens in a story",
         marks={"words and punctuation": words},
@@ -590,7 +601,7 @@ def show_likeness(alike: Tensor, words: list[str]) -> Drawing:
 def show_tables(steps: list[int], alike: dict[str, list[float]], unlike: float) -> Drawing:
     return figures.line_chart(
         {name: (steps, values) for name, values in alike.items()},
-        title="Trained apart, each table makes words of one kind alike",
+        title="Words of one kind get similar rows in either of two tables, and in a shared one",
         x_label="training step",
         y_label="mean cosine within a kind",
         marks={"between kinds, at the end": unlike},
@@ -608,72 +619,79 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "tokenizer.space",
-            "Storyteller reads “… Mia put the red kite under the” and guesses the next token. Then one more space is typed at the "
-            "end, and it guesses again. What happens to its guesses?",
+            "Storyteller reads “… Mia put the red kite under the” and guesses the next token. Then one more "
+            "space is typed at the end, and it guesses again. What happens to its guesses?",
             (
                 "Words that make sense disappear from the top",
-                "The space at the end is a token of its own, and in the stories hardly any word follows one.",
+                "The space at the end is a token of its own, and in the stories a lone space is hardly ever followed "
+                "by a word.",
             ),
             (
                 (
                     "Nothing: a space at the end says nothing",
-                    "It says nothing to a reader. The model gets one more number, and it has to guess what follows that number.",
+                    "It says nothing to a reader. The model gets one more number, and it has to guess what follows "
+                    "that number.",
                 ),
                 (
                     "The same words, now without a space in front",
-                    "That would make sense. But to the model “table” and “ table” are two tokens that share nothing but "
-                    "what it learned about each.",
+                    "That would make sense. But “table” and “ table” are two different tokens, and the model "
+                    "starts out knowing nothing that connects them.",
                 ),
                 (
                     "The same words, each a little less likely",
-                    "A misprint would do that to a reader. The model has no notion of a misprint, only of which token follows which.",
+                    "A misprint would do that to a reader. The model has no notion of a misprint. It goes only by "
+                    "which tokens follow which.",
                 ),
             ),
             shows=show_guesses,
-            finding="Without the space, storyteller names places where a kite can lie. With it, it is almost sure of “ir”, which is not "
-            "even a word.\n\nThe story is the same, so the trouble is in how the text was cut into tokens. Section 7 finds out "
-            "where “ir” comes from.",
+            finding="Without the space, storyteller names things that a kite can lie under. With the space, "
+            "it is almost sure of “ir”, which is not even a word.\n\nThe story is the same, so the trouble "
+            "is in how the text was cut into tokens. Section 7 shows where “ir” comes from.",
         ),
         Prediction(
             "tokenizer.curve",
-            "A tokenizer learns from English stories, and its vocabulary grows from the 256 bytes to 1,700 tokens. How does the "
-            "length of a new English story, in tokens, change?",
+            "A tokenizer learns from English stories, and its vocabulary grows from the 256 bytes to 1,700 "
+            "tokens. How does the length of a new English story, in tokens, change?",
             (
                 "It falls fast at first, then ever more slowly",
-                "The first merges are frequent everywhere; the last ones join parts of words that come seldom.",
+                "The first merges apply everywhere; the last ones join parts of rare words.",
             ),
             (
                 (
                     "It falls in a straight line",
-                    "Then each merge would be as frequent as the one before. But the most frequent pairs are merged first.",
+                    "For that, each merge would have to apply as often as the one before. But the most frequent pairs "
+                    "are merged first.",
                 ),
                 (
                     "It halves with each doubling",
-                    "The first doubling does even more. But a word that is one token already gets no shorter.",
+                    "The first doubling does even more than that. But a word that is already one token cannot get "
+                    "shorter.",
                 ),
                 (
                     "It falls slowly, then fast",
-                    "Then the frequent pairs would have to come last. They come first.",
+                    "For that, the frequent pairs would have to be merged last. They are merged first.",
                 ),
             ),
             shows=show_curve,
-            finding="The English curve bends. Toward the end it comes close to the dotted line, where each word and each mark is one "
-            "token; merges never cross from word to word, so it cannot get below that.\n\nThe Chinese line does "
-            "not move. This tokenizer learned from English alone. It can encode Chinese, but no pair of bytes in a Chinese character "
-            "ever came up, so every such byte remains a token of its own.",
+            finding="The English curve bends. Toward the end it comes close to the dotted line, where each "
+            "word and each punctuation mark is one token; merges never cross from one word to the next, so "
+            "it cannot get below that.\n\nThe Chinese line does not move. This tokenizer learned from "
+            "English alone. It can encode Chinese, but no pair of bytes in a Chinese character ever "
+            "occurred, so every such byte remains a token of its own.",
         ),
         Prediction(
             "tokenizer.alike",
-            "Storyteller's table began with random rows, and the model learned from stories alone. Which rows will point in "
-            "similar directions now?",
+            "Storyteller's table began with random rows, and the model learned from stories alone. Which "
+            "rows will point in similar directions now?",
             (
                 "Words of one kind: “ red” and “ blue”",
-                "They can stand in each other's position, so the model uses them in the same way.",
+                "They can replace each other in a sentence, so the model uses them in the same way.",
             ),
             (
                 (
-                    "Words that meet in stories: “ red” and “ kite”",
-                    "They come side by side, but what follows each of them, and what precedes it, is different.",
+                    "Words that occur together: “ red” and “ kite”",
+                    "They often occur side by side, but what precedes and follows the one differs from what precedes "
+                    "and follows the other.",
                 ),
                 (
                     "Words that are spelled alike: “ boat” and “ blue”",
@@ -685,55 +703,60 @@ LESSON = Lesson(
                 ),
             ),
             shows=show_likeness,
-            finding="There are four blocks: colors, things, feelings and days. Nobody told the model about these kinds. It only ever got "
-            "numbers, so whatever it knows about a word it learned from where that number stands in the stories.",
+            finding="There are four blocks: colors, things, feelings and days. Nobody told the model about "
+            "these kinds. It only ever got numbers, so whatever it knows about a word it learned from where "
+            "that number occurs in the stories.",
         ),
         Prediction(
             "tokenizer.two_tables",
-            "A small GPT gets two tables that start at random: one to look up the tokens that it reads, another to compare with when it "
-            "guesses. In which of them will words of one kind come out alike?",
+            "A small GPT gets two tables that start at random: one to look up the tokens that it reads, "
+            "another to compare with when it guesses. In which of them will words of one kind end up with "
+            "similar rows?",
             (
                 "In both",
-                "What follows two colors is much the same, and so is what comes before them.",
+                "Any two colors are followed by much the same words, and they come after much the same words, too.",
             ),
             (
                 (
                     "Only in the table for reading",
-                    "Guessing sorts words, too: after “Ben had a” any color may come, so their rows are "
-                    "wanted at the same moments.",
+                    "Guessing groups words, too: after “Ben had a” any color may come, so all their rows "
+                    "have to fit the same beginnings.",
                 ),
                 (
                     "Only in the table for guessing",
-                    "Reading sorts words, too: after “red” and after “blue” the story goes on in the same ways.",
+                    "Reading groups words, too: after “red” and after “blue” the story goes on in the same ways.",
                 ),
                 (
                     "In neither: it takes one shared table",
-                    "Each table gets its own lessons from the stories, and either kind of lesson is enough.",
+                    "Each table learns from the stories in its own way, and either way is enough.",
                 ),
             ),
             shows=show_tables,
-            finding="In both, and sooner in the table for guessing. The two tables share no number. A row of the one is used only when "
-            "its token is read, so it learned from what follows the token; a row of the other is used only to guess its token, "
-            "so it learned from what comes before.\n\nSo storyteller's blocks can have both causes. The cells below count how "
-            "alike words of one kind are in what follows them and in what precedes them.",
+            finding="In both, and sooner in the table for guessing. The two tables have no numbers in "
+            "common. A row of the first is used only when its token is read, so it learned from what follows "
+            "the token. A row of the second is used only to judge whether its token comes next, so it "
+            "learned from what comes before.\n\nSo the blocks in storyteller's shared table can have both "
+            "causes. The cells below measure how alike words of one kind are in what follows them and in "
+            "what precedes them.",
         ),
         Prediction(
             "tokenizer.split",
-            "Train 1,700 tokens on the stories again, but let merges cross from word to word. Stories get a new length in tokens, and "
-            "n-grams that count the new tokens get a new loss in bits per byte. How do they compare with before?",
+            "Train 1,700 tokens on the stories again, but let merges cross from one word to the next. How do "
+            "the length of a story in tokens and the loss of n-grams, in bits per byte, compare with before?",
             (
                 "Shorter stories, worse guesses",
-                "Phrases save tokens. But a phrase is counted apart from the words in it, so each is seen less often.",
+                "Phrases save tokens. But a phrase is counted separately from the words in it, so each is seen less "
+                "often.",
             ),
             (
                 (
                     "Shorter stories, better guesses",
-                    'Shorter they are. But `," she said` is a token of its own now, and what an n-gram counts for it is not counted '
-                    "for ` said`.",
+                    'They do get shorter. But `," she said` is a token of its own now, and what an n-gram counts for '
+                    "it is not counted for ` said`.",
                 ),
                 (
                     "Longer stories, worse guesses",
-                    "More pairs may be merged now, and the most frequent of them are. That saves tokens.",
+                    "There are more pairs to choose from now, and the most frequent are merged. That saves tokens.",
                 ),
                 (
                     "Hardly a change: frequent pairs lie within words",
@@ -741,8 +764,8 @@ LESSON = Lesson(
                 ),
             ),
             shows=show_patterns,
-            finding="Stories get shorter by about an eighth, and each byte costs about a tenth more bits. So longer pieces are not better "
-            "pieces, at least not for n-grams that have read 300 stories.",
+            finding="Stories get shorter by about an eighth, but each byte costs about a tenth more bits. So "
+            "longer pieces are not better pieces, at least not for n-grams that have read 300 stories.",
         ),
     ),
     quiz=(
@@ -761,7 +784,7 @@ LESSON = Lesson(
         ),
         Question(
             "tokenizer.never_seen",
-            "A byte-level tokenizer, trained on English stories, meets 🪁. What becomes of it?",
+            "A byte-level tokenizer, trained on English stories, meets 🪁. What does it turn 🪁 into?",
             (
                 "a few tokens, one for each byte",
                 "No merge was learned for its four bytes, and the 256 bytes are always there.",
@@ -769,9 +792,12 @@ LESSON = Lesson(
             (
                 (
                     "an error: it was never seen",
-                    "That happened with letters as pieces. Bytes leave no text out.",
+                    "That happened when letters were the pieces. Bytes leave no text out.",
                 ),
-                ("one token that says “unknown”", "Then the text could not come back. From bytes it can."),
+                (
+                    "one token that says “unknown”",
+                    "Then the text could not be recovered. From its bytes it can.",
+                ),
                 (
                     "one new token, made for it",
                     "The vocabulary is fixed once training is over, and the model has no row for more.",
@@ -781,19 +807,22 @@ LESSON = Lesson(
         Question(
             "tokenizer.second_merge",
             "Train on “banana band”, where “a” and “n” are merged first. Which piece is made second?",
-            ("“ban”", "“b” and “an” stand together twice, and every other pair once."),
+            ("“ban”", "“b” and “an” are neighbors twice, and every other pair only once."),
             (
                 ("“na”", "Its “n” is inside “an” now: the row of “banana” is b, an, an, a."),
-                ("“anan”", "“an” and “an” stand together once, in “banana”."),
-                ("“ b”", "A space and a “b” stand together once, in “ band”."),
+                ("“anan”", "“an” and “an” are neighbors only once, in “banana”."),
+                ("“ b”", "A space and a “b” are neighbors only once, in “ band”."),
             ),
         ),
         Question(
             "tokenizer.order_of_merges",
             "The first merge learned is “b” and “c”, the second “a” and “b”. What becomes of “abc”?",
-            ("a, bc", "The older merge goes first. After it no “b” is left for “ab”."),
+            ("a, bc", "The older merge goes first, and then no “b” is left for “ab”."),
             (
-                ("ab, c", "That is reading from the left. The order of learning decides, not the position."),
+                (
+                    "ab, c",
+                    "That is merging from left to right. The order of learning decides, not the position.",
+                ),
                 ("abc", "There is no merge of “a” and “bc”, or of “ab” and “c”."),
                 ("a, b, c", "“b” and “c” are neighbors, and there is a merge for them."),
             ),
@@ -802,8 +831,8 @@ LESSON = Lesson(
             "tokenizer.doubled",
             "Nearly every word is one token already. You double the vocabulary. What do you get?",
             (
-                "twice the table, texts hardly shorter",
-                "New merges join rare words only, and such tokens give a model few examples to learn from.",
+                "a table twice as large, texts hardly shorter",
+                "The new merges build rare words, and a model gets few examples of each from which to learn.",
             ),
             (
                 (
@@ -819,9 +848,10 @@ LESSON = Lesson(
         ),
         Question(
             "tokenizer.typed_in",
-            "A program encodes its instructions and what a user typed with `allow_special=True`. What can the user do?",
+            "A program uses `allow_special=True` to encode both its own instructions and what a user typed. What can "
+            "the user do?",
             (
-                "end the document and start a false one",
+                "end the document and start a fake one",
                 "The typed `<|endoftext|>` becomes the real token, and what follows looks like a new document.",
             ),
             (
@@ -832,7 +862,7 @@ LESSON = Lesson(
                 ("add a token to the vocabulary", "Encoding never changes a vocabulary."),
                 (
                     "nothing, it is text to the model",
-                    "By default it would be. That is what `allow_special=True` gives up.",
+                    "By default it would be. `allow_special=True` gives up that protection.",
                 ),
             ),
         ),
@@ -840,7 +870,7 @@ LESSON = Lesson(
             "tokenizer.space_in_front",
             "Why are “kite” at the start of a text and “ kite” within it different tokens?",
             (
-                "The space belongs to the word behind it",
+                "The space belongs to the word after it",
                 "The split pattern puts it there, so a sentence needs no tokens for the spaces between words.",
             ),
             (
@@ -854,7 +884,8 @@ LESSON = Lesson(
                 ),
                 (
                     "Their positions in the text differ",
-                    "A tokenizer does not look at positions. The model learns about them in another way, which has its own notebook.",
+                    "A tokenizer does not look at positions. The model learns about positions in another way, which a "
+                    "later notebook explains.",
                 ),
             ),
         ),
@@ -863,7 +894,7 @@ LESSON = Lesson(
             "By mistake a one-hot row has two 1s, at tokens 3 and 7. What is its product with the table?",
             (
                 "the sum of rows 3 and 7",
-                "The product adds up the rows of the table, each as often as its number says.",
+                "The product adds up the rows of the table, each multiplied by its number in the one-hot row.",
             ),
             (
                 (
