@@ -102,13 +102,13 @@ SURPRISE_OF_TEXT = Exercise(
     buys="However long a text is, its surprise is a number that a computer can hold.",
     hints=(
         "By the chain rule the probability of a text is a product, and the logarithm of a product is a sum of logarithms.",
-        "given is (piece,), one probability for each piece; the answer is a single number.",
-        "Take the logarithm of each number in given with np.log, add them up, and turn the sign around.",
+        "given has shape (piece,), one probability for each piece; the answer is a single number.",
+        "Take the logarithm of each number in given with np.log, add them up, and change the sign.",
     ),
     misconceptions=(
         Misconception(
             "product",
-            "this is the probability of the text. Its surprise is −log of that.",
+            "this is the probability of the text. Its surprise is the −log of that.",
             lambda given: np.prod(given),
         ),
         Misconception(
@@ -140,13 +140,13 @@ SURPRISE_OF_TEXT = Exercise(
         ),
         Misconception(
             "entropy",
-            "you weighted each surprise by its probability, as for a mean over everything that might come. "
+            "you weighted each surprise by its probability, as one does for the mean over everything that might come. "
             "These pieces did come, so each counts once, in full.",
             lambda given: -(given * np.log(given)).sum(),
         ),
         Misconception(
             "sign",
-            "the sign is wrong: the logarithm of a probability is negative or 0, a surprise is positive or 0.",
+            "the sign is wrong: the logarithm of a probability is negative or 0, and a surprise is positive or 0.",
             lambda given: np.log(given).sum(),
         ),
         Misconception(
@@ -163,17 +163,17 @@ DRAW = Exercise(
     name="ngram.draw",
     reference=draw,
     inputs=tokens_to_draw,
-    buys="Every model of this course writes with this line, up to the largest.",
+    buys="Every model in this course, even the largest, can choose its words this way.",
     hints=(
-        "A long stretch is hit often and a short one seldom, so each token is drawn as often as it is likely.",
-        "probabilities is (vocab,), and so is probabilities.cumsum(). dice is one number; the answer is the number of one token.",
+        "A long stretch is hit often and a short one seldom, so each token is drawn in proportion to its probability.",
+        "probabilities has shape (vocab,), and so has probabilities.cumsum(). dice is one number; the answer is the number of one token.",
         "Count the stretches that end at dice or before it: with ends = probabilities.cumsum() that is (ends <= dice).sum(). "
         'Or let np.searchsorted look it up, with side="right".',
     ),
     misconceptions=(
         Misconception(
             "likeliest",
-            "you always return the likeliest token. Then the dice decide nothing, and the model writes one text only.",
+            "you always return the likeliest token. Then the dice decide nothing, and the model can write only one text.",
             lambda probabilities, dice: probabilities.argmax(),
         ),
         Misconception(
@@ -195,7 +195,7 @@ DRAW = Exercise(
         ),
         Misconception(
             "even_stretches",
-            "you gave every token a stretch of the same length. A stretch is as long as its token is likely.",
+            "you gave every token a stretch of the same length. The length of a stretch is the probability of its token.",
             lambda probabilities, dice: int(dice * len(probabilities)),
         ),
         Misconception(
@@ -216,7 +216,7 @@ DRAW = Exercise(
         ),
         Misconception(
             "probability_returned",
-            "you found the right token and returned its probability. Return its number.",
+            "you found the right token but returned its probability. Return the number of the token.",
             lambda probabilities, dice: probabilities[draw(probabilities, dice)],
         ),
     ),
@@ -228,17 +228,17 @@ MEAN_SURPRISE = Exercise(
     name="ngram.mean_surprise",
     reference=mean_surprise,
     inputs=tables_and_rows,
-    buys="This is the loss, the number by which every model of the course is judged.",
+    buys="This is the loss, the number by which every model in the course is judged.",
     hints=(
-        "Every token but the first of its row is guessed from the token before it. Take −log of what it was given, then the mean.",
-        "table is (this, next). For a row of n tokens, table[row[:-1], row[1:]] is (n − 1,): what each guessed token was given.",
+        "Every token but the first of its row is guessed from the token before it. Take the −log of the probability that it was given, then the mean.",
+        "table has shape (this, next). For a row of n tokens, table[row[:-1], row[1:]] has shape (n − 1,): it is what each guessed token was given.",
         "For each row take np.log(table[row[:-1], row[1:]]), join these arrays with np.concatenate, "
-        "take the mean, and turn the sign around.",
+        "take the mean, and change the sign.",
     ),
     misconceptions=(
         Misconception(
             "mean_of_rows",
-            "every row counts the same, however short it is. Every token should: take one mean over the tokens of all rows.",
+            "you let every row count the same, however short it is. Every token should count the same: take one mean over the tokens of all rows.",
             lambda table, rows: np.mean([mean_surprise(table, [row]) for row in rows]),
         ),
         Misconception(
@@ -249,12 +249,12 @@ MEAN_SURPRISE = Exercise(
         ),
         Misconception(
             "swapped",
-            "rows and columns are swapped: the row of the table is the token that was there, the column is the one that came.",
+            "rows and columns are swapped: the row of the table is the token that was there, and the column is the one that came.",
             lambda table, rows: mean_surprise(table.T, rows),
         ),
         Misconception(
             "log_of_the_mean",
-            "you averaged the probabilities and took the logarithm of that, so a 0 goes unpunished. "
+            "you averaged the probabilities and took the logarithm of the mean, so a 0 goes unpunished. "
             "Take the logarithm of each, then the mean.",
             lambda table, rows: -np.log(np.mean([p for row in rows for p in table[row[:-1], row[1:]]])),
         ),
@@ -267,14 +267,14 @@ MEAN_SURPRISE = Exercise(
         ),
         Misconception(
             "log_of_zero",
-            "for `math.log` a probability of 0 is an error. Its surprise is infinite, and `np.log` says so.",
+            "`math.log` raises an error at a probability of 0. The surprise is infinite there, and `np.log` handles that.",
             lambda table, rows: np.mean(
                 [-math.log(table[a, b]) for row in rows for a, b in zip(row, row[1:], strict=False)]
             ),
         ),
         Misconception(
             "skips_zeros",
-            "you left out the tokens that were given 0. They are the worst mistakes of all: with one of them the loss is `inf`.",
+            "you left out the tokens that were given a probability of 0. They are the worst mistakes of all: with one of them the loss is `inf`.",
             lambda table, rows: (
                 -np.mean([np.log(p) for row in rows for p in table[row[:-1], row[1:]] if p > 0])
             ),
@@ -298,10 +298,10 @@ BITS_PER_BYTE = Exercise(
     name="ngram.bits_per_byte",
     reference=bits_per_byte,
     inputs=losses_of_texts,
-    buys="You can compare any two models, whatever pieces they read.",
+    buys="You can compare any two models on the same texts, whatever pieces they read.",
     hints=(
-        "Take all the surprise of all the texts, in bits, and divide it by all their bytes.",
-        "loss is nats per piece and n_judged is a number of pieces, so their product is nats. The answer is one number.",
+        "Take the whole surprise of all the texts, in bits, and divide it by the number of all their bytes.",
+        "loss is in nats per piece and n_judged is a number of pieces, so their product is in nats. The answer is one number.",
         "Multiply loss by n_judged, divide by the sum of len(text.encode()) over the texts, and divide by log 2.",
     ),
     misconceptions=(
@@ -317,7 +317,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "times_log_2",
-            "you multiplied by log 2. A bit is less than a nat, so there are more of them: divide.",
+            "you multiplied by log 2. A bit is less than a nat, so there are more bits than nats: divide.",
             lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) * math.log(2) ** 2,
         ),
         Misconception(
@@ -329,7 +329,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "per_piece",
-            "these are bits per piece. Pieces differ from tokenizer to tokenizer, so go on from pieces to bytes.",
+            "these are bits per piece. Pieces differ from tokenizer to tokenizer, so go one step further, from pieces to bytes.",
             lambda loss, n_judged, texts: loss / math.log(2),
         ),
         Misconception(
@@ -339,7 +339,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "upside_down",
-            "you multiplied by the bytes and divided by the pieces. The pieces bring the surprise, and the bytes share it.",
+            "you multiplied by the bytes and divided by the pieces. The number of pieces times the loss is the whole surprise; the bytes divide it.",
             lambda loss, n_judged, texts: (
                 loss / n_judged * sum(len(text.encode()) for text in texts) / math.log(2)
             ),
@@ -351,7 +351,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "eight_bits",
-            "you divided by 8, too. That a byte is stored in 8 bits plays no part here: these bits measure surprise.",
+            "you divided by 8, too. It does not matter here that a byte is stored in 8 bits: these bits measure surprise.",
             lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) / 8,
         ),
     ),
@@ -366,14 +366,14 @@ WITH_CACHE = Exercise(
     buys="Your counting model now remembers which words the story has used, though not where they were.",
     hints=(
         "Two guessers share the vote. One is the n-gram; the other asks how often the token has been in this row so far.",
-        "given is (token,), and row has one token more. given[n] is about row[n + 1], and row[: n + 1] is what came before it.",
+        "given has shape (token,), and row has one token more. given[n] belongs to row[n + 1], and row[: n + 1] is what came before it.",
         "For each n add two things: (1 - share) * given[n], and share times how often row[n + 1] is in row[: n + 1], "
         "divided by the length of row[: n + 1].",
     ),
     misconceptions=(
         Misconception(
             "peeks",
-            "the token that is to be guessed is among those you counted, so it never seems new. "
+            "the token to be guessed is among those you counted, so it never seems new. "
             "Count only what comes before it.",
             lambda given, row, share: np.array(
                 [
@@ -410,7 +410,7 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "counts",
-            "you mixed in how often the token came. That can be more than 1: divide by the number of tokens so far.",
+            "you mixed in the number of times that the token came. That can be more than 1: divide by the number of tokens so far.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * row[: n + 1].count(row[n + 1]) for n, p in enumerate(given)]
             ),
@@ -425,8 +425,8 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "ngram_alone",
-            "where the cache has not seen the token, you leave all of the vote to the n-gram. The cache votes there too, for other "
-            "tokens: the n-gram has `1 - share` everywhere, or the probabilities sum to more than 1.",
+            "where the cache has not seen the token, you leave all of the vote to the n-gram. The cache votes there, too, but for other "
+            "tokens: the n-gram gets `1 - share` everywhere; otherwise the probabilities sum to more than 1.",
             lambda given, row, share: np.where(
                 [token in row[: n + 1] for n, token in enumerate(row[1:])],
                 with_cache(given, row, share),
@@ -440,7 +440,7 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "added_on_top",
-            "you added the cache's share on top of the n-gram's, and together they are more than 1. The n-gram keeps only `1 - share`.",
+            "you added the cache's share on top of the whole vote of the n-gram, so the probabilities sum to more than 1. The n-gram keeps only `1 - share`.",
             lambda given, row, share: with_cache(given, row, share) + share * given,
         ),
     ),
@@ -467,7 +467,7 @@ LESSON = Lesson(
             "Where do you expect it to be surprised?",
             (
                 "at a few letters, where a choice is made",
-                "Once the first letters have told which name, color or thing was chosen, the rest of the word is no news.",
+                "Once the first letters have shown which name, color or thing was chosen, the rest of the word is no news.",
             ),
             (
                 (
@@ -486,45 +486,48 @@ LESSON = Lesson(
             shows=lambda letters, surprise: figures.text_strip(
                 letters, surprise, title="Storyworld's own surprise at each letter of its story"
             ),
-            finding="The surprise is concentrated where a choice is made: on the first letter of a name, of a color, of a thing, of the next "
-            "event. Once “r” has told you that the color is red and not blue, “ed” is no news. And a name that the story has "
+            finding="The surprise is concentrated where a choice is made: on the first letters of a name, a color, a thing or the next "
+            "event. Once “j” has told you that Leo was joyful, “oyful” is no news. And a name that the story has "
             "already used is much less of a surprise when it comes again.\n\nKeep this picture in mind. A perfect model of these stories is "
-            "not one that is never surprised. It is one that is surprised **exactly here and nowhere else**.",
+            "not one that is never surprised. It is one that is surprised **here, and nowhere else**.",
         ),
         Prediction(
             "ngram.honest_guess",
-            "A coin shows heads in 80% of all throws. A model says “heads with probability $q$” before every throw. "
-            "Which $q$ gives it the lowest loss, the lowest mean of $-\\log p$?",
-            ("$q = 0.8$", "The honest guess wins, and even then the loss is not 0, because tails does come."),
+            "A coin shows heads in 80% of all tosses. A model says “heads with probability $q$” before every toss. "
+            "Which $q$ gives it the lowest loss, that is, the lowest mean of $-\\log p$?",
+            (
+                "$q = 0.8$",
+                "The honest guess wins, and even then the loss is not 0, because tails does come up.",
+            ),
             (
                 (
                     "$q = 1$",
-                    "That is the best guess in eight throws of ten. But then tails has probability 0, and when it comes the loss is infinite.",
+                    "That is the best guess in eight tosses out of ten. But then tails has probability 0, and when it comes up, the loss is infinite.",
                 ),
                 (
                     "$q = 0.5$",
-                    "That is safe: a loss of $\\log 2$ at every throw. A model that knows the coin does better.",
+                    "That is safe: it costs $\\log 2$ at every toss. A model that knows the coin does better on average.",
                 ),
                 (
                     "$q = 0.9$",
-                    "That is bolder than the truth. It gains a little whenever heads comes, and loses more than that when tails does.",
+                    "That is bolder than the truth. It gains a little whenever heads comes up, and loses more than that when tails does.",
                 ),
             ),
             shows=lambda q, loss, entropy: figures.line_chart(
                 {"loss": (q, loss)},
                 title="The loss is lowest for the honest guess, and even there it is not zero",
                 x_label="the model's probability for heads (the truth is 0.8)",
-                y_label="cross-entropy (nats per throw)",
+                y_label="cross-entropy (nats per toss)",
                 marks={"entropy": entropy},
             ),
-            finding="Honesty pays: the loss is lowest when the model says what is true. And there is a floor: even the truth is surprised now "
-            "and then. Being sure of something false is punished hard, as both ends of the curve show.",
+            finding="The honest guess wins: the loss is lowest when the model gives the true probability. And there is a floor: even someone who knows that "
+            "probability is surprised now and then. Being sure of something false is punished hard, as both ends of the curve show.",
         ),
         Prediction(
             "ngram.never_seen",
-            "With a longer memory a guess should be better. So let the memory be seven tokens, and look up what followed them. Of all sequences of eight "
+            "With a longer memory a guess should be better. So let the model remember seven tokens and look up what followed them. Of all sequences of eight "
             "tokens in 200 new stories, how many do not occur in the 2,000 stories that were counted?",
-            ("more than half", "All eight have to agree, and every further token makes that rarer."),
+            ("more than half", "All eight have to match, and every further token makes that rarer."),
             (
                 (
                     "about one in a hundred",
@@ -536,12 +539,12 @@ LESSON = Lesson(
                 ),
                 (
                     "nearly all of them",
-                    "Storyworld tells its stories in the same wordings again and again, so many sequences do come back.",
+                    "Storyworld uses the same phrases again and again, so many sequences do come back.",
                 ),
             ),
             shows=unseen_table,
-            finding="A longer memory is a rarer memory. At order 4 a fifth of the sequences in new stories has never been counted, at order 8 "
-            "more than half, and at order 41 all of them. For a context that was never counted, the counts say nothing at all.",
+            finding="The longer a sequence is, the less often it comes back. Of the sequences of 4 tokens in new stories, almost a fifth have never been counted; "
+            "of those of 8 tokens more than half, and of those of 41 tokens all. After tokens that have never been counted in a row, the counts say nothing at all.",
         ),
         Prediction(
             "ngram.below_the_floor",
@@ -558,7 +561,7 @@ LESSON = Lesson(
                 ),
                 (
                     "It falls, and then rises again",
-                    "That happens on new stories. On these a longer memory never meets a sequence that was not counted.",
+                    "That happens on new stories. On these stories, even the longest memory never meets a sequence that was not counted.",
                 ),
                 (
                     "It falls, and stays well above the floor",
@@ -571,8 +574,8 @@ LESSON = Lesson(
                 title=f"On new stories the loss rises again beyond order {orders[int(np.argmin(on_new))]}",
                 x_label="order of the n-gram (tokens)",
             ),
-            finding="On the stories that were counted, the loss falls and falls, until it is **below the floor**. Nobody can guess that well, so "
-            "this is not guessing: the model has learned those stories by heart.\n\nOn new stories the loss turns and rises again, "
+            finding="On the stories that were counted, the loss keeps falling until it is **below the floor**. Nobody can guess that well, so "
+            "this is not guessing: the model has learned those stories by heart.\n\nOn new stories the loss stops falling and rises again, "
             "and even at its lowest it is far above the floor.",
         ),
         Prediction(
@@ -581,7 +584,7 @@ LESSON = Lesson(
             "that comes again?",
             (
                 "about as much as for a new name",
-                "More stories tell it better which names there are. They do not tell it which of them is in this story.",
+                "More stories teach it which names there are. They do not teach it which of them is in this story.",
             ),
             (
                 (
@@ -595,15 +598,15 @@ LESSON = Lesson(
             ),
             shows=lambda stories, paid, by_storyteller: figures.line_chart(
                 {kind: (stories, nats) for kind, nats in paid.items()},
-                title="What the best n-gram pays for names and for other tokens, by the stories counted",
+                title="What the best n-gram pays for names and for other tokens, by the number of stories",
                 x_label="stories counted",
                 y_label="mean surprise (nats)",
                 log_x=True,
                 marks={"storyteller, name again": by_storyteller},
             ),
-            finding="More stories lower all three curves. But for a name that comes again the n-gram goes on paying about as much as for a new one, while "
-            "storyteller, which was trained on the same stories, pays next to nothing.\n\nSo what the n-gram lacks at these names "
-            "is not more stories. They teach it which names there are and where a name may come. To know **which** name "
+            finding="More stories lower all three curves. But for a name that comes again, the n-gram still pays about as much as for a new one, while "
+            "storyteller, which was trained on the same stories, pays next to nothing.\n\nSo even 200 times as many stories do not give "
+            "the n-gram what it lacks at these names. They teach it which names there are and where a name may come. To know **which** name "
             "comes, it would have to look further back.",
         ),
         Prediction(
@@ -612,7 +615,7 @@ LESSON = Lesson(
             "often as before. How will the loss of the pairs compare with that of a model that knows the token frequencies alone?",
             (
                 "it is higher than that of the frequencies",
-                "Which pairs it counted is chance now, and the model takes chance for a rule.",
+                "Which pairs it has counted is now a matter of chance, and the model takes chance for a rule.",
             ),
             (
                 (
@@ -627,11 +630,11 @@ LESSON = Lesson(
             shows=lambda orders, shuffled, in_order, floor: figures.loss_curves(
                 {"shuffled": (orders, shuffled), "in order": (orders, in_order)},
                 floor=floor,
-                title="Loss on new stories by order, in order and shuffled",
+                title="Loss on new stories by length of the n-gram, for stories in order and shuffled",
                 x_label="order of the n-gram (tokens)",
             ),
-            finding="On shuffled stories every longer memory makes the loss **higher** than that of the token frequencies alone (order 1). In order, longer memories make it much lower. "
-            "So all that these models gained came from which tokens stand side by side. (The floor is that of the stories in order.)",
+            finding="On shuffled stories every longer memory makes the loss **higher** than that of the token frequencies alone (order 1). On stories in order, longer memories make it much lower. "
+            "So all that these models gained came from which tokens stand next to one another. (The floor is that of the stories in order.)",
         ),
     ),
     quiz=(
@@ -650,7 +653,7 @@ LESSON = Lesson(
         ),
         Question(
             "ngram.one_zero",
-            "A model was certain of 999,999 tokens, and right. It gave 0 to the token that came next. What is its loss on these million tokens?",
+            "A model was certain of 999,999 tokens, and right. It gave a probability of 0 to the token that came next. What is its loss on these million tokens?",
             ("infinite", "$-\\log 0$ is infinite, and so is any mean that contains it."),
             (
                 (
@@ -659,11 +662,11 @@ LESSON = Lesson(
                 ),
                 (
                     "about 0.000014",
-                    "That is $\\log(10^6)$ divided by $10^6$, as if it had given one in a million where it gave 0.",
+                    "That is $\\log(10^6)$ divided by $10^6$, as if it had given one in a million instead of 0.",
                 ),
                 (
                     "0, as all but one were right",
-                    "Those add nothing. But the last one alone adds more than any number.",
+                    "Those add nothing, but the last one alone adds infinity.",
                 ),
             ),
         ),
@@ -688,15 +691,15 @@ LESSON = Lesson(
             "On validation stories whose floor is 0.42, your new model has a loss of 0.30. What do you do?",
             (
                 "Look for a leak",
-                "Skill cannot get that far below the floor. The model has seen these stories, or the very tokens that it is asked to guess.",
+                "Skill cannot get that far below the floor. The model has probably seen these stories, or the very tokens that it is asked to guess.",
             ),
             (
                 (
                     "Celebrate: it beats the truth",
-                    "On average nothing can. The floor is the loss of the one who rolls the dice.",
+                    "On average nothing can. The floor is the loss of someone who knows all the probabilities.",
                 ),
                 (
-                    "Train on: it still overfits",
+                    "Train it further: it still overfits",
                     "Overfitting shows as a high loss on new stories. This one is too low.",
                 ),
                 (
@@ -736,7 +739,7 @@ LESSON = Lesson(
                 ),
                 (
                     "judging it on the training stories",
-                    "The number would be lower and the model as bad as before. That hides the trouble.",
+                    "The number would be lower, but the model would be as bad as before. That hides the problem.",
                 ),
             ),
         ),
@@ -745,7 +748,7 @@ LESSON = Lesson(
             "A name stands 40 tokens back. Why not count with order 41 to find it again?",
             (
                 "Sequences of 41 tokens hardly ever come back in a new story",
-                "All 40 tokens before would have to be the same. Attention can look at one of them and skip the rest.",
+                "All 40 tokens before it would have to be the same. Attention can look at one of them and skip the rest.",
             ),
             (
                 (
@@ -754,7 +757,7 @@ LESSON = Lesson(
                 ),
                 (
                     "The name does not help to guess",
-                    "It does: at a name that comes again the truth is hardly surprised.",
+                    "It does: storyteller, which can look back at the name, is hardly surprised when it comes again.",
                 ),
                 (
                     "Its probabilities would not sum to 1",
