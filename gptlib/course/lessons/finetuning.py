@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.training.evaluation import IGNORED
 from gptlib.training.lora import LoRALinear
+from gptlib.viz import figures
 
 
 def answer_targets(tokens: Int[Tensor, " seq"], said: Bool[Tensor, " seq"]) -> Int[Tensor, " shorter"]:
@@ -470,7 +471,7 @@ LESSON = Lesson(
     topic="finetuning",
     exercises=(ANSWER_TARGETS, F1, STOPPED_AT, MERGED, LORA_LINEAR),
     predictions=(
-        Question(
+        Prediction(
             "finetuning.everything",
             "The same 24 batches, with loss on everything. How good is the model at the answer?",
             (
@@ -487,8 +488,17 @@ LESSON = Lesson(
                     "It does learn from more, but from tokens that it could foretell already, or that nobody can.",
                 ),
             ),
+            shows=lambda losses, blind: figures.bar_chart(
+                list(losses),
+                list(losses.values()),
+                label="loss on held-out answers (nats per token)",
+                marks={"knows how often, reads nothing": blind.item()},
+                highlight=["answer alone"],
+                title="After the same 24 batches, loss on everything has not taught the answer",
+            ),
+            finding="After the same 24 batches, loss on everything has not taught the answer. Two tokens of some hundred and forty are the answer, so the gradient is nearly all about telling stories, which the model can do; it pulls a seventieth as hard where we want it. That makes it slower, and not impossible: with more steps or a higher rate, loss on everything learns this answer, too.",
         ),
-        Question(
+        Prediction(
             "finetuning.forgetting",
             "LoRA leaves every old weight alone. What is the loss on plain stories while it is attached?",
             (
@@ -505,6 +515,15 @@ LESSON = Lesson(
                     "It read them, but its loss was on the verdict alone.",
                 ),
             ),
+            shows=lambda old_task: figures.bar_chart(
+                list(old_task),
+                list(old_task.values()),
+                label="loss on plain stories (nats per token)",
+                title="LoRA forgets while it is attached, and nothing is lost when it is taken out",
+                highlight=["LoRA taken out"],
+                number="{:.1f}",
+            ),
+            finding="LoRA forgets while it is attached: this one forgot more than full fine-tuning did. Nothing is lost when it is taken out: the old model is still there, bit for bit, and the task is a small file beside it.",
         ),
     ),
     quiz=(

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.viz import figures
 
 
 def rule_of_thumb(n_layers: int, d_model: int, vocab_size: int) -> int:
@@ -331,7 +332,7 @@ LESSON = Lesson(
     topic="myths",
     exercises=(RULE_OF_THUMB, COUNT_PASSES, WITHOUT_KEY, TOLD_BY_HEART),
     predictions=(
-        Question(
+        Prediction(
             "myths.positions",
             "Which table fails to tell its positions apart, once there is noise?",
             (
@@ -352,8 +353,15 @@ LESSON = Lesson(
                     "Some of its waves are fast and some are slow. Together they fit one position alone.",
                 ),
             ),
+            shows=lambda tables, found: figures.bar_chart(
+                list(tables),
+                found,
+                "One slow sine cannot tell position 3 from position 200",
+                "positions recognized in noise (share)",
+            ),
+            finding="One slow sine cannot tell position 3 from position 200. The sum of sine and cosine passes this test; what it loses is something else.",
         ),
-        Question(
+        Prediction(
             "myths.passes",
             "How many forward passes does it take to write 60 tokens with the cache?",
             ("60", "Each token is chosen from the logits that the token before it made possible."),
@@ -368,8 +376,16 @@ LESSON = Lesson(
                     "All layers are run in each pass. It is the tokens that wait for each other.",
                 ),
             ),
+            shows=lambda passes: figures.bar_chart(
+                list(passes),
+                list(passes.values()),
+                "Learning from a text takes one pass; writing it takes one for each token",
+                "forward passes",
+                number="{:.0f}",
+            ),
+            finding="Learning from a text takes one pass; writing it takes one for each token. The cache saves work inside a pass and not one pass.",
         ),
-        Question(
+        Prediction(
             "myths.removed",
             "The usual heatmap points at a token that is not the color. Without that token, what becomes of the right color's probability?",
             (
@@ -390,8 +406,16 @@ LESSON = Lesson(
                     "One token of a hundred is gone, and the others still hold the story.",
                 ),
             ),
+            shows=lambda names, means: figures.bar_chart(
+                names,
+                means,
+                "Where they differ, the most attended token can go; the color cannot",
+                "probability of the right color",
+                highlight=names[3:],
+            ),
+            finding="Where the two differ, the most attended token can go; the color cannot.",
         ),
-        Question(
+        Prediction(
             "myths.unscaled",
             "Scores as they are, not divided. What happens to the gradient as $d_k$ grows?",
             (
@@ -412,8 +436,16 @@ LESSON = Lesson(
                     "A larger score for a key still means more weight for it.",
                 ),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                "Without the division the gradient fades as heads get wider",
+                "d_k",
+                "gradient at the scores",
+                log_x=True,
+            ),
+            finding="Without the division the gradient fades as heads get wider: a score is a sum of $d_k$ products, so it grows like $\\sqrt{d_k}$; softmax then puts all its weight on one key, and where a softmax is sure, it passes no gradient on.",
         ),
-        Question(
+        Prediction(
             "myths.girls",
             "In the data 9 of 10 heroes are girls. How often does the model say girl, at temperature 0.5?",
             (
@@ -431,8 +463,15 @@ LESSON = Lesson(
                     "That is what a temperature above 1 does: it evens out.",
                 ),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                "The model has the data's bias, and a low temperature adds to it",
+                "girls among the heroes of the data (share)",
+                "girls, says the model (share)",
+            ),
+            finding="At temperature 1 the model says girl about as often as its data do. With a lower temperature it is **more** biased than what it read.",
         ),
-        Question(
+        Prediction(
             "myths.cold",
             "The young model near temperature 0, asked for a color that the story has settled:",
             (
@@ -453,8 +492,15 @@ LESSON = Lesson(
                     "It did learn that a color comes next. Which one is the question.",
                 ),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                "Cold makes the young model repeat itself, and it is still mostly wrong",
+                "temperature",
+                "share of answers",
+            ),
+            finding="Storyteller is right at every temperature here. Its younger self is mostly wrong at all of them, and the cold makes it repeat itself, which sounds like certainty.",
         ),
-        Question(
+        Prediction(
             "myths.by_heart",
             "The same model and number of steps; 4 stories, then more and more. What does the loss on *its own* stories do?",
             (
@@ -472,8 +518,16 @@ LESSON = Lesson(
                 ),
                 ("it stays far below that on others", "That is the claim. It needs few stories, seen often."),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                "With more stories the two losses meet",
+                "different stories in training",
+                "loss (nats per token)",
+                log_x=True,
+            ),
+            finding="With more stories the two losses meet: with four stories each is known by heart, with thousands only what they share can be learned.",
         ),
-        Question(
+        Prediction(
             "myths.budget",
             "Five widths share one budget of operations. Which has the lowest loss?",
             (
@@ -494,6 +548,14 @@ LESSON = Lesson(
                     "Even there it sees too few. The best size grows with the budget, and slowly.",
                 ),
             ),
+            shows=lambda lines: figures.line_chart(
+                lines,
+                "Each budget has its best size, and it is not the largest",
+                "parameters",
+                "held-out loss (nats per token)",
+                log_x=True,
+            ),
+            finding="Each budget has its best size, and it is not the largest. The wide ones have not seen enough to use what they have.",
         ),
     ),
     quiz=(
