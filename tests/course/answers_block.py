@@ -51,11 +51,11 @@ def last_alone(x, branches):
     return out
 
 
-def last_write(x, branches):
+def read_the_last_write(x, branches):
+    writes = [x]
     for branch in branches:
-        write = branch(x)
-        x = x + write
-    return write
+        writes.append(branch(writes[-1]))
+    return torch.stack(writes).sum(0)
 
 
 def writes_alone(x, branches):
@@ -217,7 +217,7 @@ WRONG = {
         "averaged": averaged,
         "returned_early": returned_early,
         "last_alone": last_alone,
-        "last_write": last_write,
+        "read_the_last_write": read_the_last_write,
         "writes_alone": writes_alone,
         "writes_of_the_start": lambda x, branches: torch.stack([branch(x) for branch in branches]).sum(0),
     },

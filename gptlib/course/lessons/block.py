@@ -76,8 +76,12 @@ def last_alone(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
     return x + branches[-1](x)
 
 
-def last_write(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
-    return branches[-1](through_stack(x, branches[:-1]))
+def read_the_last_write(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    stream = x
+    for branch in branches:
+        x = branch(x)
+        stream = stream + x
+    return stream
 
 
 def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
@@ -270,9 +274,9 @@ THROUGH_STACK = Exercise(
             last_alone,
         ),
         Misconception(
-            "last_write",
-            "you returned what the last branch wrote. The stream is everything that was written, and the start as well.",
-            last_write,
+            "read_the_last_write",
+            "all the writes are in the sum, but each branch read only what the one before it wrote. It should read the whole sum so far.",
+            read_the_last_write,
         ),
         Misconception(
             "writes_alone",
