@@ -37,10 +37,11 @@ def next_token_loss(
 
 
 class ToyModel:
-    """A model that can be read: each position averages what the tokens in its sight have to say.
+    """A model simple enough to read: each position averages the table rows of the tokens that it sees.
 
-    sight: True where a position sees a token, (query, key); table: a row of logits for each token, (vocab, vocab).
-    rounding: by how much all logits tremble with the mean of the tokens, as rounding makes them.
+    sight: True where a position sees a token, (query, key).
+    table: a row of logits for each token, (vocab, vocab).
+    rounding: how much of the mean token is added to all logits, in place of rounding errors.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ def some_masks(generator: Generator) -> Iterator[tuple[Tensor]]:
 
 
 def different_tokens(generator: Generator) -> Tensor:
-    """Where two were equal, a model that averages them could not show that it saw the second."""
+    """If two were equal, a model that averages them could not show that it saw the second."""
     return torch.randperm(6, generator=generator)[None, :4]
 
 
@@ -87,7 +88,7 @@ def peeking(query: int, key: int, n: int = 4) -> tuple[str, Tensor]:
     """The name and the sight of a model in which one position sees a later one."""
     sight = torch.ones(n, n, dtype=torch.bool).tril()
     sight[query, key] = True
-    return f"a model whose position {query} sees position {key}, and which is causal elsewhere", sight
+    return f"a model in which position {query} sees position {key}, and which is otherwise causal", sight
 
 
 def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
@@ -96,25 +97,25 @@ def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
     past = torch.ones(4, 4, dtype=torch.bool).tril()
     for name, sight in (
         ("a model that sees the past", past),
-        ("a model that sees all", torch.ones(4, 4, dtype=torch.bool)),
+        ("a model that sees everything", torch.ones(4, 4, dtype=torch.bool)),
         *(peeking(query, key) for query, key in ((0, 1), (0, 3), (1, 2), (2, 3), (1, 3))),
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
         yield ToyModel(name, sight, table), different_tokens(generator)
     name, last_seen = peeking(0, 3)
     yield (
-        ToyModel("a model whose position 0 sees position 3, very faintly", last_seen, table / 1000),
+        ToyModel("a model in which position 0 sees position 3, but only faintly", last_seen, table / 1000),
         torch.tensor([[2, 0, 4, 1]]),
     )
     rounded = ToyModel(
-        "a causal model whose logits tremble by 1e-6, from rounding", past, table, rounding=1e-6
+        "a causal model whose logits move by about 1e-6, as from rounding", past, table, rounding=1e-6
     )
     yield rounded, different_tokens(generator)
     rising = torch.arange(6.0)[:, None].expand(6, 6)  # the higher the token, the higher all logits
-    name_of = "a model whose position 0 sees position 3, where any other token {} all of its logits"
+    name_of = "a model in which position 0 sees position 3, where any other token {} all logits of position 0"
     yield ToyModel(name_of.format("lowers"), last_seen, rising), torch.tensor([[0, 1, 2, 5]])
     yield ToyModel(name_of.format("raises"), last_seen, rising), torch.tensor([[1, 2, 3, 0]])
-    for last in range(6):  # one that always puts in the same token changes nothing where it stands
+    for last in range(6):  # whoever always puts in the same token changes nothing where it already is
         others = [token for token in (1, 4, 2, 3) if token != last]
         yield ToyModel(name, last_seen, table), torch.tensor([[*others[:3], last]])
     name, last_of_three = peeking(0, 2, n=3)
@@ -132,21 +133,21 @@ def logits_and_tokens(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def leaks_at(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int, new_token: int) -> bool:
-    """Whether an earlier position moves when this token is put at `position`."""
+    """Whether the logits of an earlier position move when this token is put at `position`."""
     changed = tokens.clone()
     changed[0, position] = new_token
     return bool(((model(changed) - model(tokens))[:, :position].abs() > 1e-5).any())
 
 
 def differences(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
-    """By how much each logit moves when the token at one position is another: (seq, vocab)."""
+    """How much each logit moves when the token at one position is replaced: (seq, vocab)."""
     changed = tokens.clone()
     changed[0, position] = (tokens[0, position] + 1) % model(tokens).shape[-1]
     return (model(changed) - model(tokens))[0]
 
 
 def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
-    """For each position, whether its logits move when the token at one position is another."""
+    """For each position, whether its logits move when the token at one position is replaced."""
     return differences(model, tokens, position).abs().amax(dim=-1) > 1e-5
 
 
@@ -187,18 +188,21 @@ CAUSAL_MASK = Exercise(
     buys="With this mask no position can copy its answer from the future.",
     hints=(
         "The loop visits the keys from 0 to the query itself. Those cells are True, the others False.",
-        "(n, n), of dtype torch.bool. The row is the query and the column the key, so row 0 has one True.",
-        "Make n by n ones of dtype torch.bool and keep the lower triangle, with tril.",
+        "The result is (n, n), of dtype torch.bool. A row is a query and a column a key, so row 0 has one "
+        "True.",
+        "Make an n by n grid of ones, of dtype torch.bool, and keep its lower triangle with tril.",
     ),
     misconceptions=(
         Misconception(
             "swapped",
-            "rows and columns are swapped: position 0 sees everything, and the last one only itself. The row is the query.",
+            "rows and columns are swapped: position 0 sees everything, and the last one sees only itself. A "
+            "row belongs to a query.",
             lambda n: torch.ones(n, n, dtype=torch.bool).triu(),
         ),
         Misconception(
             "without_diagonal",
-            "no position may look at itself. Then position 0 sees nothing at all, and the softmax of its row is nan.",
+            "no position may look at itself. Then position 0 sees nothing at all, and the softmax of its row "
+            "is nan (not a number).",
             lambda n: torch.ones(n, n, dtype=torch.bool).tril(-1),
         ),
         Misconception(
@@ -213,27 +217,30 @@ CAUSAL_MASK = Exercise(
         ),
         Misconception(
             "numbers",
-            "the triangle is right, but it is made of the numbers 1 and 0. A mask holds True and False: give dtype=torch.bool.",
+            "the triangle is right, but it is made of the numbers 1 and 0. A mask holds True and False: give "
+            "dtype=torch.bool.",
             lambda n: torch.ones(n, n).tril(),
         ),
         Misconception(
             "weights",
-            "these are the weights of the uniform average already. The mask comes one step before: True where a weight is not 0.",
+            "these are already the weights of the uniform average. The mask comes one step earlier: it is "
+            "True where a weight is not 0.",
             lambda n: torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None],
         ),
         Misconception(
             "as_bias",
-            "this is 0 and −∞, a grid to be added to scores; the next exercise asks for that. Here, return True and False.",
+            "this is a grid of 0 and −∞, to be added to scores; the next exercise asks for that. Here, "
+            "return True and False.",
             lambda n: torch.full((n, n), float("-inf")).triu(1),
         ),
         Misconception(
             "everything",
-            "every query sees every key, the later ones too. Keep the lower triangle.",
+            "every query sees every key, even the later ones. Keep the lower triangle.",
             lambda n: torch.ones(n, n, dtype=torch.bool),
         ),
         Misconception(
             "only_itself",
-            "each position sees itself and nothing else. What came before it may be seen, too.",
+            "each position sees itself and nothing else. It may also see what came before it.",
             lambda n: torch.eye(n, dtype=torch.bool),
         ),
     ),
@@ -245,27 +252,30 @@ MASK_AS_BIAS = Exercise(
     name="causal.mask_as_bias",
     reference=mask_as_bias,
     inputs=some_masks,
-    buys="Now you can read code that adds its masks, and see whether it is sound.",
+    buys="Now you can read code that adds its masks, and check whether it is right.",
     hints=(
-        "What can you add to a score that leaves it as it is? What can you add that makes it lower than any other?",
-        "A bool tensor (…, query, key) comes in, a float tensor of the same shape goes out.",
+        "What can you add to a score that leaves it as it is? What can you add that makes it lower than any "
+        "other?",
+        "A bool tensor (…, query, key) comes in, and a float tensor of the same shape goes out.",
         "Start from zeros of the mask's shape, and fill in -inf where the mask is False (~mask).",
     ),
     misconceptions=(
         Misconception(
             "zero_times_infinity",
-            "you multiplied by ∞. Where the mask is True that is 0 · ∞, which is nan. Choose between two numbers instead.",
+            "you multiplied by ∞. Where the mask is True, that gives 0 · ∞, which is nan. Choose between 0 "
+            "and −∞ instead.",
             lambda mask: (1 - mask.float()) * float("-inf"),
         ),
         Misconception(
             "infinity_times_mask",
-            "you multiplied the mask by −∞: True gives −∞, which hides what may be seen, and False gives 0 · −∞, which is nan. "
+            "you multiplied the mask by −∞: True gives −∞, which hides what may be seen, and False gives 0 · "
+            "−∞, which is nan. "
             "Choose between 0 and −∞ instead, and put −∞ where the mask is False.",
             lambda mask: mask * float("-inf"),
         ),
         Misconception(
             "turned",
-            "−∞ stands where the mask is True, so what may be seen is hidden, and what may not is shown.",
+            "−∞ stands where the mask is True, so what may be seen is hidden, and everything else is shown.",
             lambda mask: torch.zeros(mask.shape).masked_fill(mask, float("-inf")),
         ),
         Misconception(
@@ -275,7 +285,8 @@ MASK_AS_BIAS = Exercise(
         ),
         Misconception(
             "one_for_visible",
-            "1 is added to what may be seen. The softmax forgives that, but a visible score should stay as it is: add 0.",
+            "1 is added to what may be seen. The softmax gives the same weights, but a visible score should "
+            "stay as it is: add 0.",
             lambda mask: mask.float().masked_fill(~mask, float("-inf")),
         ),
         Misconception(
@@ -285,17 +296,20 @@ MASK_AS_BIAS = Exercise(
         ),
         Misconception(
             "plus_infinity",
-            "+∞ is added to what may not be seen. That makes its score the highest of all; −∞ makes it the lowest.",
+            "+∞ is added to what may not be seen. That makes its score the highest of all; −∞ makes it the "
+            "lowest.",
             lambda mask: torch.zeros(mask.shape).masked_fill(~mask, float("inf")),
         ),
         Misconception(
             "a_large_number",
-            "you filled in −1e9. That is low, but a score like any other, and float16 cannot hold it. Use −∞.",
+            "you filled in −1e9. That is low, but it is still a score like any other, and float16 cannot "
+            "hold it. Use −∞.",
             lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e9),
         ),
         Misconception(
             "ten_thousand",
-            "you filled in −10,000. That is low, but a score like any other: section 4 shows where it fails. Use −∞.",
+            "you filled in −10,000. That is low, but it is still a score like any other: section 4 shows "
+            "where it fails. Use −∞.",
             lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e4),
         ),
     ),
@@ -307,38 +321,47 @@ SEES_THE_FUTURE = Exercise(
     name="causal.sees_the_future",
     reference=sees_the_future,
     inputs=toy_models,
-    buys="This test needs no loss, no floor and no look inside. Run it on every model you build.",
+    buys="This test needs no loss, no floor and no look inside the model. Run it on every model you build.",
     hints=(
-        "Change one token at a time. If any logit at an earlier position moves, the model has seen the change coming.",
-        "tokens is (1, seq), model(tokens) is (1, seq, vocab). When you change a position, compare the logits of "
-        "[:, :position].",
-        "For each position from 1 on: clone the tokens, put another token there, and see whether the logits before "
-        "that position differ from those of the unchanged tokens. Any difference: True. None at all: False.",
+        "Change one token at a time. If any logit at an earlier position moves, the model has seen the "
+        "future.",
+        "tokens is (1, seq), and model(tokens) is (1, seq, vocab). When you change a position, compare only "
+        "the "
+        "logits before it: [:, :position].",
+        "For each position from 1 on: clone the tokens, put another token there, and see whether the logits "
+        "before "
+        "that position differ from those of the unchanged tokens. If they do anywhere, return True, "
+        "otherwise False.",
     ),
     misconceptions=(
         Misconception(
             "with_itself",
-            "the changed position and those after it were counted, too. They should move: that is reading, not cheating. (If you "
-            "did compare only earlier positions, an earlier change was still in the tokens: clone them for each position.)",
+            "the changed position and those after it were counted too. They should move: that is reading, "
+            "not cheating. (If you "
+            "did compare only earlier positions, an earlier change was still in the tokens: clone them for "
+            "each position.)",
             lambda model, tokens: any(
                 bool(moves(model, tokens, position).any()) for position in range(tokens.shape[1])
             ),
         ),
         Misconception(
             "only_the_last_token",
-            "only a change of the last token counted. A position may peek at a token in the middle: change each in turn.",
+            "only a change of the last token counted. A position may peek at a token in the middle: change "
+            "each in turn.",
             lambda model, tokens: bool(moves(model, tokens, tokens.shape[1] - 1)[:-1].any()),
         ),
         Misconception(
             "only_one_token",
-            "only a change at position 1 counted. Does your loop `return` in its first round? Return True as soon as something "
-            "moved, and False only after the loop.",
+            "only a change at position 1 counted. Does your loop `return` in its first round? Return True as "
+            "soon as something "
+            "moves, and False only after the loop.",
             lambda model, tokens: bool(moves(model, tokens, 1)[0]),
         ),
         Misconception(
             "only_the_neighbor",
-            "a leak from the last position back to the first went unseen. Change every token in turn, the last one too, and "
-            "watch all earlier positions, not only the one right before.",
+            "a leak from the last position back to the first was missed. Change every token in turn, "
+            "including the last one, and "
+            "watch all earlier positions, not only the one right before it.",
             lambda model, tokens: any(
                 bool(moves(model, tokens, position)[position - 1]) for position in range(1, tokens.shape[1])
             ),
@@ -351,12 +374,13 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "turned",
-            "the answer is the wrong way round: True should mean that the future is seen.",
+            "the answer is reversed: True should mean that the future is seen.",
             lambda model, tokens: not sees_the_future(model, tokens),
         ),
         Misconception(
             "same_token",
-            "a leak went unseen where the token that you put in stood there already: that changes nothing. Put in a token that "
+            "a leak was missed because the token that you put in was already there, which changes nothing. "
+            "Put in a token that "
             "differs from the one it replaces.",
             lambda model, tokens: any(
                 leaks_at(model, tokens, position, 0) for position in range(1, tokens.shape[1])
@@ -364,7 +388,8 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "no_tolerance",
-            "a causal model was accused for differences of rounding. Count a difference only if its size is above 1e-5.",
+            "a causal model was accused because of rounding. Count a difference only if its size is above "
+            "1e-5.",
             lambda model, tokens: any(
                 bool((differences(model, tokens, position)[:position] != 0).any())
                 for position in range(1, tokens.shape[1])
@@ -372,7 +397,8 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "without_abs",
-            "a leak that only lowers logits went unseen. A logit moves up or down: compare the size of the difference, with abs().",
+            "a leak that only lowers logits was missed. Logits can move up or down, so compare the size of "
+            "the difference, with abs().",
             lambda model, tokens: any(
                 bool((differences(model, tokens, position)[:position] > 1e-5).any())
                 for position in range(1, tokens.shape[1])
@@ -387,50 +413,58 @@ NEXT_TOKEN_LOSS = Exercise(
     name="causal.next_token_loss",
     reference=next_token_loss,
     inputs=logits_and_tokens,
-    buys="This is the loss on which GPTs are trained, at all positions at once.",
+    buys="This is the loss that GPTs are trained on, at all positions at once.",
     hints=(
         "The logits at position t are a guess at the token at position t + 1.",
         "Of seq positions, seq − 1 have a next token in the text: logits[:, :-1] and tokens[:, 1:].",
-        "Drop the last logits and the first token of each text, flatten batch and seq into one dimension, and take "
+        "Drop the last logits and the first token of each text, flatten batch and seq into one dimension, "
+        "and take "
         "F.cross_entropy.",
     ),
     misconceptions=(
         Misconception(
             "not_shifted",
-            "each position is asked for the token that it was given, so it would only have to repeat it. Shift the targets by one.",
+            "each position is asked for the token that it was given, so it would only have to repeat it. "
+            "Shift the targets by one.",
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
         ),
         Misconception(
             "backwards",
-            "you shifted the wrong way: each position is asked for the token before it, which it has already seen.",
+            "you shifted in the wrong direction: each position is asked for the token before it, which it "
+            "has already seen.",
             lambda logits, tokens: F.cross_entropy(logits[:, 1:].flatten(0, 1), tokens[:, :-1].flatten()),
         ),
         Misconception(
             "across_texts",
-            "the last position of one text is asked for the first token of the next text. Shift each text by itself, and "
-            "flatten after that.",
+            "the last position of one text is asked for the first token of the next text. Shift each text by "
+            "itself first, and "
+            "then flatten.",
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1)[:-1], tokens.flatten()[1:]),
         ),
         Misconception(
             "wrapped",
-            "the last position is asked for the first token of the same text, as with `roll`. It has no target: leave it out.",
+            "the last position is asked for the first token of the same text, as with `roll`. It has no "
+            "target: leave it out.",
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1), tokens.roll(-1, dims=1).flatten()),
         ),
         Misconception(
             "padded",
-            "the last position is asked for token 0, which was put in to fill the row. It has no target: leave it out.",
+            "the last position is asked for token 0, which was put in to fill the row. It has no target: "
+            "leave it out.",
             lambda logits, tokens: F.cross_entropy(
                 logits.flatten(0, 1), F.pad(tokens[:, 1:], (0, 1)).flatten()
             ),
         ),
         Misconception(
             "only_the_last",
-            "you scored the guess at the last token alone. Every position that has a next token in the text counts.",
+            "you scored the guess at the last token alone. Every position that has a next token in the text "
+            "counts.",
             lambda logits, tokens: F.cross_entropy(logits[:, -2], tokens[:, -1]),
         ),
         Misconception(
             "softmax_twice",
-            "a softmax was taken before `F.cross_entropy`, which takes one itself. Give it the logits as they are.",
+            "a softmax was taken before `F.cross_entropy`, which takes one itself. Give it the logits as "
+            "they are.",
             lambda logits, tokens: F.cross_entropy(
                 logits[:, :-1].softmax(dim=-1).flatten(0, 1), tokens[:, 1:].flatten()
             ),
@@ -442,7 +476,8 @@ NEXT_TOKEN_LOSS = Exercise(
         ),
         Misconception(
             "not_flattened",
-            "the shift is right, but `F.cross_entropy` got (batch, position, vocab) and took the positions for the vocabulary. "
+            "the shift is right, but `F.cross_entropy` got (batch, position, vocab) and took the positions "
+            "for the vocabulary. "
             "Make batch and position one dimension first, with flatten(0, 1).",
             lambda logits, tokens: F.cross_entropy(logits[:, :-1], tokens[:, 1:]),
         ),
@@ -458,24 +493,28 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "causal.loss_without_a_mask",
-            "One attention head may look at every character of the window, the later ones included. It is trained for "
-            "250 steps to guess the next character. Where does its loss on new stories end?",
+            "One attention head may look at every character of the window, including later ones. It is "
+            "trained for "
+            "250 steps to guess the next character. Where does its loss on new stories end up?",
             (
                 "Below the entropy floor",
-                "The next character is in the input, in new stories too. It need not be predicted; it can be copied.",
+                "The next character is in the input, in new stories too, so it can be copied instead of "
+                "predicted.",
             ),
             (
                 (
                     "Between the floor and the bigram's loss",
-                    "A model that has to predict ends up there, as section 3 shows. This one finds its answers in the input.",
+                    "A model that has to predict ends up there, as section 3 shows. This one finds its "
+                    "answers in the input.",
                 ),
                 (
                     "Near the bigram's loss",
-                    "For that it would have to ignore all other characters, and one of them is the answer.",
+                    "It would have to ignore all the other characters, and one of them is the answer.",
                 ),
                 (
-                    "Above the bigram's loss: what it learned holds for the training stories alone",
-                    "What it learned holds for new stories as well: they contain their answers in the same way.",
+                    "Above the bigram's loss: what it learned holds only for the training stories",
+                    "What it learned holds for new stories as well: they contain their answers in the same "
+                    "way.",
                 ),
             ),
             shows=lambda curve, bigram, floor: figures.loss_curves(
@@ -485,31 +524,35 @@ LESSON = Lesson(
                 title="The validation loss falls through the floor",
                 y_label="validation loss (nats per character)",
             ),
-            finding="The loss ends **below** the floor. Storyworld itself, which knows the probability of every next "
-            "character, cannot do that on average. So whatever this model does, it is not prediction.\n\n"
-            "Note what did **not** warn us: the validation loss. It is measured on stories that the model has never "
-            "seen, and it looks excellent. Without a known floor you might have believed it.",
+            finding="The loss ends **below** the floor. Storyworld itself, which knows the probability of "
+            "every next "
+            "character, cannot do that on average. So whatever this model is doing, it is not predicting.\n\n"
+            "Note what did **not** warn us: the validation loss. It is measured on stories that the model "
+            "has never "
+            "seen, and it looks excellent. If you did not know the floor, you might have believed it.",
         ),
         Prediction(
             "causal.where_the_cheat_looks",
-            "The model was trained without a mask to guess the next character at each position. Now it reads “Mia lost her "
+            "The model was trained without a mask to guess the next character at each position. Now it reads "
+            "“Mia lost her "
             "red kite”. Which character does each character look at most?",
             (
                 "the one after it",
-                "That character is the target, so nothing in the window is worth more.",
+                "That character is the target, so nothing else in the window is worth as much.",
             ),
             (
                 (
                     "the one before it",
-                    "A model without sight of the future would gain from that. This one has something far better in sight.",
+                    "A model that cannot see the future would gain from that. This one can see something far "
+                    "better.",
                 ),
                 (
                     "itself",
-                    "Its own vector reaches the logits anyway, beside attention, and is not the answer.",
+                    "Its own vector is added after attention anyway, and it is not the answer.",
                 ),
                 (
                     "none in particular: the weights are even",
-                    "An average of all characters says little about the one that is asked for.",
+                    "An average of all characters says little about the one to be guessed.",
                 ),
             ),
             shows=lambda weights, characters: figures.attention_heatmap(
@@ -518,30 +561,34 @@ LESSON = Lesson(
                 masked=None,
                 title="Without a mask, each character looks at the one after it",
             ),
-            finding="The bright line is one step **above** the diagonal: each character looks at the one after it. That "
-            "character is its target, so it seems that the model looks its answers up.",
+            finding="The bright line is one step **above** the diagonal: each character looks at the one after it (the "
+            "last has none). That character is its target, so the model seems to look up its answers.",
         ),
         Prediction(
             "causal.scores_times_mask",
-            "“Mia” is the first of five words and may see only itself. Its scores are 1, 0, 1, 0, 2. The four later ones are "
-            "multiplied by 0, which leaves 1, 0, 0, 0, 0, and then comes the softmax. How much of its weight do the four "
-            "later words get together?",
+            "“Mia” is the first of five words and may see only itself. Its scores are 1, 0, 1, 0, 2. The "
+            "last four are "
+            "multiplied by 0, which leaves 1, 0, 0, 0, 0, and then comes the softmax. How much of its weight "
+            "do the four "
+            "later words get in all?",
             (
                 "more than half",
-                "Each of them counts $e^0 = 1$, and “Mia” itself $e^1 \\approx 2.7$. So they get 4 of 6.7 parts.",
+                "Each of them counts $e^0 = 1$, and “Mia” itself $e^1 \\approx 2.7$. So they get 4 parts out "
+                "of 6.7.",
             ),
             (
                 (
                     "none",
-                    "A weight of 0 would do that. A score of 0 still counts $e^0 = 1$ in the softmax.",
+                    "Only weights of 0 would do that. A score of 0 still counts $e^0 = 1$ in the softmax.",
                 ),
                 (
                     "less than a tenth",
-                    "“Mia” leads by 1, so it counts $e \\approx 2.7$ times as much as each of the others, and there are four.",
+                    "“Mia” leads by 1, so it counts $e \\approx 2.7$ times as much as each of the others, "
+                    "but there are four of them.",
                 ),
                 (
                     "exactly four fifths",
-                    "For that all five scores would have to be equal; “Mia” has a score of 1.",
+                    "All five scores would have to be equal for that, and “Mia” has a score of 1.",
                 ),
             ),
             shows=lambda weights, words: figures.attention_heatmap(
@@ -550,48 +597,62 @@ LESSON = Lesson(
                 masked=None,
                 title="Scores multiplied by the mask: later words still get weight",
             ),
-            finding="“Mia” spends more than half of its weight on words that have not been said, and the three rows "
-            "below leak, too. A score of 0 does not mean no: for a softmax it is a score like any other, and higher than every negative "
-            "one.",
+            finding="“Mia” spends more than half of its weight on later words, and the next three rows leak, "
+            "too. "
+            "To a softmax, 0 does not mean “hidden”. It is a score like any other, and higher than every "
+            "negative one.",
         ),
         Prediction(
             "causal.which_masks_leak",
-            "Four ways to hide the future: (1) softmax first, then hidden weights are set to 0; (2) the same, and each row "
-            "is divided by its sum again; (3) hidden scores are set to −10,000, or (4) to −∞, before the softmax. With which "
-            "of them do the outputs of the first 8 positions move by more than rounding, when all that comes later is replaced?",
+            "Four ways to hide the future: (1) softmax first, then hidden weights are set to 0; (2) the "
+            "same, and each row "
+            "is divided by its sum again; (3) hidden scores are set to −10,000, or (4) to −∞, before the "
+            "softmax. With which "
+            "of them do the outputs of the first 8 positions move by more than rounding when everything "
+            "after them is replaced?",
             (
                 "with the first alone",
-                "Its rows sum to less than 1. What is missing tells how high the hidden scores were.",
+                "Its rows sum to less than 1, and how much is missing depends on the hidden scores.",
             ),
             (
                 (
                     "with the first two",
-                    "With the second division, what the hidden scores added to the denominator cancels.",
+                    "With the second division, what the hidden scores added to the denominator cancels out.",
                 ),
                 (
                     "with the first three",
-                    "In float32 $e^{-10000}$ is 0, and dividing the rows again removes what (2) saw of the future.",
+                    "In float32 $e^{-10000}$ is 0, and dividing the rows again removes what (2) saw of the "
+                    "future.",
                 ),
                 (
                     "with none of them",
-                    "A row that is not divided again sums to less than 1, and by how much depends on the future.",
+                    "A row that is not divided again sums to less than 1, and how much less depends on the "
+                    "future.",
                 ),
             ),
             shows=lines_on_leaks,
-            finding="The suspicion was half right. Without the second division the future leaks, in the outputs and in "
+            finding="The suspicion was half right. Without the second division the future leaks, in the "
+            "outputs and in "
             "the gradient.\n\n"
-            "With it, the future cancels. All weights of a row have the same denominator, the sum of $e^s$ over all keys. "
-            "Dividing by the sum of the weights that are left removes it, and what remains is $e^{s_i}$ divided by the sum of "
-            "$e^s$ over the visible keys, as with −∞. On paper the two are the same. In the computer “zero” is not exactly 0, "
-            "because the digits that are rounded away depend on the future.",
+            "With it, the future cancels out. Let $s_i$ be the score of key $i$. All weights of a row have "
+            "the same denominator, "
+            "the sum of $e^{s_j}$ over all keys $j$. Dividing by the sum of the weights that are left "
+            "removes it, and what remains "
+            "is $e^{s_i}$ divided by the sum of $e^{s_j}$ over the visible keys, as with −∞. On paper the "
+            "two methods are the "
+            "same. In the computer the outputs of “zero” still move a tiny bit, because the digits that are "
+            "rounded away depend "
+            "on the future.",
         ),
         Prediction(
             "causal.shape_of_influence",
-            "Each token of a sentence is changed in turn. Row: a position whose logits may move; column: the token that "
-            "was changed. In which cells do logits move?",
+            "Each token of a sentence is changed in turn. In the figure, a row is a position whose logits "
+            "may move, and a column "
+            "is a token that was changed. In which cells do logits move?",
             (
                 "on the diagonal and below it",
-                "A prediction depends on its own token and on those before it: the row is at or after the column.",
+                "A prediction depends on its own token and on those before it: the row is at or after the "
+                "column.",
             ),
             (
                 (
@@ -604,26 +665,30 @@ LESSON = Lesson(
                 ),
                 (
                     "in all cells",
-                    "A cell above the diagonal would be a leak, and each layer has a causal mask.",
+                    "A cell above the diagonal would be a leak, but each layer has a causal mask.",
                 ),
             ),
             shows=influence_map,
-            finding="A triangle: no logit moved before the token that was changed. The test looks at the whole model at once: "
-            "in none of its 4 layers did the future leak through to the logits.\n\n"
-            "Bright cells far down a column show that a token still matters for predictions many positions later.",
+            finding="The cells form a triangle: no logits moved before the token that was changed. The test "
+            "looks at the whole "
+            "model at once, so the future did not leak through to the logits in any of its 4 layers.\n\n"
+            "Bright cells far down a column show that a token still matters for predictions many positions "
+            "later.",
         ),
         Prediction(
             "causal.one_token_too_many",
-            "With `tril(1)` each of the 64 positions sees one later token, and nothing else that is later. What becomes of "
-            "the validation loss?",
+            "With `tril(1)` each of the 64 positions sees itself, the past and one later token. What happens "
+            "to the "
+            "validation loss?",
             (
                 "It falls below the floor",
-                "That one token is the answer. To copy it, nothing else is needed.",
+                "That one token is the answer, and the model can copy it.",
             ),
             (
                 (
-                    "It falls a little, by about one token in 64",
-                    "That would be so if all tokens were worth the same. This one is worth more than all others.",
+                    "It falls a little, by about one part in 64",
+                    "That would be so if all tokens were worth the same. This one is worth more than all the "
+                    "others.",
                 ),
                 (
                     "It stays about the same",
@@ -631,7 +696,8 @@ LESSON = Lesson(
                 ),
                 (
                     "It rises, as the extra token confuses the model",
-                    "A token that does not help can be given a weight near 0; and this one helps more than any.",
+                    "A token that does not help can be given a weight near 0, and this one helps more than "
+                    "any other.",
                 ),
             ),
             shows=lambda losses, bigram, floor: figures.bar_chart(
@@ -642,43 +708,51 @@ LESSON = Lesson(
                 highlight=["one later token"],
                 marks={"bigram": bigram, "floor": floor},
             ),
-            finding="One later token takes the loss through the floor. The controls show what that token is worth: a model "
-            "that sees all later tokens **except** that one is no better after 200 steps than one that sees only itself. "
-            "The others did not help it, and this one is the answer.",
+            finding="One later token takes the loss through the floor. The controls show what that token is "
+            "worth: a model "
+            "that sees all later tokens **except** that one is no better after 200 steps than one that sees "
+            "only itself. "
+            "In those steps the others did not help it, while this one is the answer.",
         ),
     ),
     quiz=(
         Question(
             "causal.too_good",
-            "On stories it has never seen, a friend's model has half the loss of the entropy floor. What is it?",
+            "On stories it has never seen, a friend's model has a loss of half the entropy floor. What kind "
+            "of model is it?",
             (
                 "a model that can see its targets",
-                "No predictor stays below the floor on average, so this is no prediction. Change a later token to see.",
+                "No predictor can stay below the floor on average, so this model is not predicting. Change a "
+                "later token to check.",
             ),
             (
                 (
                     "a model that is overfitted",
-                    "Overfitting lowers the loss on the training text and not on new stories.",
+                    "Overfitting lowers the loss on the training text, but not on new stories.",
                 ),
                 (
-                    "a model better than Storyworld",
-                    "Storyworld knows the exact probability of each character. There is nothing left to know better.",
+                    "a model that predicts better than Storyworld itself",
+                    "Storyworld knows the exact probability of each character. Nothing can know it better.",
                 ),
                 (
                     "a lucky draw of the stories",
-                    "Luck moves a mean over many thousand characters a little, and not by half.",
+                    "Luck can move a mean over many thousands of characters a little, but not by half.",
                 ),
             ),
         ),
         Question(
             "causal.score_of_zero",
-            "Two visible keys have the score −2. A hidden one is given the score 0. Where does the weight go?",
+            "Two visible keys have a score of −2 each. A hidden one is given a score of 0. Where does the "
+            "weight go?",
             (
                 "most of it to the hidden key",
                 "$e^0 = 1$ and $e^{-2} \\approx 0.14$: the hidden key takes nearly four fifths.",
             ),
             (
-                ("half to each visible key", "That takes −∞ for the hidden key; 0 is higher than −2."),
+                (
+                    "half to each visible key",
+                    "For that the hidden key would need −∞; its 0 is higher than −2.",
+                ),
                 ("a third to each key", "The softmax gives more to a higher score, and 0 is the highest."),
                 (
                     "nowhere: the row is all 0",
@@ -688,15 +762,17 @@ LESSON = Lesson(
         ),
         Question(
             "causal.half_a_row",
-            "Four keys have the same score, and a query may see two of them. Softmax first, then hidden weights are set to 0. What does the row sum to?",
+            "Four keys have the same score, and a query may see two of them. The softmax is taken first, and "
+            "then the hidden weights are set to 0. What does the row sum to?",
             (
                 "$0.5$",
-                "Each weight is 0.25, and two are left. Without a second division the row is no average.",
+                "Each weight is 0.25, and two are left. Without a second division the row does not give an "
+                "average.",
             ),
             (
-                ("$1$", "It did so before the hidden weights were taken out."),
+                ("$1$", "It did before the hidden weights were set to 0."),
                 ("$0.25$", "That is one weight, and two are left."),
-                ("$2$", "All weights together were 1; two of four equal ones are a half."),
+                ("$2$", "All four weights summed to 1, and two of four equal ones make a half."),
             ),
         ),
         Question(
@@ -704,8 +780,8 @@ LESSON = Lesson(
             "What does causal attention give for the very first token of a text?",
             ("its own value", "It sees one key, its own, so that weight is 1 whatever the score."),
             (
-                ("the mean of all values", "It may not look at any other."),
-                ("a vector of zeros", "The weights of its row sum to 1; all of that is on itself."),
+                ("the mean of all values", "It may not look at any other token."),
+                ("a vector of zeros", "The weights of its row sum to 1, and all of that is on itself."),
                 (
                     "nan, as it sees nothing",
                     "It sees itself. It would be nan if the mask left the diagonal out.",
@@ -736,26 +812,31 @@ LESSON = Lesson(
         ),
         Question(
             "causal.lessons_in_a_window",
-            "A text of 65 tokens goes through a causal model once. How many guesses of a next token can be scored?",
-            ("64", "Each token but the last has a next one in the text."),
+            "A text of 65 tokens goes through a causal model once. How many guesses at a next token can be "
+            "scored?",
+            ("64", "Each token but the last is followed by another in the text."),
             (
                 ("65", "The last position guesses too, but the text does not hold its answer."),
                 (
                     "1",
-                    "That would be so if a position could see what comes later. In a causal model every position makes a fair guess.",
+                    "That would be so if a position could see what comes later. In a causal model every "
+                    "position makes a fair guess.",
                 ),
                 (
                     "2,145",
-                    "That counts the pairs of query and key, $65 \\cdot 66 / 2$. There is one guess for each query.",
+                    "That counts the pairs of query and key, $65 \\cdot 66 / 2$. There is one guess for each "
+                    "query.",
                 ),
             ),
         ),
         Question(
             "causal.behind_the_trigram",
-            "One head mostly fetches the character before. A trigram sees the same two characters and still has a much lower loss. What does our model lack?",
+            "Our head mostly fetches the character before the current one. A trigram sees the same two "
+            "characters and still has a much lower loss. What does our model lack?",
             (
                 "a way to treat a pair as more than the sum of its two characters",
-                "Even the best sum of two tables stays far behind the trigram, which has counts for each pair.",
+                "Even the best sum of two tables stays far behind the trigram, which has counts for each "
+                "pair.",
             ),
             (
                 ("a way to look two characters back", "A causal head may look at anything in the past."),
