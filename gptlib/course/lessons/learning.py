@@ -119,7 +119,7 @@ GRADIENT_OF_LOGITS = Exercise(
     name="learning.gradient_of_logits",
     reference=gradient_of_logits,
     inputs=logits_and_targets,
-    buys="Every GPT starts its backward pass with exactly this vector.",
+    buys="When a GPT learns, the gradient of each of its guesses starts from exactly this vector.",
     hints=(
         "The gradient says how far each probability is from what it should have been: 1 for the token that came, 0 for "
         "all others.",
@@ -167,7 +167,7 @@ GRADIENT_OF_LOGITS = Exercise(
         ),
         Misconception(
             "minus_one_alone",
-            "at the token that came there is −1, whatever its probability. Subtract 1 from the probability instead of "
+            "at the token that came you put −1, whatever its probability. Subtract 1 from the probability instead of "
             "replacing it.",
             lambda logits, target: torch.where(one_hot(logits, target) > 0, -1.0, logits.softmax(-1)),
         ),
@@ -195,7 +195,7 @@ DESCEND = Exercise(
     misconceptions=(
         Misconception(
             "uphill",
-            "you added the gradient, and so climbed. The gradient points to where the loss rises: subtract it.",
+            "you added the gradient, so you went uphill. The gradient points to where the loss rises: subtract it.",
             lambda gradient, start, learning_rate, steps: descend(
                 lambda point: -gradient(point), start, learning_rate, steps
             ),
@@ -222,7 +222,7 @@ DESCEND = Exercise(
         ),
         Misconception(
             "no_rate",
-            "you took off the whole gradient. Multiply it by the learning rate first.",
+            "you subtracted the whole gradient. Multiply it by the learning rate first.",
             lambda gradient, start, learning_rate, steps: descend(gradient, start, 1.0, steps),
         ),
         Misconception(
@@ -244,7 +244,7 @@ DESCEND = Exercise(
         ),
         Misconception(
             "in_one_row",
-            "all points stand in one long row. `torch.stack` makes a row of each point; `torch.cat` joins them end to end.",
+            "all points are in one long row. `torch.stack` makes a row of each point; `torch.cat` joins them end to end.",
             lambda gradient, start, learning_rate, steps: descend(
                 gradient, start, learning_rate, steps
             ).flatten(),
@@ -329,8 +329,8 @@ BACKWARD = Exercise(
         ),
         Misconception(
             "front_to_back",
-            "only the last node handed its gradient on. Either you went from the first node to the last, where the others "
-            "have nothing to hand on yet, or you stopped after one node.",
+            "only the last node passed its gradient on. Either you went from the first node to the last, where the others "
+            "have nothing to pass on yet, or you stopped after one node.",
             front_to_back,
         ),
         Misconception(
@@ -340,8 +340,8 @@ BACKWARD = Exercise(
         ),
         Misconception(
             "too_early",
-            "a node handed its gradient on before all that it was used in had added to it. Go strictly from the last "
-            "number to the first: then everything made from a node comes before it.",
+            "a node passed its gradient on before it had received everything from the nodes made from it. Go strictly from the "
+            "last number to the first: then all nodes made from a node have their turn before it.",
             too_early,
         ),
         Misconception(
@@ -363,13 +363,13 @@ BACKWARD = Exercise(
         ),
         Misconception(
             "only_the_last",
-            "only the last node has a gradient, so nothing was handed on. Each node, the last one first, adds "
+            "only the last node has a gradient, so nothing was passed on. Start with the last node and go back: each one adds "
             "`slope * gradients[node]` to the gradient of each of its parents.",
             lambda graph: [0.0] * (len(graph) - 1) + [1.0],
         ),
         Misconception(
             "only_leaves",
-            "only the nodes without parents have a number in your list. Return one for every node, in their order.",
+            "only the nodes without parents have a number in your list. Return one number for every node, in the order of the nodes.",
             lambda graph: [
                 found for found, parents in zip(backward(graph), graph, strict=True) if not parents
             ],
@@ -406,7 +406,7 @@ WINDOWS = Exercise(
     inputs=texts_to_cut,
     buys="Any text can now be cut into examples for a network.",
     hints=(
-        "Each token is guessed from the n tokens before it. At the start of a text there are none, so the end-of-text "
+        "Each token is guessed from the n tokens before it. At the start of a text there are fewer, so the end-of-text "
         "token fills the gap.",
         "A text of length T has T + 1 guesses, because its end is guessed as well. contexts is (T + 1, n), targets (T + 1,).",
         "Put n end tokens before the tokens and one after them. Context number t is padded[t : t + n], and its target "
@@ -429,20 +429,20 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "not_padded",
-            "the first tokens of the text are never guessed, because you began where a window is full. Fill up with "
-            "end-of-text tokens, and begin at the first token.",
+            "the first tokens of the text are never guessed, because you began at the first full window. Fill the "
+            "gap with end-of-text tokens, and begin at the first token.",
             lambda tokens, n, end: full_windows(tokens, n, [*tokens, end]),
         ),
         Misconception(
             "only_full_windows",
-            "neither the first tokens of the text are guessed nor its end. Fill up with end-of-text tokens before the first "
-            "token, and let `end` be the last target.",
+            "neither the first tokens of the text nor its end are guessed. Put end-of-text tokens before the first token, and "
+            "let `end` be the last target.",
             lambda tokens, n, end: full_windows(tokens, n, tokens),
         ),
         Misconception(
             "filled_on_the_right",
-            "where letters are missing you filled up on the right. The latest letter stands last in every window, so the "
-            "gap is on the left.",
+            "where tokens are missing, you filled the gap on the right. The latest token comes last in every window, so the "
+            "gap belongs on the left.",
             filled_on_the_right,
         ),
         Misconception(
@@ -455,7 +455,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "negative_slice",
-            "near the start of the text the windows miss tokens that they should hold. There `at - n` in "
+            "near the start of the text the windows lack tokens that they should hold. There `at - n` in "
             "`tokens[at - n : at]` is negative, which counts from the end of the list; use `max(0, at - n)`.",
             negative_slice,
         ),
@@ -469,7 +469,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "targets_without_end",
-            "there is one target fewer than there are contexts. After the last token `end` is guessed, so it is the last "
+            "there is one target fewer than there are contexts. `end` is guessed after the last token, so it is the last "
             "target.",
             lambda tokens, n, end: (windows(tokens, n, end)[0], torch.tensor(tokens)),
         ),
@@ -484,7 +484,7 @@ HIDDEN_GRADIENT = Exercise(
     inputs=layers,
     buys="You can carry a gradient back through a layer by hand, and check any library that does it for you.",
     hints=(
-        "Two steps back: through the tanh, whose slope is 1 − tanh², and then through the product with the weight.",
+        "Go back in two steps: through the tanh, whose slope is 1 − tanh², and then through the product with the weight.",
         "upstream is (batch, hidden), x is (batch, inputs), and the answer has the shape of weight, (inputs, hidden).",
         "Compute hidden = torch.tanh(x @ weight). Multiply upstream by 1 - hidden**2, and put x.T in front of it: "
         "a matrix product adds up the contributions of the batch.",
@@ -492,7 +492,7 @@ HIDDEN_GRADIENT = Exercise(
     misconceptions=(
         Misconception(
             "no_tanh",
-            "you went back through the product and skipped the tanh. Where it is flat, nothing gets through.",
+            "you went back through the product and skipped the tanh. Where the tanh is flat, hardly anything gets through.",
             lambda x, weight, upstream: x.T @ upstream,
         ),
         Misconception(
@@ -507,7 +507,7 @@ HIDDEN_GRADIENT = Exercise(
         ),
         Misconception(
             "for_the_input",
-            "this is the gradient with respect to x. Asked for is the one with respect to the weight.",
+            "this is the gradient with respect to x. The exercise asks for the one with respect to the weight.",
             lambda x, weight, upstream: (upstream * (1 - torch.tanh(x @ weight) ** 2)) @ weight.T,
         ),
         Misconception(
@@ -550,7 +550,7 @@ LESSON = Lesson(
             "At a learning rate of 50, gradient descent on the table of pairs lowers the loss at every step. What happens at a rate of 1,000?",
             (
                 "the loss jumps above that of blind guessing",
-                "The very first step goes far past the lowest point and ends higher up than it began, and so do the next ones.",
+                "The very first step goes far past the lowest point and ends higher up than it began, and so do the next few.",
             ),
             (
                 (
@@ -578,7 +578,7 @@ LESSON = Lesson(
             ),
             finding="At a rate of 1 the loss falls slowly, and after 300 steps it is still far above that at a rate of 50. At 1,000 it rises "
             "from the first step on, to several times that of blind guessing. After that it jumps up and down without recovering.\n\n"
-            "A loss that rises from the first steps on is a common sign of too large a learning rate.",
+            "A loss that rises from the first steps on is a common sign of a learning rate that is too large.",
         ),
         Prediction(
             "learning.batch_noise",
@@ -612,10 +612,10 @@ LESSON = Lesson(
         ),
         Prediction(
             "learning.all_alike",
-            "Before training, all 256 hidden units have the same weights in and the same weights out. How many different units are there after it?",
+            "Before training, all 256 hidden units have the same incoming weights and the same outgoing weights. How many different units are there afterward?",
             (
                 "one: they stay alike",
-                "Units with equal weights in and out get equal gradients at every step, so they stay equal.",
+                "Units with equal incoming and outgoing weights get equal gradients at every step, so they stay equal.",
             ),
             (
                 (
@@ -639,9 +639,9 @@ LESSON = Lesson(
                 y_label="loss on new stories (nats per letter)",
                 title="Four ways to start, and how many units differ at the end",
             ),
-            finding="The units that start equal in and out stay equal, so 256 units do the work of one, and the network ends worse than the table of "
-            "pairs. The start with equal weights in alone is the control: there the gradients of the units differ from the first step on, and at the end "
-            "all 256 are different. Random initial weights avoid the problem.",
+            finding="The units whose incoming and outgoing weights start equal stay equal. So 256 units do the work of one, and the network ends "
+            "worse than the table of pairs. The start in which only the incoming weights are equal is the control: there the gradients of the "
+            "units differ from the first step on, and at the end all 256 are different. Random initial weights avoid the problem.",
         ),
         Prediction(
             "learning.name_again",
@@ -668,9 +668,9 @@ LESSON = Lesson(
                 highlight=[name for name in means if name.endswith("again")],
                 title="Surprise at the first letter of a name, new and repeated",
             ),
-            finding="At a repeated name the network is almost as surprised as at a new one, while the truth is hardly surprised at all. The 6-gram, "
-            "which reads five letters as well, gains nothing from the repetition either. It was counted, not trained, so longer training is not "
-            "what the network lacks. What it would need to know stands too far back in the text.",
+            finding="At a repeated name the network is almost as surprised as at a new one, while by the true probabilities it is hardly surprising. The 6-gram, "
+            "which reads five letters as well, gains nothing from the repetition either. It was counted, not trained, so longer training would "
+            "not help it. What both would need to know is too far back in the text.",
         ),
     ),
     quiz=(
@@ -715,7 +715,7 @@ LESSON = Lesson(
         ),
         Question(
             "learning.diverges",
-            "Step by step the loss is 4.1, 7.8, 16.2, 20.3. What do you change first?",
+            "Step by step the loss is 4.1, 7.8, 16.2, 20.3. What do you try first?",
             ("a smaller learning rate", "It rises from the first step on: the steps overshoot."),
             (
                 ("more steps", "The loss rises with every step; more of them would not turn it around."),
@@ -729,15 +729,15 @@ LESSON = Lesson(
             ("four times as many", "The noise falls with the square root of the number of examples."),
             (
                 ("twice as many", "That divides the noise by $\\sqrt{2}$, about 1.4."),
-                ("equally many, but twice as many steps", "Each gradient is then as noisy as before."),
+                ("the same number, but twice as many steps", "Each gradient is then as noisy as before."),
                 ("half as many", "Fewer examples make the mean noisier."),
             ),
         ),
         Question(
             "learning.two_linear",
-            "You take the tanh out of the network. What is left between embeddings and logits?",
+            "You take the tanh out of the network. What is left between the embeddings and the logits?",
             (
-                "one matrix and a bias: two products in a row make one",
+                "one matrix and a bias: two matrix products in a row make one",
                 "So each letter of the window votes for the next one by itself, and the votes are added up.",
             ),
             (

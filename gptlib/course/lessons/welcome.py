@@ -33,8 +33,8 @@ LIKELIEST = Exercise(
         "Find the largest probability, and then the word that it belongs to.",
         "words and probabilities are two lists of the same length, and probabilities[n] belongs to words[n]. The result is "
         "one word.",
-        "max(probabilities) is the largest of them, probabilities.index(...) gives its position in the list, and words[...] "
-        "the word at that position.",
+        "max(probabilities) is the largest of them. probabilities.index(...) gives its position in the list, and words[...] "
+        "gives the word at that position.",
     ),
     misconceptions=(
         Misconception(
@@ -123,9 +123,9 @@ LESSON = Lesson(
             shows=lambda probabilities, pieces: figures.next_token_bars(
                 probabilities, pieces, k=6, title="“Mia put the red kite under the …”"
             ),
-            finding="Three words have nearly all of the probability, and the more than two thousand others share what is left. "
-            "The dice now choose between those three. So the same beginning can lead to different stories, and each of them goes on "
-            "with something that fits.",
+            finding="Three words have nearly all of the probability, and the other two thousand or so share what is left. So the "
+            "dice nearly always choose one of those three. The same beginning can lead to different stories, and nearly all of "
+            "them go on with something that fits.",
         ),
         Prediction(
             "welcome.zoe_again",
@@ -149,8 +149,8 @@ LESSON = Lesson(
             shows=lambda words, surprise: figures.text_strip(
                 words, surprise, title="How surprised the model was by each word of its own story"
             ),
-            finding="The darker a word, the more it surprised the model. The first “Zoe” is the darkest of all, because any name could "
-            "have come there. The others are nearly white, except one at the start of a sentence that could also have begun with a "
+            finding="The darker a word, the more it surprised the model. The first “Zoe” is the darkest word of all, because many "
+            "names could have come there. The other six are nearly white, except one at the start of a sentence that could also have begun with a "
             "quotation mark.\n\n"
             "The rest of the story looks much the same. It takes a turn at a few dark words, such as “Nina” or “muffin”, and at most "
             "of the others the model was almost sure of what would come.",
@@ -160,7 +160,7 @@ LESSON = Lesson(
             "The model continues the same beginning three times, at temperatures of 0.1, 1 and 2.5, which means that the dice are "
             "rolled more and more boldly. What is the text at 2.5 like?",
             (
-                "words that do not fit together, and some that are no words",
+                "words that do not fit together, and some that are not even words",
                 "Unlikely pieces get chosen too often, and they are unlikely because they do not fit.",
             ),
             (
@@ -183,10 +183,10 @@ LESSON = Lesson(
     quiz=(
         Question(
             "welcome.what_it_gives",
-            "A GPT has read the beginning of a text. What does it give?",
+            "A GPT has read the beginning of a text. What does it compute?",
             (
                 "a probability for each possible next piece",
-                "That is all it gives. Rolling the dice again and again turns it into a story.",
+                "That is all it computes. Rolling the dice again and again turns these probabilities into a story.",
             ),
             (
                 (
@@ -218,7 +218,7 @@ LESSON = Lesson(
                 ),
                 (
                     "It always takes the likeliest word",
-                    "It does so only near a temperature of 0. Here another seed would give another story.",
+                    "It does so only near a temperature of 0. At higher temperatures another seed gives another story.",
                 ),
             ),
         ),
@@ -227,7 +227,7 @@ LESSON = Lesson(
             "You set the temperature to 0 and try ten seeds. What do you get?",
             (
                 "the same story ten times",
-                "The likeliest word is taken every time, so the dice decide nothing.",
+                "The model takes the likeliest word every time, so there is nothing for the dice to decide.",
             ),
             (
                 (
@@ -235,7 +235,7 @@ LESSON = Lesson(
                     "A high temperature does that. At 0 the likeliest word is always taken.",
                 ),
                 ("ten texts without any sense", "That is what happens far above 1."),
-                ("no text at all", "It writes as usual, and takes the likeliest word every time."),
+                ("no text at all", "It writes as usual, but takes the likeliest word every time."),
             ),
         ),
         Question(
@@ -270,7 +270,7 @@ LESSON = Lesson(
                     "The row is the word that looks. And no word looks ahead: when “Anna” is read, “She” is not there yet.",
                 ),
                 (
-                    "“She” and “Anna” mean the same",
+                    "“She” and “Anna” are the same person",
                     "That may be the reason for it, but the cell says only where the head looks.",
                 ),
                 (
