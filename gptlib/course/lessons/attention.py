@@ -54,7 +54,7 @@ def a_query_keys_and_values(generator: Generator) -> Iterator[tuple[Tensor, Tens
 
 
 def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    # One count of queries, of keys and of a batch: whoever divides by one of them has one message.
+    # Counts of queries, keys and batch are equal, so whoever divides by one of them gets the same message.
     for *batch, n_queries, n_keys, d_k in ((2, 2, 4), (3, 3, 9), (5, 3, 4, 5, 16)):
         queries = torch.randn(*batch, n_queries, d_k, generator=generator)
         yield queries, torch.randn(*batch, n_keys, d_k, generator=generator)
@@ -73,36 +73,36 @@ WEIGHTED_AVERAGE = Exercise(
     inputs=some_weights,
     buys="This product is in every attention head of every GPT.",
     hints=(
-        "Each query adds up all values, each multiplied by its weight.",
-        "weights are (query, key), values are (key, d_v), and (query, d_v) comes out: the sum runs over the keys.",
-        "One matrix product of the weights with the values.",
+        "Each query adds up all the values, each multiplied by its weight.",
+        "The weights are (query, key), the values (key, d_v), and the result is (query, d_v): the sum runs over the keys.",
+        "Take one matrix product: the weights times the values.",
     ),
     misconceptions=(
         Misconception(
             "plain_average",
-            "every value counts the same, whatever its weight: that is the plain average.",
+            "you took the plain average, in which every value counts the same, whatever its weight.",
             lambda weights, values: values.mean(dim=0).expand(len(weights), -1),
         ),
         Misconception(
             "only_the_largest",
-            "each query took only the value with its largest weight. The others count too, as much as they weigh.",
+            "each query took only the value with the largest weight. The others count too, each according to its weight.",
             lambda weights, values: values[weights.argmax(dim=-1)],
         ),
         Misconception(
             "divided_once_more",
-            "you divided by the number of keys. The weights of a row sum to 1 already, so the weighted sum is the average.",
+            "you divided by the number of keys. The weights of a row already sum to 1, so the weighted sum is the average.",
             lambda weights, values: weights @ values / len(values),
         ),
         Misconception(
             "weights_turned",
-            "the weights are transposed: you used column `i` of the weights for query `i`, where its weights are row `i`. "
-            "Leave out the transposition.",
+            "the weights are transposed: you used column `i` for query `i`, but the weights of query `i` are in row `i`. "
+            "Do not transpose them.",
             lambda weights, values: weights.T @ values,
         ),
         Misconception(
             "order_swapped",
-            "the two are multiplied in the wrong order. In a product the inner sizes are summed over, so the keys have "
-            "to stand there: (query, key) @ (key, d_v).",
+            "the two are multiplied in the wrong order. A matrix product sums over the two inner dimensions, so both "
+            "of these have to be the keys: (query, key) @ (key, d_v).",
             lambda weights, values: values @ weights,
         ),
         Misconception(
@@ -122,7 +122,7 @@ WEIGHTED_AVERAGE = Exercise(
         ),
         Misconception(
             "one_for_all",
-            "the outputs of all queries were added into one. Each query gets a row of its own: (query, d_v).",
+            "you added up the outputs of all queries. Each query needs a row of its own: (query, d_v).",
             lambda weights, values: (weights @ values).sum(dim=0),
         ),
     ),
@@ -134,11 +134,11 @@ LOOK_UP = Exercise(
     name="attention.look_up",
     reference=look_up,
     inputs=a_query_keys_and_values,
-    buys="You have a dictionary that answers every query, and whose keys and values can be learned.",
+    buys="You now have a dictionary that answers every query and whose keys and values can be learned.",
     hints=(
-        "Compare the query with every key, turn the scores into weights, average the values.",
-        "keys @ query is (key, d_k) @ (d_k,), a score for each key: (key,). The answer is (d_v,).",
-        "Take the softmax of keys @ query, and multiply it with the values.",
+        "Compare the query with every key, turn the scores into weights, and use these to average the values.",
+        "keys @ query is (key, d_k) @ (d_k,), which gives one score for each key: (key,). The answer is (d_v,).",
+        "Take the softmax of keys @ query, and take its matrix product with the values.",
     ),
     misconceptions=(
         Misconception(
@@ -159,36 +159,37 @@ LOOK_UP = Exercise(
         ),
         Misconception(
             "exact_match",
-            "only the best key answered. A soft dictionary averages all values, weighted by how well their keys fit.",
+            "you returned only the value of the best key. A soft dictionary averages all values, "
+            "weighted by how well their keys fit.",
             lambda query, keys, values: values[(keys @ query).argmax()],
         ),
         Misconception(
             "keys_returned",
-            "what comes back is an average of the keys. A key is what a word is found by; what it hands over is its value.",
+            "you returned an average of the keys. A key is what a word is found by; what it hands over is its value.",
             lambda query, keys, values: (keys @ query).softmax(dim=-1) @ keys,
         ),
         Misconception(
             "weights_returned",
-            "what comes back are the weights, one for each key. Use them to average the values.",
+            "you returned the weights, one for each key. Use them to average the values.",
             lambda query, keys, values: (keys @ query).softmax(dim=-1),
         ),
         Misconception(
             "cosine",
-            "the scores are cosines: you divided by the lengths of the vectors. Here a score is the dot product as it is, "
-            "so that a longer query is a sharper one.",
+            "the scores are cosines: you divided by the lengths of the vectors. Here a score is the plain dot product, "
+            "so a longer query makes the weights sharper.",
             lambda query, keys, values: (
                 torch.cosine_similarity(keys, query[None], dim=-1).softmax(dim=-1) @ values
             ),
         ),
         Misconception(
             "keys_not_turned",
-            "`query @ keys` adds up over the keys, where a score adds up over the dimensions of one key. "
+            "`query @ keys` sums over the keys, but a score is a sum over the dimensions of one key. "
             "Write `keys @ query` or `query @ keys.T`.",
             lambda query, keys, values: (query @ keys).softmax(dim=-1) @ values,
         ),
         Misconception(
             "scaled",
-            "you divided the scores by √d_k. That belongs to section 4; here the scores are the dot products as they are.",
+            "you divided the scores by √d_k. That belongs to section 4; here the scores are the plain dot products.",
             lambda query, keys, values: (keys @ query / math.sqrt(len(query))).softmax(dim=-1) @ values,
         ),
     ),
@@ -200,11 +201,12 @@ SCALED_SCORES = Exercise(
     name="attention.scaled_scores",
     reference=scaled_scores,
     inputs=queries_and_keys,
-    buys="Where queries and keys have numbers of variance 1, their scores now have variance 1 too, whatever d_k is.",
+    buys="If the numbers in queries and keys are independent, with mean 0 and variance 1, their scores now have variance "
+    "1 too, whatever d_k is.",
     hints=(
         "A score is the dot product of a query and a key, divided by √d_k.",
-        "queries are (…, query, d_k), keys (…, key, d_k), scores (…, query, key). Transpose the last two of the keys.",
-        "Multiply the queries with the transposed keys, and divide by the square root of the last size of queries.",
+        "queries are (…, query, d_k), keys (…, key, d_k), scores (…, query, key). Swap the last two dimensions of the keys.",
+        "Multiply the queries by the transposed keys, and divide by the square root of the last size of `queries`.",
     ),
     misconceptions=(
         Misconception(
@@ -229,13 +231,13 @@ SCALED_SCORES = Exercise(
         ),
         Misconception(
             "scaled_by_count",
-            "you divided by the root of how many vectors there are. What makes a dot product large is how many products it "
-            "adds up: d_k, which is `queries.shape[-1]`.",
+            "you divided by the square root of the number of vectors. The size of a dot product depends on how many products "
+            "it adds up, which is d_k: `queries.shape[-1]`.",
             lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(keys.shape[-2]),
         ),
         Misconception(
             "second_size",
-            "it is right for two dimensions, and wrong where batch and head stand in front: there `queries.shape[1]` is the "
+            "your answer is right for two dimensions, but wrong when batch and head come first: then `queries.shape[1]` is the "
             "number of heads. d_k is the last size, `queries.shape[-1]`.",
             lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[1]),
         ),
@@ -251,8 +253,8 @@ SCALED_SCORES = Exercise(
         ),
         Misconception(
             "all_turned",
-            "it is right for two dimensions, and fails where batch and head stand in front: `keys.T` and "
-            "`keys.transpose(0, 1)` do not swap the last two there. `keys.transpose(-2, -1)` always does.",
+            "your answer is right for two dimensions, but fails when batch and head come first: `keys.T` and "
+            "`keys.transpose(0, 1)` do not swap the last two dimensions then. `keys.transpose(-2, -1)` always does.",
             lambda queries, keys: queries @ keys.T / math.sqrt(queries.shape[-1]),
         ),
     ),
@@ -265,22 +267,22 @@ ENTROPY = Exercise(
     name="attention.entropy",
     reference=entropy,
     inputs=rows_that_sum_to_one,
-    buys="One number now says how undecided a query is: 0 when one key has all the weight, ln(keys) when all have the same.",
+    buys="One number now says how undecided a query is: 0 when one key has all the weight, ln n when all n keys have the same.",
     hints=(
         "The entropy of a row is its average surprise, −Σ w · ln w, as in the notebook on language models.",
-        "(…, query, key) comes in, one number for each query goes out: (…, query).",
-        "Multiply the weights with their logarithms, taking 0 where a weight is 0; sum over the last dimension; negate. "
-        "torch.xlogy(w, w) does the product with that rule.",
+        "The weights are (…, query, key), and the result has one number for each query: (…, query).",
+        "Multiply the weights by their logarithms, taking 0 where a weight is 0; sum over the last dimension; negate. "
+        "torch.xlogy(w, w) computes the product by that rule.",
     ),
     misconceptions=(
         Misconception(
             "nan_at_zero",
-            "a weight of 0 gives nan, because 0 · ln 0 is 0 · −∞. As w goes to 0, w · ln w does too, so count it as 0.",
+            "a weight of 0 gives nan: ln 0 is −∞, and 0 · −∞ is undefined. As w goes to 0, so does w · ln w, so count it as 0.",
             lambda weights: -(weights * weights.log()).sum(dim=-1),
         ),
         Misconception(
             "whole_row_zero",
-            "a row with one weight of 0 comes out as 0 altogether. Replace the nan of that one product before you sum the row.",
+            "a row with a weight of 0 gets the entropy 0. Replace the nan of that one product before you sum the row.",
             lambda weights: torch.nan_to_num(-(weights * weights.log()).sum(dim=-1)),
         ),
         Misconception(
@@ -290,33 +292,33 @@ ENTROPY = Exercise(
         ),
         Misconception(
             "bits",
-            "these are bits, from a logarithm to base 2. The course counts in nats, with the natural one.",
+            "these are bits, from a logarithm to base 2. The course measures in nats, with the natural logarithm.",
             lambda weights: entropy(weights) / math.log(2),
         ),
         Misconception(
             "over_queries",
-            "you summed over the queries. Each query has a row of weights, and an entropy, of its own.",
+            "you summed over the queries. Each query has its own row of weights and its own entropy.",
             lambda weights: -torch.xlogy(weights, weights).sum(dim=-2),
         ),
         Misconception(
             "mean_over_keys",
-            "you took the mean over the keys. The weights in front make it an average already, so sum.",
+            "you took the mean over the keys. The sum is already an average, because each term is multiplied by its weight.",
             lambda weights: -torch.xlogy(weights, weights).mean(dim=-1),
         ),
         Misconception(
             "one_number",
-            "everything was summed into one number. Sum over the last dimension alone: one entropy for each query.",
+            "you summed everything into one number. Sum over the last dimension only: one entropy for each query.",
             lambda weights: -torch.xlogy(weights, weights).sum(),
         ),
         Misconception(
             "second_dimension",
-            "it is right for two dimensions, and wrong where others stand in front: there `dim=1` is not the keys. They are "
+            "your answer is right for two dimensions, but wrong when others come first: then `dim=1` is not the keys. They are "
             "always the last dimension, `dim=-1`.",
             lambda weights: -torch.xlogy(weights, weights).sum(dim=1),
         ),
         Misconception(
             "each_product",
-            "these are the single products −w · ln w. Sum them over the keys: one number for each query.",
+            "you returned the separate products −w · ln w. Sum them over the keys: one number for each query.",
             lambda weights: -torch.xlogy(weights, weights),
         ),
     ),
@@ -349,31 +351,32 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "attention.reach",
-            "Take all mentions of a person, an object or a place that a story has mentioned before. In what share of them is "
-            "the mention before at most four words back?",
+            "Take every mention of a person, an object or a place that the story has mentioned before. In what share of these "
+            "is the previous mention at most four words back?",
             (
                 "about one in five",
-                "Most of the time more than eight words lie between two mentions of the same thing.",
+                "Most of the time the previous mention is more than eight words back.",
             ),
             (
-                ("about half", "A reach between 8 and 16 words is needed for that."),
-                ("about four in five", "A reach between 16 and 32 words is needed for that."),
+                ("about half", "That takes a reach of more than 8 words and less than 16."),
+                ("about four in five", "That takes a reach of more than 16 words and less than 32."),
             ),
             shows=lambda reaches, shares, count: figures.bar_chart(
                 [f"within {reach} words" for reach in reaches],
                 shares,
-                title="How far back the last mention of the same thing is",
+                title="How far back the previous mention of the same thing is",
                 label=f"share of {count:,} mentions",
             ),
             finding="Four words are enough for one mention in five. Even with 32 words, more than one in ten is "
-            "out of reach, and a model that reads a fixed number of words has to be built for the longest distance.",
+            "out of reach. A model that reads a fixed number of words would have to be built for the longest distance.",
         ),
         Prediction(
             "attention.kite_looks_at",
-            "The weights are the softmax of the dot products of all word vectors. Which word will “kite” look at most?",
+            "The score of two words is the dot product of their vectors, and the softmax turns each row of scores into weights. "
+            "Which word will “kite” look at most?",
             (
                 "itself",
-                "Among vectors of the same length, none has a larger dot product with it than a copy of it.",
+                "No vector of the same length has a larger dot product with it than a copy of it.",
             ),
             (
                 (
@@ -388,13 +391,13 @@ LESSON = Lesson(
             shows=lambda weights, words: figures.attention_heatmap(
                 weights, words, masked=None, title="Weights from raw dot products of the word vectors"
             ),
-            finding="“kite” looks at itself, and not at “red”: being a thing and being a color have nothing in common.\n\n"
-            "“her” shows that this is no law. It looks at “Mia” more than at itself, because a **longer** vector in the same "
-            "direction has a larger dot product than a copy.",
+            finding="“kite” looks at itself, and not at “red”: being a thing and being a color have no dimension in common.\n\n"
+            "But “her” shows that this is not always so. It looks at “Mia” more than at itself, because a **longer** vector in "
+            "the same direction has a larger dot product than a copy.",
         ),
         Prediction(
             "attention.variance",
-            "The numbers in queries and keys have variance 1. When $d_k$ goes from 4 to 1,024, which is 256 times as much, "
+            "The numbers in queries and keys have variance 1. When $d_k$ goes from 4 to 1,024, which is 256 times as many, "
             "what happens to the variance of their dot products?",
             (
                 "it grows by a factor of 256",
@@ -403,11 +406,11 @@ LESSON = Lesson(
             (
                 (
                     "it stays about 1",
-                    "It would for the **mean** of the products. A dot product is their sum.",
+                    "Each single product has variance 1. A dot product is the **sum** of all of them.",
                 ),
                 (
                     "it grows by a factor of 16",
-                    "That is what the typical **size** of a score does: it is the root of the variance.",
+                    "That is what the typical **size** of a score does: it is the square root of the variance.",
                 ),
             ),
             shows=lambda sizes, raw, scaled: figures.line_chart(
@@ -418,15 +421,16 @@ LESSON = Lesson(
                 log_x=True,
                 log_y=True,
             ),
-            finding="The variance is $d_k$. Each of the $d_k$ products has variance 1, and the variances of independent terms "
-            "add up. So a score is typically $\\sqrt{d_k}$ away from 0. Dividing it by $\\sqrt{d_k}$ divides its variance by "
+            finding="The variance is $d_k$. A product of two such numbers has mean 0, and its mean square is $1 \\cdot 1$, so its "
+            "variance is 1. There are $d_k$ of them, and the variances of independent terms add up. So a "
+            "score is typically $\\sqrt{d_k}$ away from 0. Dividing it by $\\sqrt{d_k}$ divides its variance by "
             "$d_k$, which brings it back to 1.",
         ),
         Prediction(
             "attention.fresh_gpt",
             "An untrained GPT of storyteller’s shape, $d_k$ = 32, with initial weights of standard deviation 0.02, reads 64 "
-            "tokens, and its scores are **not** divided by $\\sqrt{d_k}$. How much of its weight does the last token give to "
-            "its favorite, on average over the heads of the first layer?",
+            "tokens, and its scores are **not** divided by $\\sqrt{d_k}$. What share of its weight does the last token give to "
+            "the token that it looks at most, on average over the heads of the first layer?",
             (
                 "about 0.03, twice an even share",
                 "Its queries and keys start with a variance far below 1, so even its raw scores are small.",
@@ -434,62 +438,66 @@ LESSON = Lesson(
             (
                 (
                     "about 0.5",
-                    "One token in 64 gets half the weight only if its score is about 4 above all others. Here raw scores typically differ by less than 1.",
+                    "One token in 64 gets half the weight only if its score is about 4 above all the others. Here raw "
+                    "scores typically differ by less than 1.",
                 ),
                 (
                     "more than 0.9",
-                    "That is what numbers of variance 1 give at large $d_k$. These are much smaller.",
+                    "That is what numbers of variance 1 give at large $d_k$. The numbers here are much smaller.",
                 ),
             ),
             shows=table_of_sizes,
-            finding="Look at the first row. A query’s number is a sum of `d_model` products, each of a weight and a number that "
-            "was rescaled to variance 1. Its variance is therefore $128 \\cdot 0.02^2$, about 0.05, and that of a raw score is "
-            "$32 \\cdot 0.05^2$, about 0.08. An untrained storyteller is undecided **with or without** the division.\n\n"
+            finding="Look at the first row. Each number of a query is a sum of `d_model` products of an initial weight and a "
+            "number that was rescaled to variance 1. Its variance is therefore $128 \\cdot 0.02^2$, about 0.05, and that of a raw score is "
+            "$32 \\cdot 0.05^2$, about 0.08. An untrained storyteller spreads its weight almost evenly **with or without** the "
+            "division.\n\n"
             "The second row has the same initial weights in a wider model. There the same sums give raw scores a variance of "
-            "more than 100, and without the division one token gets most of the weight before anything was learned. So whether $\\sqrt{d_k}$ matters "
-            "at the start depends on the initial weights and on the sizes.\n\n"
-            "The other rows show what training made of it: the raw scores vary far more than before, and in layers 1 and 2 "
+            "more than 100, and without the division one token gets most of the weight before anything has been learned. So "
+            "whether $\\sqrt{d_k}$ matters at the start depends on the initial weights and on the sizes.\n\n"
+            "The other rows show what training changed: the raw scores vary far more than before, and in layers 1 and 2 "
             "the largest weight is close to 1 even after the division. The division sets the size of the scores where training "
             "starts. It does not keep them there.",
         ),
         Prediction(
             "attention.what_heads_do",
             "Before training, all sixteen heads are undecided: their entropy is close to the largest possible. After "
-            "training, how many of storyteller’s sixteen heads are still above half of it, on average over the queries?",
+            "training, how many of the sixteen still have more than half of the largest possible entropy, on average over "
+            "the queries?",
             (
                 "4, one layer’s heads",
-                "Those of the first layer. In the other three layers nearly every query has decided.",
+                "They are those of the first layer. In the other three, most of the weight goes to very few tokens.",
             ),
             (
                 (
                     "all 16",
-                    "Dividing by $\\sqrt{d_k}$ makes them start undecided. Nothing holds them there while queries and keys grow.",
+                    "Dividing by $\\sqrt{d_k}$ makes them start undecided. Nothing keeps them so when training makes "
+                    "queries and keys larger.",
                 ),
                 (
                     "none",
-                    "Nearly so in three of the four layers. The heads of the first one still spread their weight.",
+                    "That is true of three of the four layers. The heads of the first one still spread their weight.",
                 ),
             ),
             shows=lambda before, after: figures.grid_heatmap(
                 torch.cat([before, after]),
                 [f"{when}, layer {layer}" for when in ("before", "after") for layer in range(len(before))],
                 [f"head {head}" for head in range(before.shape[1])],
-                title="How undecided the heads of storyteller are before and after its training",
+                title="How undecided the heads of storyteller are before and after training",
                 label="entropy / ln n",
                 annotate=True,
                 largest=1,
             ),
-            finding="Before training every head spreads its weight evenly. Afterward the four heads of layer 0 still spread "
+            finding="Before training every head spreads its weight almost evenly. Afterward the four heads of layer 0 still spread "
             "most of it, and the twelve heads of the other layers give most of it to very few tokens. In layers 1 and 2 nearly "
             "every query looks at a single one.",
         ),
         Prediction(
             "attention.without_root",
-            "Scores are not divided, at $d_k$ = 1,024, and each of the 64 queries learns on its own. With the best of the "
-            "learning rates, from which start do the queries learn to fetch their values?",
+            "Suppose that the scores are not divided, that $d_k$ is 1,024, and that each of the 64 queries learns on its own. "
+            "At the best of the learning rates, from which start do nearly all queries learn to fetch their values?",
             (
                 "only from the small start, 0.02",
-                "There the scores begin close together, and the softmax has a gradient.",
+                "There the scores begin close together, so the gradient of the softmax is not close to 0.",
             ),
             (
                 (
@@ -520,29 +528,30 @@ LESSON = Lesson(
         Question(
             "attention.rows_sum",
             "The weights of a head are a (query, key) matrix. What sums to 1?",
-            ("each row", "A row belongs to a query, and a query spreads 1 over the keys."),
+            ("each row", "A row belongs to a query, and a query spreads a total weight of 1 over the keys."),
             (
                 (
                     "each column",
-                    "A column says how much a key is looked at, by all queries together: from 0 to many.",
+                    "The sum of a column says how much a key is looked at by all queries together. "
+                    "It can be less or more than 1.",
                 ),
-                ("the whole matrix", "Then each query of a long text would have next to nothing to give."),
+                ("the whole matrix", "Then each query of a long text would have almost no weight to give."),
                 (
                     "nothing in particular",
-                    "The softmax makes it so: $\\sum_j w_{ij} = 1$ for every query $i$.",
+                    "The softmax makes each row sum to 1: $\\sum_j w_{ij} = 1$ for every query $i$.",
                 ),
             ),
         ),
         Question(
             "attention.what_is_averaged",
-            "A query has its weights. What do they average?",
+            "The weights of a query are used for an average. What do they average?",
             (
                 "the values",
                 "`weights @ values`: a key is what a word is found by, and a value is what it hands over.",
             ),
             (
                 ("the keys", "Keys are only compared with the query; what is handed over is the value."),
-                ("the queries", "Each query looks for itself; queries are not mixed."),
+                ("the queries", "Queries are not mixed: each one gathers on its own."),
                 ("the scores", "The softmax turns scores into the weights; they are not averaged."),
             ),
         ),
@@ -558,11 +567,12 @@ LESSON = Lesson(
                 ("the weights sum to 1", "The softmax does that, with any scores."),
                 (
                     "a trained model stays undecided",
-                    "Training can make queries and keys as large as it likes. In storyteller most heads have decided.",
+                    "Training can make queries and keys as large as it likes. In storyteller "
+                    "most heads put their weight on very few tokens.",
                 ),
                 (
                     "no score is negative",
-                    "Dividing by a positive number changes no sign, and `exp` takes any.",
+                    "Dividing by a positive number changes no sign. The softmax needs no positive scores, either.",
                 ),
             ),
         ),
@@ -581,10 +591,10 @@ LESSON = Lesson(
         ),
         Question(
             "attention.saturated",
-            "The softmax gives one key 0.999. Why does that query learn slowly?",
+            "The softmax gives one key a weight of 0.999. Why does that query learn slowly?",
             (
                 "its gradient with respect to the scores is nearly 0",
-                "The derivatives are $w_i(1 - w_i)$ and $-w_i w_j$, and there all of them are nearly 0.",
+                "The derivatives are $w_i(1 - w_i)$ and $-w_i w_j$, and with such weights all of them are nearly 0.",
             ),
             (
                 (
@@ -593,7 +603,7 @@ LESSON = Lesson(
                 ),
                 (
                     "0.999 is rounded to 1",
-                    "float32 holds 0.999 well. The trouble is the slope, not the rounding.",
+                    "float32 can hold 0.999 accurately. The trouble is the slope, not the rounding.",
                 ),
                 (
                     "the values are too large",
@@ -612,7 +622,7 @@ LESSON = Lesson(
             (
                 (
                     "that the value matrix is not needed",
-                    "The control has one, and so does the layer; it reads the colors.",
+                    "Both the layer and the control have one, and both need it to read the colors.",
                 ),
                 (
                     "that the layer knew the shelves by heart",
@@ -620,22 +630,23 @@ LESSON = Lesson(
                 ),
                 (
                     "that gradient descent needs large queries",
-                    "The size was not what was tested. With queries of 0, every card gets the same weight.",
+                    "The control did not test sizes. With queries of 0, every card gets the same weight.",
                 ),
             ),
         ),
         Question(
             "attention.order",
-            "You shuffle the words, with their keys and values. What does a query get?",
+            "You shuffle the words together with their keys and values. What does a query get?",
             (
                 "the same output as before",
-                "The order of the terms does not change a sum. So attention alone cannot tell the order of words; the notebook on positions adds that.",
+                "The order of the terms does not change a sum. So attention alone cannot tell the order of "
+                "words; the notebook on positions adds it.",
             ),
             (
                 ("its weights change", "Each key keeps its score, wherever it stands."),
                 (
                     "an average of other values",
-                    "Keys and values moved together, so each value kept its weight.",
+                    "Keys and values moved together, so each value keeps its weight.",
                 ),
                 ("noise", "Nothing is random here."),
             ),
