@@ -113,7 +113,7 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
     except ValueError as error:
         if "attend to nothing" in str(error):
             raise ValueError(
-                "your mask leaves some query no key to look at. Here True means that a query may look (for torch's own "
+                "your mask leaves some query without a key to look at. Here True means that a query may look (in torch's own "
                 "layer it means the opposite), and every query may look at its own position"
             ) from None
         raise
@@ -128,7 +128,7 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
         raise AttributeError("forward needs to keep the patterns as self.weights, (batch, head, query, key)")
     if isinstance(patterns, Tensor) and patterns.triu(1).any() and not patterns.tril(-1).any():
         raise ValueError(
-            "each word looks at itself and at those after it. The mask is upside down: a query may look at itself and at those before it"
+            "each word looks at itself and at the words after it. The mask is upside down: a query may look at itself and at the words before it"
         )
     return output, patterns
 
@@ -140,13 +140,13 @@ def one_tensor(answer: Callable[..., object], x: Tensor, *n_heads: int) -> objec
     except RuntimeError as error:
         if "permute" in str(error):
             raise RuntimeError(
-                "permute names every dimension, so it works for one number of them alone. Swap two, counted from the back: "
+                "permute lists every dimension, so it works only for a fixed number of them. Swap two, counted from the back: "
                 "transpose(-3, -2)"
             ) from None
         raise
     if isinstance(result, list | tuple):
         raise TypeError(
-            "it returns several tensors, but one was asked for: torch.stack or torch.cat makes one of them"
+            "it returns several tensors, but one was asked for: torch.stack or torch.cat turns them into one"
         )
     return result
 
@@ -188,9 +188,9 @@ SPLIT_HEADS = Exercise(
     reference=split_heads,
     inputs=words_and_heads,
     use=split_on,
-    buys="The head is one more dimension now, and attention treats it as it treats a batch: all heads at once, without a loop.",
+    buys="The head is now one more dimension, and attention treats it as it treats a batch: all heads at once, without a loop.",
     hints=(
-        "Each head owns some columns of every word. First cut each word into its heads, then bring the heads to the front.",
+        "Each head owns some of the columns, the same ones for every word. First cut each word into its heads, then bring the heads to the front.",
         "(…, seq, d_model) -> (…, seq, head, d_head) -> (…, head, seq, d_head). That takes two steps.",
         "unflatten the last dimension into (n_heads, -1), then transpose the dimensions -3 and -2.",
     ),
@@ -213,7 +213,7 @@ SPLIT_HEADS = Exercise(
         ),
         Misconception(
             "before_the_batch",
-            "the head dimension comes first of all, even before the batch. It belongs right before seq: count dimensions from the back, -3 and -2.",
+            "the head dimension comes first, even before the batch. It belongs right before seq: count dimensions from the back, -3 and -2.",
             lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).movedim(-2, 0),
         ),
         Misconception(
@@ -223,7 +223,7 @@ SPLIT_HEADS = Exercise(
         ),
         Misconception(
             "one_and_two_swapped",
-            "you swapped dimensions 1 and 2. Those are seq and head only behind exactly one batch dimension: count from the back, -3 and -2.",
+            "you swapped dimensions 1 and 2. Those are seq and head only if exactly one batch dimension comes before them: count from the back, -3 and -2.",
             lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 2),
         ),
         Misconception(
@@ -233,7 +233,7 @@ SPLIT_HEADS = Exercise(
         ),
         Misconception(
             "width_for_number",
-            "your heads are n_heads numbers wide. n_heads says how many heads there are; each is d_model / n_heads wide.",
+            "your heads are n_heads numbers wide. But n_heads says how many heads there are; each is d_model / n_heads wide.",
             lambda x, n_heads: x.unflatten(-1, (-1, n_heads)).transpose(-3, -2),
         ),
         Misconception(
@@ -251,7 +251,7 @@ MERGE_HEADS = Exercise(
     reference=merge_heads,
     inputs=what_heads_return,
     use=merge_on,
-    buys="Split and merge undo each other, so nothing is lost or mixed up on the way.",
+    buys="Merging undoes splitting, so nothing is lost or mixed up on the way.",
     hints=(
         "Undo the split, last step first: swap back, then put the heads of each word side by side.",
         "(…, head, seq, d_head) -> (…, seq, head, d_head) -> (…, seq, d_model).",
@@ -290,7 +290,7 @@ MERGE_HEADS = Exercise(
         ),
         Misconception(
             "summed",
-            "you added the heads up, which mixes what they found. Put them side by side instead.",
+            "you added up the heads, which mixes what they found. Put them side by side instead.",
             lambda x: x.sum(dim=-3),
         ),
         Misconception(
@@ -300,7 +300,7 @@ MERGE_HEADS = Exercise(
         ),
         Misconception(
             "stacked",
-            "the heads stand below each other: (…, head · seq, d_head). They belong side by side, one row for each word.",
+            "the heads are stacked below one another: (…, head · seq, d_head). They belong side by side, one row for each word.",
             lambda x: x.flatten(-3, -2),
         ),
     ),
@@ -314,7 +314,7 @@ CONTRIBUTION = Exercise(
     inputs=heads_and_a_matrix,
     buys="The layer's output is a sum over heads, so each head can be looked at, and removed, by itself.",
     hints=(
-        "Side by side times a matrix is a sum. Each head meets columns of its own in the matrix.",
+        "A row of heads side by side, times a matrix, is a sum: each head meets only its own columns of weight.",
         "mixed[..., head, :, :] is (…, seq, d_head); the head's columns of weight are (d_model, d_head).",
         "Take the columns from head · d_head up to (head + 1) · d_head, and multiply the head's numbers by their transpose.",
     ),
@@ -347,7 +347,7 @@ CONTRIBUTION = Exercise(
         ),
         Misconception(
             "columns_from_head",
-            "your columns begin at head. They begin at head · d_head, because each head before it owns d_head columns.",
+            "your columns begin at head. They should begin at head · d_head, because each head before it owns d_head columns.",
             lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head : head + mixed.shape[-1]].T,
         ),
         Misconception(
@@ -367,12 +367,12 @@ CONTRIBUTION = Exercise(
         ),
         Misconception(
             "all_heads",
-            "this is what all heads add together. Only one head was asked for.",
+            "this is the sum of what all the heads add. Only one head was asked for.",
             lambda mixed, weight, head: merge_heads(mixed) @ weight.T,
         ),
         Misconception(
             "without_it",
-            "this is what the other heads add. You removed this head, but its term alone was asked for.",
+            "this is what the other heads add. You removed this head, but what was asked for is its own term.",
             lambda mixed, weight, head: merge_heads(mixed) @ weight.T - contribution(mixed, weight, head),
         ),
     ),
@@ -428,7 +428,7 @@ MULTI_HEAD_ATTENTION = Exercise(
         ),
         Misconception(
             "residual",
-            "you added x to the result. The layer returns what attention gathered; adding it to x is the business of the block around it.",
+            "you added x to the result. The layer returns what attention gathered; adding it to x is left to the block around it.",
             layer_with(residual=True),
         ),
         Misconception(
@@ -438,7 +438,7 @@ MULTI_HEAD_ATTENTION = Exercise(
         ),
         Misconception(
             "queries_and_keys",
-            "queries and keys have changed places. The first third of qkv(x) holds the queries.",
+            "queries and keys are swapped. The first third of qkv(x) holds the queries.",
             layer_with(order=(1, 0, 2)),
         ),
     ),
@@ -495,24 +495,25 @@ LESSON = Lesson(
             (
                 (
                     "the two heads and the wide head",
-                    "The wide head has more numbers, but they hold the same average: it mixes the two names with one pair of weights.",
+                    "The wide head has more numbers, but it still forms one average, which mixes the two names with a single pair of weights.",
                 ),
                 ("only the wide head", "It has the most numbers, yet it still returns a single average."),
                 (
                     "all three of them",
-                    "One head can read both names, but a linear readout cannot tell which is which.",
+                    "One head can look at both names, but a linear readout cannot tell which is which.",
                 ),
             ),
             shows=lambda rights: shares_of_right_answers(
-                rights, "With a linear readout two heads name both, and one does not, however wide"
+                rights,
+                "With a linear readout, two heads get both names right, and one does not, even if it is wide",
             ),
             finding="The two heads have exactly as many parameters as the one head of 32, and far fewer than the one of 128. "
             "So width is not what the single head is missing.",
         ),
         Prediction(
             "heads.after_mixing",
-            "The one head of 32 again. Its readout gets a hidden layer of 64 units, once with a tanh and once without. Which of the two "
-            "models gets both names right in nearly every sentence?",
+            "We take one head of 32 again and give its readout a hidden layer of 64 units, once with a tanh and once without. Which of "
+            "the two models gets both names right in nearly every sentence?",
             (
                 "only the one with the tanh",
                 "The average still holds both names, and a readout that is not linear can take them apart.",
@@ -524,15 +525,16 @@ LESSON = Lesson(
                 ),
                 (
                     "neither: the average has lost who was who",
-                    "It has lost nothing. As long as the two weights differ, every pair of names gives an average of its own.",
+                    "It has lost nothing. As long as the two weights differ, each pair of names gives its own average.",
                 ),
             ),
             shows=lambda rights: shares_of_right_answers(
-                rights, "One head of 32: a hidden layer with tanh names both, one without does not"
+                rights,
+                "One head of 32: the hidden layer with tanh gets both names right, the one without does not",
             ),
-            finding="The same head that failed now answers both questions. The two hidden layers have the same number of parameters, so "
-            "the tanh makes the difference. What the single head lacks is not information: its average needs a readout that is "
-            "not linear.",
+            finding="A single head of 32, which failed before, now answers both questions. The two hidden layers have the same number of "
+            "parameters, so the tanh makes the difference. The average of a single head does contain the answer, but it takes a "
+            "readout that is not linear to get it out.",
         ),
         Prediction(
             "heads.one_reshape",
@@ -540,7 +542,7 @@ LESSON = Lesson(
             "numbers each, and call `reshape(2, 3, 2)`. Which rows does head 0 hold?",
             (
                 "`[0, 1]`, `[2, 3]` and `[4, 5]`",
-                "`reshape` keeps the numbers in their order and cuts them into rows of two. It knows nothing of words.",
+                "`reshape` keeps the numbers in their order and cuts them into rows of two. It knows nothing about words.",
             ),
             (
                 (
@@ -549,7 +551,7 @@ LESSON = Lesson(
                 ),
                 (
                     "`[0, 2]`, `[4, 6]` and `[8, 10]`",
-                    "That would be every second number. `reshape` goes through the numbers in order and skips none.",
+                    "That would be every other number. `reshape` goes through the numbers in order and skips none.",
                 ),
                 (
                     "none, because the shapes do not fit",
@@ -557,7 +559,7 @@ LESSON = Lesson(
                 ),
             ),
             shows=numbered,
-            finding="Head 0 takes **both halves** of the first word for two different words, and the first half of the second for a "
+            finding="Head 0 takes the **two halves** of the first word for two different words, and the first half of the second word for a "
             "third. Nothing crashes, and such a model can be trained. But a row no longer belongs to one word, so a mask that hides "
             "later positions hides the wrong things.",
         ),
@@ -565,23 +567,23 @@ LESSON = Lesson(
             "heads.easy_and_hard",
             "Call a pronoun easy if it means the person who was named last, and hard if somebody else was named last. We compare two heads, the "
             "one in layer 3 that did best and the best one of layer 0, with a head that gives all names the same weight. Which of the "
-            "two does better than that?",
+            "two does better than such a head?",
             (
-                "layer 3's with both kinds, layer 0's with the easy ones",
-                "Layer 0's head leans to the nearest name, whoever that is. Layer 3's finds the person.",
+                "layer 3's on both kinds, layer 0's on the easy ones",
+                "Layer 0's head leans toward the nearest name, whoever that is. Layer 3's finds the person.",
             ),
             (
                 (
-                    "both heads, with both kinds",
-                    "Layer 0's head falls below chance with the hard ones, so its success with the easy ones came from nearness.",
+                    "both heads, on both kinds",
+                    "Layer 0's head falls below chance on the hard ones, so its success on the easy ones came from nearness.",
                 ),
                 (
-                    "both heads, with the easy ones alone",
-                    "That would mean that both only take the nearest name. Layer 3's head does not.",
+                    "both heads, but only on the easy ones",
+                    "That would mean that both merely take the nearest name. Layer 3's head does not.",
                 ),
             ),
             shows=shares_by_group,
-            finding="With the hard pronouns the head of layer 0 does worse than chance, because it leans to the nearest name. "
+            finding="On the hard pronouns the head of layer 0 does worse than chance, because it leans toward the nearest name. "
             "That habit pays off whenever the person named last is the right one. The head of layer 3 passes both tests.",
         ),
         Prediction(
@@ -589,7 +591,7 @@ LESSON = Lesson(
             "We remove each of storyteller's sixteen heads in turn and measure how much the mean loss over all tokens rises. How is this "
             "cost spread over the heads?",
             (
-                "a few heads cost much, most cost little",
+                "a few heads cost a lot, most cost little",
                 "One head of layer 3 and one of layer 0 cost by far the most.",
             ),
             (
@@ -598,19 +600,21 @@ LESSON = Lesson(
                     "Nothing in training makes the heads share the work evenly.",
                 ),
                 (
-                    "no head costs much, as fifteen are left",
-                    "The other fifteen were never trained to do without it, and for some heads they cannot make up the loss.",
+                    "no head costs much, because fifteen are left",
+                    "The other fifteen were never trained to do without it, and for some heads they cannot make up for it.",
                 ),
                 (
                     "the heads with the sharpest patterns cost the most",
-                    "The sharpest patterns are those of layers 1 and 2, and most of these heads cost nothing that two decimals show.",
+                    "The sharpest patterns are in layers 1 and 2, and the cost of most of these heads rounds to 0.00.",
                 ),
             ),
-            shows=lambda added: cost_of_heads(added, "Loss added on all tokens when a head is removed"),
-            finding="A few heads carry much, and most can be spared. The heads of layers 1 and 2, whose patterns are the sharpest, are among "
+            shows=lambda added: cost_of_heads(
+                added, "How much the loss on all tokens rises when a head is removed"
+            ),
+            finding="A few heads carry a lot, and most can be spared one at a time. The heads of layers 1 and 2, whose patterns are the sharpest, are among "
             "the cheapest, so a sharp pattern is no sign of an important head.\n\n"
-            "Be careful with the opposite conclusion, too. A head that costs little when it is removed alone may be idle, or another "
-            "head may stand in for it.",
+            "But do not conclude that a cheap head does nothing. A head that costs little when it is removed alone may be idle, or "
+            "another head may stand in for it.",
         ),
         Prediction(
             "heads.both_removed",
@@ -618,12 +622,12 @@ LESSON = Lesson(
             "How much does it rise when both are removed?",
             (
                 "by several times the sum of the two",
-                "Each does the other's work when it is alone, so each alone seems cheap. Only together do they show what they carry.",
+                "Each does most of the other's work when the other is gone, so removing one seems cheap. What they carry shows when both are gone.",
             ),
             (
                 (
                     "by about the sum of the two",
-                    "That would be so if each carried names of its own. Instead, each can do most of the other's work.",
+                    "That would be so if each carried different names. Instead, each can do most of the other's work.",
                 ),
                 (
                     "by about as much as the worse of the two",
@@ -634,20 +638,20 @@ LESSON = Lesson(
                 list(rises),
                 list(rises.values()),
                 label="loss added on repeated names (nats)",
-                title="Removing both heads costs far more than the two costs added up",
+                title="Removing both heads costs far more than the sum of the two single costs",
                 highlight=[name for name, rise in rises.items() if rise > 2],
             ),
-            finding="With one of the two left, the loss on repeated names stays low, so neither head seems to matter much. Without both, it rises by "
-            "about five nats. The other two heads of layer 3 are the control: without both of those, the names lose nothing.",
+            finding="With one of the two left, the loss on repeated names stays low, so neither head seems to matter much. With both gone, it rises by "
+            "about five nats. The other two heads of layer 3 are the control: removing both of them costs the names nothing.",
         ),
     ),
     quiz=(
         Question(
             "heads.why_one_fails",
-            "With a linear readout, why can one head, however wide, not name both the giver and the receiver?",
+            "Why can one head with a linear readout, however wide, not name both the giver and the receiver?",
             (
-                "it would need opposite weights",
-                "To name the giver linearly, the average must lean to the giver; to name the receiver, it must lean to the receiver.",
+                "it would need two sets of weights at once",
+                "To name the giver linearly, the average must lean toward the giver; to name the receiver, it must lean toward the receiver.",
             ),
             (
                 (
@@ -671,10 +675,10 @@ LESSON = Lesson(
             ("`[2, 3]`", "The second half of word 0: split the last dimension first, then swap."),
             (
                 ("`[6, 7]`", "That is what one reshape to (2, 3, 2) gives: a piece of word 1."),
-                ("`[4, 5]`", "That belongs to word 1, and there to head 0."),
+                ("`[4, 5]`", "Those numbers belong to word 1, in head 0."),
                 (
                     "`[1, 3]`",
-                    "That is every second number. A head owns numbers that stand next to each other.",
+                    "That is every other number. A head owns numbers that stand next to each other.",
                 ),
             ),
         ),
@@ -690,7 +694,7 @@ LESSON = Lesson(
         ),
         Question(
             "heads.shape_of_weights",
-            "Batch 2, 10 tokens, $d_{model}$ 32, 4 heads. What is the shape of the attention weights?",
+            "A layer with $d_{model}$ = 32 and 4 heads reads a batch of 2 texts with 10 tokens each. What is the shape of its attention weights?",
             ("(2, 4, 10, 10)", "One pattern for each text and head: (batch, head, query, key)."),
             (
                 ("(2, 4, 10, 8)", "That is the shape of what the heads return: (batch, head, seq, d_head)."),
@@ -702,8 +706,8 @@ LESSON = Lesson(
             "heads.bright_column",
             "In a head's pattern the first column is bright in most rows. What is the head most likely doing there?",
             (
-                "resting, because it finds nothing to look for",
-                "Weights must sum to 1, so they have to go somewhere. Our head of layer 3 leaves the first token when a name is to be found.",
+                "resting, because it does not find what it looks for",
+                "Weights must sum to 1, so they have to go somewhere. Our head of layer 3 leaves the first token when a repeated name comes next.",
             ),
             (
                 ("looking at the word before", "That would be a line one below the diagonal."),
@@ -741,15 +745,15 @@ LESSON = Lesson(
         ),
         Question(
             "heads.look_without_use",
-            "A head puts 90% of its weight on the right name. Without it, the loss stays as it was. What follows?",
+            "A head puts 90% of its weight on the right name. When the head is removed, the loss stays the same. What follows?",
             (
                 "this head by itself is not needed",
-                "Another head may find the same name, or nothing may use what it finds. Removing several heads together can decide.",
+                "Another head may find the same name, or nothing may use what it finds. Removing several heads together can tell which.",
             ),
             (
                 (
                     "the model does not use the name",
-                    "It may get the name from another head. In storyteller the names were lost only when both heads were gone.",
+                    "It may get the name from another head. In storyteller, the loss on names rose steeply only when both heads were gone.",
                 ),
                 (
                     "its weights were measured wrongly",
@@ -757,7 +761,7 @@ LESSON = Lesson(
                 ),
                 (
                     "the head was not really removed",
-                    "That can be checked, and it need not be so: many heads can be removed at no cost.",
+                    "That can be checked, but nothing suggests it: many heads can be removed at no cost.",
                 ),
             ),
         ),
@@ -770,15 +774,15 @@ LESSON = Lesson(
             ),
             (
                 (
-                    "more, as they take over its share",
+                    "more, because they take over its share",
                     "Nothing in the layer tells them that it is gone. Only later layers read the changed sum.",
                 ),
                 (
-                    "more, as weights are made to sum to 1 again",
-                    "Each head has a softmax of its own, and theirs were not touched.",
+                    "more, because weights are made to sum to 1 again",
+                    "Each head has a softmax of its own, and those of the others were not touched.",
                 ),
                 (
-                    "less, as the matrix mixes all of them",
+                    "less, because the matrix mixes all of them",
                     "It mixes by adding, column by column; no head scales another.",
                 ),
             ),
