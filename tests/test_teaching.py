@@ -306,7 +306,7 @@ COMPUTED = {
     21: lambda: [
         ", ".join(numbers_of(*sinusoidal_positions(3, 4)[2], digits=3)),
         *numbers_of(2 * math.pi),
-        f"{200 * math.pi:.0f} places",
+        f"{200 * math.pi:.0f} positions",
     ],
     22: lambda: [
         f"score is {abs(round(rotary_score(2, 5), 4)):.0f}",

@@ -1,7 +1,7 @@
-"""Four ways to tell a GPT the order of its tokens, and one to leave it untold.
+"""Four ways to tell a GPT the order of its tokens, and the choice not to tell it.
 
-Attention alone sees a bag of tokens. An order can be added to the embeddings (learned, sinusoidal),
-turned into queries and keys (rotary), or subtracted from the scores (ALiBi).
+Attention alone sees a bag of tokens. Positions can be added to the embeddings (learned, sinusoidal),
+used to turn queries and keys (rotary), or subtracted from the scores as distances (ALiBi).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gptlib.model.config import INITIAL_STD, GPTConfig
 def sinusoidal_positions(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
     """A table of waves: row t holds sin(t * f) and cos(t * f) side by side, for d_model / 2 frequencies f.
 
-    Frequencies fall from 1 to nearly 1/10000 radians a token, so PE(t + k) is a rotation of PE(t).
+    Frequencies fall from 1 to nearly 1/10000 radians a token, so row t + k is a rotation of row t.
     Raises ValueError when length is below 1, or d_model is odd or below 2.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
     """
@@ -34,7 +34,7 @@ def rotate(
 ) -> Float[Tensor, "*batch seq d_head"]:
     """Turn each pair of neighbors (x[2i], x[2i + 1]) by position * base^(-2i / d_head) radians.
 
-    When queries and keys are turned alike, their dot product depends on the positions' distance alone.
+    Turn queries and keys alike, and their dot product depends on positions only through their distance.
     Raises ValueError when d_head is odd, there is not one position for each vector, or base is not positive.
     Su et al. 2021, "RoFormer", section 3.2.2, equation 34.
     """
@@ -57,8 +57,8 @@ def rotate(
 def alibi_slopes(n_heads: int) -> Float[Tensor, " head"]:
     """How steeply each head's scores fall with distance: 2^(-8/n), 2^(-16/n), … for n heads.
 
-    Where n is not a power of two, the slopes of the power below come first, then every other slope of twice
-    that power, as in the authors' code. Raises ValueError when n_heads is below 1.
+    When n is not a power of two, the slopes for the next lower power come first, and then every other slope
+    for twice that power, as in the authors' code. Raises ValueError when n_heads is below 1.
     Press et al. 2021, "Train Short, Test Long", section 3.
     """
     check_whole("n_heads", n_heads)
@@ -79,7 +79,7 @@ def alibi_bias(n_heads: int, n_queries: int, n_keys: int) -> Float[Tensor, "head
 
 
 class NoPosition(nn.Module):
-    """Adds nothing to the embeddings: the order is told elsewhere, or not at all."""
+    """Adds nothing to the embeddings: positions come in elsewhere, or not at all."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class NoPosition(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds a learned vector for each place. Radford et al. 2018, section 3.1."""
+    """Adds a learned vector for each position. Radford et al. 2018, section 3.1."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class SinusoidalPositions(nn.Module):
 
 
 class PlainScores(nn.Module):
-    """Leaves queries, keys and scores as they are: the order is told at the embeddings, or not at all."""
+    """Leaves queries, keys and scores as they are: positions come in at the embeddings, or not at all."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class PlainScores(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch head seq d_head"], start: int = 0
     ) -> Float[Tensor, "batch head seq d_head"]:
-        """Queries or keys in, the same out; start is the position of the first of them."""
+        """Returns the queries or keys as they are; start is the position of the first of them."""
         return x
 
     def bias(self, n_queries: int, n_keys: int) -> Float[Tensor, "head query key"] | None:

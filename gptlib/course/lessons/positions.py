@@ -43,7 +43,7 @@ class NamedLayer:
 
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
-    """Layers on four words of four numbers, with an order that is not its own inverse and last one that is."""
+    """Layers on four words of four numbers. The last order is its own inverse, the others are not."""
     table = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
     rounding = 1 + 1e-6 * torch.arange(1.0, 5.0)[:, None]
@@ -158,21 +158,21 @@ IS_EQUIVARIANT = Exercise(
     name="positions.is_equivariant",
     reference=is_equivariant,
     inputs=layers_to_shuffle,
-    buys="You can now ask any layer whether it takes notice of the order, without looking inside it.",
+    buys="You can now test whether any layer takes notice of the order, without looking inside it.",
     hints=(
         "If a layer sees a bag, it makes no difference whether you shuffle before the layer or after it.",
-        "x is (seq, d_model) and order is (seq,). x[order] shuffles the words, and layer(x)[order] the outputs.",
-        "Compare layer(x[order]) with layer(x)[order] by torch.allclose, with atol=1e-5.",
+        "x is (seq, d_model) and order is (seq,). x[order] shuffles the words, and layer(x)[order] shuffles the outputs.",
+        "Compare layer(x[order]) with layer(x)[order], using torch.allclose with atol=1e-5.",
     ),
     misconceptions=(
         Misconception(
             "not_moved_along",
-            "you asked whether a shuffle changes nothing at all. An output may move along with its word, so shuffle the outputs too.",
+            "you tested whether a shuffle changes nothing at all. An output may move along with its word, so shuffle the outputs too.",
             lambda layer, x, order: torch.allclose(layer(x[order]), layer(x), atol=1e-5),
         ),
         Misconception(
             "moved_back",
-            "you put the outputs into the inverse order. A word and its output make the same move, so use order for both.",
+            "you put the outputs in the inverse order. A word and its output move together, so use order for both.",
             lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order.argsort()], atol=1e-5),
         ),
         Misconception(
@@ -187,7 +187,7 @@ IS_EQUIVARIANT = Exercise(
         ),
         Misconception(
             "to_the_last_bit",
-            "you asked for numbers that are equal to the last bit. Rounding may differ: use torch.allclose with atol=1e-5.",
+            "you required the numbers to be equal to the last bit. Their rounding may differ: use torch.allclose with atol=1e-5.",
             lambda layer, x, order: torch.equal(layer(x[order]), layer(x)[order]),
         ),
         Misconception(
@@ -204,16 +204,16 @@ ADD_POSITIONS = Exercise(
     name="positions.add_positions",
     reference=add_positions,
     inputs=vectors_and_tables,
-    buys="With `start`, a model can go on reading where it stopped. The notebook on generation writes text that way.",
+    buys="With `start`, a model can go on reading where it stopped. Generation, a later notebook, writes text that way.",
     hints=(
-        "The first of these tokens stands at position start, the next at start + 1, and so on.",
-        "x is (batch, seq, d_model). Take seq rows of the table, (seq, d_model); they are added to every text of the batch.",
+        "The first of these tokens is at position start, the next at start + 1, and so on.",
+        "x is (batch, seq, d_model). Take seq rows of the table, (seq, d_model). Adding them to x adds them to every text of the batch.",
         "Add the rows of table from start up to, but not including, start + seq, with seq = x.shape[1].",
     ),
     misconceptions=(
         Misconception(
             "from_the_top",
-            "you took rows from the top of the table. The first of these tokens stands at position start, not at 0.",
+            "you took rows from the top of the table. The first of these tokens is at position start, not at 0.",
             lambda x, table, start: x + table[: x.shape[1]],
         ),
         Misconception(
@@ -223,7 +223,7 @@ ADD_POSITIONS = Exercise(
         ),
         Misconception(
             "one_row_for_all",
-            "all tokens got the row of the first one. Then their vectors claim that they all stand at one position.",
+            "all tokens got the row of the first one. Then their vectors claim that they are all at one position.",
             lambda x, table, start: x + table[start],
         ),
         Misconception(
@@ -243,12 +243,12 @@ ADD_POSITIONS = Exercise(
         ),
         Misconception(
             "end_without_start",
-            "your slice ends at row seq, wherever it starts. Counted from row start, seq rows end at start + seq.",
+            "your slice ends at row seq, wherever it starts. To hold seq rows from row start on, it has to end at start + seq.",
             lambda x, table, start: x + table[start : x.shape[1]],
         ),
         Misconception(
             "one_too_few",
-            "your slice ends one row too early. A slice leaves its end out, so write start + seq for the end.",
+            "your slice ends one row too early. A slice leaves out its end, so let it end at start + seq.",
             lambda x, table, start: x + table[start : start + x.shape[1] - 1],
         ),
     ),
@@ -261,17 +261,17 @@ SINUSOIDAL_POSITIONS = Exercise(
     reference=sinusoidal_positions,
     source=SINUSOIDAL_SOURCE,
     inputs=lengths_and_widths,
-    buys="You have a table without a last row: ask it for any position.",
+    buys="You have a table without a last row: you can ask for any position.",
     hints=(
-        "Make one grid of angles, position times frequency, then put the sine and the cosine of each angle side by side.",
+        "Compute a grid of angles, position times frequency, and then put the sine and the cosine of each angle side by side.",
         "Frequencies are (d_model/2,), positions (length, 1), angles (length, d_model/2). Sines and cosines alternate in a row.",
         "The frequencies are 10000 to the power −(0, 2, 4, …)/d_model. Stack sines and cosines along a new last dimension, "
-        "then flatten(1).",
+        "and then use flatten(1).",
     ),
     misconceptions=(
         Misconception(
             "halves",
-            "all sines come first and all cosines after them. Here they alternate: each hand's sine and cosine are neighbors.",
+            "all sines come first and all cosines after them. Here they alternate: put the sine and cosine of each hand side by side.",
             lambda length, d_model: in_halves(table_of_clocks(length, frequencies_for(d_model)), first=0),
         ),
         Misconception(
@@ -283,7 +283,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "halves_cosine_first",
-            "all cosines come first and all sines after them. Put sine and cosine of each hand side by side, the sine first.",
+            "all cosines come first and all sines after them. Put the sine and cosine of each hand side by side, the sine first.",
             lambda length, d_model: in_halves(table_of_clocks(length, frequencies_for(d_model)), first=1),
         ),
         Misconception(
@@ -293,7 +293,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "growing",
-            "the hands turn faster and faster: the exponent has lost its minus. Hand i turns by 10000 to the power −2i/d_model.",
+            "the hands turn faster and faster: the exponent lacks its minus sign. Hand i turns by 10000 to the power −2i/d_model.",
             lambda length, d_model: table_of_clocks(
                 length, 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
             ),
@@ -315,7 +315,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice too large. The even numbers 0, 2, 4, … are 2i already: do not double them again.",
+            "the exponents are twice as large as they should be. The even numbers 0, 2, 4, … are already 2i, so do not double them again.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model) ** 2),
         ),
     ),
@@ -328,13 +328,13 @@ ROTATE = Exercise(
     reference=rotate,
     source=ROTATE_SOURCE,
     inputs=vectors_at_positions,
-    buys="This is how Llama, Qwen and many other models are told their positions, and you wrote it.",
+    buys="You have built the rotary positions that Llama, Qwen and many other models use.",
     hints=(
         "Each pair (x[2i], x[2i + 1]) is an arrow. Turn it by its position times the frequency of its clock.",
         "positions (seq,), frequencies (d_head/2,), angles (seq, d_head/2). x[..., 0::2] and x[..., 1::2] are "
         "(…, seq, d_head/2) each.",
-        "With a the even and b the odd numbers, the new pair is (a cos − b sin, a sin + b cos). Stack the two along a new "
-        "last dimension and flatten(-2), so that they alternate again.",
+        "Let a be the numbers at even indices and b those at odd ones. The new pair is (a cos − b sin, a sin + b cos). "
+        "Stack the two along a new last dimension and flatten(-2), so that they alternate again.",
     ),
     misconceptions=(
         Misconception(
@@ -344,7 +344,7 @@ ROTATE = Exercise(
         ),
         Misconception(
             "mixed_conventions",
-            "you paired numbers half a vector apart, but gave them the angles of neighbors. Pair x[2i] with x[2i + 1]: both turn by angle i.",
+            "you paired numbers half a vector apart, but gave them the angles that belong to neighbors. Pair x[2i] with x[2i + 1], and turn both by angle i.",
             rotate_mixed,
         ),
         Misconception(
@@ -359,27 +359,27 @@ ROTATE = Exercise(
         ),
         Misconception(
             "turned_twice",
-            "the second number was made from the first one's new value. Keep the old a and b until both new numbers are made.",
+            "the second number was made from the first one's new value. Compute both new numbers from the old a and b.",
             rotate_in_place,
         ),
         Misconception(
             "counted_anew",
-            "you counted positions from 0. They are given in positions, and the first of them need not be 0.",
+            "you counted the positions from 0. Use the argument positions, whose first number need not be 0.",
             lambda x, positions: turned_by(x, angles_for(x, torch.arange(len(positions)))),
         ),
         Misconception(
             "one_clock",
-            "all pairs turn by the same angle. Pair i has a clock of its own, slower with i: 10000 to the power −2i/d_head.",
+            "all pairs turn by the same angle. Pair i has a clock of its own, with the frequency 10000 to the power −2i/d_head.",
             lambda x, positions: turned_by(x, positions[:, None] * torch.ones(x.shape[-1] // 2)),
         ),
         Misconception(
             "left_apart",
-            "the turned pairs are right, but all first numbers come before all second ones. Let them alternate, as they did in x.",
+            "the turned pairs are right, but all first numbers come before all second ones. They should alternate, as they did in x.",
             lambda x, positions: rotate(x, positions).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2),
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice too large. The even numbers 0, 2, 4, … are 2i already: do not double them again.",
+            "the exponents are twice as large as they should be. The even numbers 0, 2, 4, … are already 2i, so do not double them again.",
             lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]) ** 2),
         ),
     ),
@@ -396,7 +396,7 @@ def against_no_positions(losses: Mapping[str, Sequence[float]]) -> Drawing:
         [[losses[kind][seed] - losses["none"][seed] for seed in seeds] for kind in kinds],
         kinds,
         [f"seed {seed}" for seed in seeds],
-        title="Validation loss minus that of no positions: below 0 for rotary and ALiBi, above for the others",
+        title="Validation loss against no positions: lower for rotary and ALiBi, higher for the others",
         label="difference (nats)",
         diverging=True,
     )
@@ -406,7 +406,7 @@ def losses_by_position(curves: Mapping[str, Float[Tensor, " bin"]]) -> Drawing:
     """A line for each kind of positions: the mean loss of every eight positions."""
     return figures.line_chart(
         {kind: (torch.arange(len(curve)) * 8 + 4, curve) for kind, curve in curves.items()},
-        title="Trained on 32 tokens: learned stops there, and rotary falls behind ALiBi",
+        title="Trained on 32 tokens: learned positions stop there, and rotary falls behind ALiBi",
         x_label="position in the sequence",
         y_label="loss (nats per token)",
     )
@@ -423,17 +423,17 @@ LESSON = Lesson(
             "positions. Which of them learn it?",
             (
                 "one layer with positions, and two layers without",
-                "A causal mask is a hint too, but it takes one layer to make something of the hint and a second to use it.",
+                "A causal mask is a hint too, but one layer has to pick up the hint before a second layer can use it.",
             ),
             (
                 (
                     "only one layer with positions",
-                    "That would be so if all layers saw a bag. But the mask lets the first letter see one key and the "
-                    "sixth see six, and a second layer can read the difference.",
+                    "That would be true if all layers saw a bag. But with the mask the first letter sees one key and "
+                    "the sixth sees six, and a second layer can make use of the difference.",
                 ),
                 (
                     "all three, because the mask gives the order away",
-                    "In a single layer the question mark sees all letters alike, and no layer before it has marked them.",
+                    "The question mark sees all six letters, and in a single layer nothing has marked them with an order yet.",
                 ),
                 (
                     "none, because there are too many orders to learn",
@@ -447,56 +447,56 @@ LESSON = Lesson(
                 label="share of first letters found",
                 marks={"one in six": 1 / 6},
             ),
-            finding="One layer without positions does no better than to guess among the six letters. One layer with positions "
+            finding="One layer without positions does about as well as a guess among the six letters. One layer with positions "
             "finds the letter.\n\n"
-            "The third model surprises most people. The causal mask is itself a hint: the first letter sees only itself, so "
-            "the first layer hands on its value undiluted, while the sixth letter gets an average of six values. A second "
-            "layer can look for that difference.",
+            "The third model surprises most people. The causal mask is itself a hint. The first letter sees only itself, so "
+            "the first layer gives it its own value undiluted, while the sixth letter gets an average of six values. A "
+            "second layer can look for that difference.",
         ),
         Prediction(
             "positions.learned_neighbors",
-            "Storyteller's table holds a vector for each of 256 positions. They were random before training. Compare any two "
-            "by the cosine of the angle between them: which positions are alike now?",
+            "Storyteller's table holds a vector for each of 256 positions. They were random before training. Compare any "
+            "two of them by the cosine of the angle between them. Which positions are alike now?",
             (
                 "those that are near each other",
-                "Training left the rows of neighboring positions alike, although nobody asked for it.",
+                "Training made the rows of neighboring positions alike, although nobody asked for that.",
             ),
             (
                 (
-                    "none: each is like itself alone",
+                    "none: each is only like itself",
                     "That is how a table of random rows looks. Training has changed it.",
                 ),
                 (
                     "all of them, more or less",
-                    "Far from it: many pairs have a cosine near 0 or below. Rows that are all alike could tell the model little.",
+                    "Far from it: many pairs have a cosine near 0 or below. If all rows were alike, they could tell the model little.",
                 ),
                 (
                     "those a fixed distance apart, as on a clock",
-                    "Farther away the similarity goes up and down a little, but nowhere near as high as between neighbors.",
+                    "Farther away the similarity does go up and down, but nowhere near as high as between neighbors.",
                 ),
             ),
             shows=lambda table: figures.position_similarity(
                 table, title="Learned positions: neighbors are alike, except at the very start"
             ),
-            finding="The orange band along the diagonal says that neighbors are alike. Some 60 positions away the similarity has "
-            "turned negative. The band is missing at the very start: the first few positions differ even from their neighbors.",
+            finding="The orange band along the diagonal means that neighbors are alike. At a distance of about 60 positions "
+            "the similarity is mostly negative. The band is missing at the very start: the first few positions differ even from their neighbors.",
         ),
         Prediction(
             "positions.both_moved_on",
-            "The query stands at position 5 and the key at position 3, so they are turned by 5 and by 3 radians. Then both "
+            "The query is at position 5 and the key at position 3, so they are turned by 5 and by 3 radians. Then both "
             "move on by 100, to 105 and 103. What happens to their score, the dot product?",
             (
                 "it stays the same",
-                "Both turn by the same extra angle, so the angle between them stays, and with it the dot product.",
+                "Both turn by the same extra angle, so the angle between them stays the same, and so does the dot product.",
             ),
             (
                 (
                     "it changes, because 100 radians is not a whole number of turns",
-                    "Both arrows do end up pointing elsewhere, but the angle between them is what it was.",
+                    "Both arrows do end up pointing elsewhere, but the angle between them is the same as before.",
                 ),
                 (
                     "it grows, because the angles grow",
-                    "Turning an arrow changes no length, and the dot product depends on the lengths and the angle between.",
+                    "Turning an arrow does not change its length, and the dot product depends only on the lengths and the angle between them.",
                 ),
                 (
                     "it shrinks, because both are far from the start",
@@ -504,38 +504,38 @@ LESSON = Lesson(
                 ),
             ),
             shows=lambda hands: figures.turning_hands(
-                hands, title="Moved on together, query and key keep the angle between them", angles=True
+                hands, title="Moving query and key on together leaves their angle unchanged", angles=True
             ),
             finding="The dot product of two arrows depends on their lengths and on the angle between them. Turning both by "
             "100 radians changes neither.\n\n"
-            "The third circle lets query and key trade positions. They are 2 apart again, but the angle is another one: "
-            "what counts is the distance **with its sign**, from the key to the query.",
+            "In the third circle, query and key have traded positions. They are 2 apart again, but the angle is "
+            "different: what counts is the distance **with its sign**, from the key to the query.",
         ),
         Prediction(
             "positions.short_run",
-            "Each kind is trained with the same data, steps and learning rate, from three seeds. After 220 steps, which kinds "
-            "have a lower loss on new stories than the model that is told no positions?",
+            "Each kind is trained with the same data, number of steps and learning rate, from three seeds. After 220 "
+            "steps, which kinds have a lower loss on new stories than the model without positions?",
             (
                 "rotary and ALiBi",
-                "Both put the distance into the scores from the first step on. What is added to the words has to be learned first.",
+                "They are lower at every seed. Both build the distance into the scores, where it acts from the first step on.",
             ),
             (
                 (
                     "all four, because any positions are better than none",
-                    "A model first has to learn to read what is added to its words, and 220 steps were too few for that.",
+                    "Not in so short a run: the two kinds that are added to the words are behind the model without positions.",
                 ),
                 (
                     "learned and sinusoidal, because their words carry a position",
-                    "Those two are behind even the model without positions: so far they are more of a burden than a help.",
+                    "Those two are behind even the model without positions. After so few steps, they do more harm than good.",
                 ),
                 (
                     "none of them, because the mask tells two layers enough",
-                    "The mask does tell two layers something. Rotary and ALiBi tell more, and are ahead at every seed.",
+                    "The mask does tell two layers something. But rotary and ALiBi do better still, at every seed.",
                 ),
             ),
             shows=against_no_positions,
-            finding="Rotary and ALiBi, which act on the scores inside attention, are ahead of no positions at every seed. Learned "
-            "positions, which are added to the words, are behind at every seed, and sinusoidal ones are slightly behind.",
+            finding="Rotary and ALiBi, which act inside attention, do better than no positions at every seed. Learned "
+            "positions, which are added to the words, do worse at every seed, and sinusoidal ones slightly worse.",
         ),
         Prediction(
             "positions.beyond_32",
@@ -543,29 +543,29 @@ LESSON = Lesson(
             "has the lowest loss in the second half, from position 64 on?",
             (
                 "ALiBi",
-                "It subtracts more the farther a key is, so keys at distances that it has never met count for little.",
+                "It lowers a score in proportion to the distance, so keys at distances that it never met in training count for less.",
             ),
             (
                 (
                     "rotary",
-                    "It was ahead up to 32, but a distance above 31 is an angle that it never met in training.",
+                    "It was ahead up to 32, but distances above 31 mean angles that it never met in training.",
                 ),
                 (
                     "sinusoidal",
-                    "Its table goes on, but no training ever used those rows, and it was behind from the start.",
+                    "Its table goes on, but those rows were never used in training, and it was behind from the start.",
                 ),
                 (
                     "no positions",
-                    "It has no positions to be wrong about, but it was behind ALiBi from the start, and stays behind.",
+                    "It has no positions to get wrong, but it was behind ALiBi from the start, and stays behind.",
                 ),
             ),
             shows=losses_by_position,
-            finding="Up to 32 tokens rotary is the best. Farther out it falls behind ALiBi and ends up about as bad as no positions. "
+            finding="Up to 32 tokens, rotary is the best. Farther out it falls behind ALiBi and ends up about as bad as no positions. "
             "(The bumps that all the curves share come from the texts.)",
         ),
         Prediction(
             "positions.worst_positions",
-            "Storyteller was trained with its table of positions. Which change to the table raises its loss most?",
+            "Storyteller was trained with its table of positions. Which change to the table raises its loss the most?",
             (
                 "the rows are shuffled",
                 "Each row still names a position, but the wrong one, and the model goes by what it says.",
@@ -573,11 +573,11 @@ LESSON = Lesson(
             (
                 (
                     "all rows become 0",
-                    "The model misses its positions badly, but rows that say something false do more harm.",
+                    "The loss rises a lot without positions, but rows that say something false do more harm.",
                 ),
                 (
-                    "every position moves on by 20",
-                    "All of them move together, so two words are as far apart as before, and the loss hardly rises.",
+                    "every position is shifted by 20",
+                    "All of them shift together, so two words are as far apart as before, and the loss hardly rises.",
                 ),
                 (
                     "all three do about the same harm",
@@ -591,8 +591,8 @@ LESSON = Lesson(
                 label="loss (nats per token)",
                 highlight=["as trained"],
             ),
-            finding="Moved on by 20, the positions still tell how far apart two words are, and the loss hardly rises. Without "
-            "positions it rises a lot, and with shuffled ones most of all.",
+            finding="Shifted by 20, the positions still tell the model how far apart two words are, and the loss hardly "
+            "rises. Without positions it rises a lot, and with shuffled ones most of all.",
         ),
     ),
     quiz=(
@@ -614,7 +614,7 @@ LESSON = Lesson(
                 ),
                 (
                     "they cannot be computed",
-                    "Attention can be computed without any positions, and that is the trouble.",
+                    "They can: attention works without any positions, and that is the trouble.",
                 ),
             ),
         ),
@@ -626,24 +626,27 @@ LESSON = Lesson(
                 "The table ends with row 255, and no training has ever touched another.",
             ),
             (
-                ("it takes row 44, as 300 − 256", "A learned table is no clock: nothing comes round."),
+                (
+                    "it takes row 44, as 300 − 256",
+                    "A learned table is not a clock: it does not start over after its last row.",
+                ),
                 (
                     "it takes the last row again",
                     "That could be programmed, but then two positions would look the same.",
                 ),
                 (
                     "it works out the row from the rows before",
-                    "The table holds what was learned and no rule for going on.",
+                    "The table holds learned numbers, and no rule for continuing them.",
                 ),
             ),
         ),
         Question(
             "positions.traded",
-            "With rotary, a query at position 7 and a key at position 4 have the score 0.3. Now the two trade positions. What is "
+            "With rotary positions, a query at position 7 and a key at position 4 have the score 0.3. Now the two trade positions. What is "
             "the score?",
             (
                 "another number, in general",
-                "The distance is −3 instead of 3: the key is now turned further than the query, so the angle between them is another one.",
+                "The distance is −3 instead of 3: the key is now turned further than the query, so the angle between them is different.",
             ),
             (
                 (
@@ -665,7 +668,7 @@ LESSON = Lesson(
             "ALiBi, slope ¼. One key is 1 position back with the score 1.0, another is 9 back with 2.5. Which gets more weight?",
             (
                 "the near key",
-                "$1.0 - 0.25 = 0.75$ against $2.5 - 2.25 = 0.25$: the distance costs the far one its lead.",
+                "$1.0 - 0.25 = 0.75$ against $2.5 - 2.25 = 0.25$: the distance costs the far key its lead.",
             ),
             (
                 ("the far key", "Its score is higher only before the distance is subtracted."),
@@ -680,8 +683,8 @@ LESSON = Lesson(
             "positions.why_cosines",
             "Why does the sinusoidal table hold a cosine beside each sine?",
             (
-                "so that one matrix moves every position on by $k$",
-                "$\\sin (t+k)f$ needs both $\\sin tf$ and $\\cos tf$. With both it is a turn, the same for every $t$.",
+                "so that one matrix can move every position on by $k$",
+                "$\\sin (t+k)f$ needs both $\\sin tf$ and $\\cos tf$. With both, the move is a turn, the same for every $t$.",
             ),
             (
                 (
@@ -700,14 +703,14 @@ LESSON = Lesson(
         ),
         Question(
             "positions.turned_values",
-            "A friend turns the values as well as the queries and keys. What changes?",
+            "In rotary attention, a friend turns the values as well as the queries and keys. What changes?",
             (
-                "what a word hands over depends on where it stands",
+                "what a word hands over depends on its position",
                 "The weights are as before, but each value arrives turned by its position in the text.",
             ),
             (
                 (
-                    "the scores depend on where the two words stand in the text",
+                    "the scores depend on the positions of the two words, and not just on their distance",
                     "Scores are made of queries and keys; values play no part in them.",
                 ),
                 (
@@ -715,8 +718,8 @@ LESSON = Lesson(
                     "The softmax sees to that, and it comes before the values.",
                 ),
                 (
-                    "nothing, because the turns cancel again",
-                    "They cancel in the product of a query and a key. A value is not multiplied by anything turned.",
+                    "nothing, because the turns cancel out",
+                    "They cancel out in the product of a query and a key. A value is only multiplied by a weight.",
                 ),
             ),
         ),
@@ -725,13 +728,13 @@ LESSON = Lesson(
             "A causal model with two layers and no positions can learn some order all the same. Where does it come from?",
             (
                 "from how many keys each position can see",
-                "The mask gives the first position one key and the sixth six. A layer makes something of that, and the next can use it.",
+                "The mask gives the first position one key and the sixth six. The first layer turns that into a difference between positions, and the second can use it.",
             ),
             (
                 ("from the embeddings of the tokens", "A token has the same embedding wherever it stands."),
                 (
                     "from the order of the two layers",
-                    "Layers follow each other, but each treats all positions alike. Without the mask, no stack of them would see an order.",
+                    "One layer follows the other, but each treats all positions alike. Without the mask, no stack of them would see an order.",
                 ),
                 ("from the batch, where texts differ", "Each text of a batch is read by itself."),
             ),
