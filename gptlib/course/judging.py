@@ -275,7 +275,7 @@ def _smallest_difference(exercise: Exercise, inputs: tuple, expected: Outcome, g
             "is there an .item(), a .detach() or a no_grad on the way?"
         )
     happens = "this happens" if got.problem else "it differs"
-    return f"{what[0].upper()}{what[1:]}\nThat was on the smallest input where {happens}:\n{where}"
+    return f"{what[0].upper()}{what[1:]}\nThat was on the smallest input tried where {happens}:\n{where}"
 
 
 def _names(exercise: Exercise, n_inputs: int) -> list[str]:

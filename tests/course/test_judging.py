@@ -63,7 +63,7 @@ def test_else_the_smallest_input_with_what_was_expected_and_got():
     message = verdict(lambda x: x + 1).message
     assert message == (
         "Expected tensor [2, 4, 8], got tensor [2, 3, 5]\n"
-        "That was on the smallest input where it differs:\n  x = tensor [1, 2, 4]"
+        "That was on the smallest input tried where it differs:\n  x = tensor [1, 2, 4]"
     )
     later = verdict(lambda x: x * 2 if x.ndim == 1 else x)
     assert "x = tensor [[" in later.message
@@ -274,7 +274,7 @@ def test_of_an_error_the_line_is_shown():
         return y.twice()
 
     assert (
-        "(in the line `return y.twice()`)\nThat was on the smallest input where this happens"
+        "(in the line `return y.twice()`)\nThat was on the smallest input tried where this happens"
         in verdict(wrong).message
     )
     assert "<code>return y.twice()</code>" in verdict(wrong)._repr_html_()
