@@ -140,7 +140,7 @@ GRADIENT_OF_LOGITS = Exercise(
         ),
         Misconception(
             "only_the_target",
-            "only the target's logit has a gradient. The others count too, because raising any of them takes probability "
+            "in your answer only the target's logit has a gradient. The others count too, because raising any of them takes probability "
             "away from the target.",
             lambda logits, target: (logits.softmax(-1) - 1) * one_hot(logits, target),
         ),
@@ -151,7 +151,7 @@ GRADIENT_OF_LOGITS = Exercise(
         ),
         Misconception(
             "one_from_all",
-            "you subtracted 1 from every probability. Only the token that came had the target 1; all others had 0.",
+            "you subtracted 1 from every probability. Only the token that came had a target of 1; all others had 0.",
             lambda logits, target: logits.softmax(-1) - 1,
         ),
         Misconception(
@@ -341,7 +341,7 @@ BACKWARD = Exercise(
         Misconception(
             "too_early",
             "a node passed its gradient on before it had received everything from the nodes made from it. Go strictly from the "
-            "last number to the first: then all nodes made from a node have their turn before it.",
+            "last node to the first, so that all nodes made from a node have their turn before it.",
             too_early,
         ),
         Misconception(
@@ -522,8 +522,8 @@ HIDDEN_GRADIENT = Exercise(
         ),
         Misconception(
             "divided_by_batch",
-            "you divided by the size of the batch. If the loss is a mean, `upstream` has been divided already, so add the "
-            "examples up.",
+            "you divided by the size of the batch. If the loss is a mean, `upstream` has been divided already, so add up "
+            "the contributions of the examples.",
             lambda x, weight, upstream: hidden_gradient(x, weight, upstream) / len(x),
         ),
         Misconception(
@@ -533,7 +533,7 @@ HIDDEN_GRADIENT = Exercise(
         ),
         Misconception(
             "last_example",
-            "only the last example of the batch counts. The weight is used in all of them, so add their contributions up.",
+            "in your answer only the last example of the batch counts. The weight is used in all of them, so add their contributions up.",
             lambda x, weight, upstream: hidden_gradient(x[-1:], weight, upstream[-1:]),
         ),
     ),
@@ -692,7 +692,7 @@ LESSON = Lesson(
         ),
         Question(
             "learning.at_zero",
-            "All logits are 0, and there are 50 letters. What is the slope for the logit of the letter that came?",
+            "All logits are 0, and there are 50 letters. What is the slope of the loss with respect to the logit of the letter that came?",
             ("$-0.98$", "$p - 1$ with $p = 1/50$."),
             (
                 ("$0.02$", "That is the gradient at the letters that did **not** come."),
@@ -705,7 +705,7 @@ LESSON = Lesson(
         ),
         Question(
             "learning.twice",
-            "A number is used in two places. One path back brings it the gradient 2, the other 5. What is its gradient?",
+            "A number is used in two places. One path back brings it a gradient of 2, and the other a gradient of 5. What is its gradient?",
             ("7", "Move the number a little, and both places move the loss. Their effects add up."),
             (
                 ("10", "Slopes multiply along one path, but these are two paths."),

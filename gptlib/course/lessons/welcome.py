@@ -234,7 +234,7 @@ LESSON = Lesson(
                     "ten very different stories",
                     "A high temperature does that. At 0 the likeliest word is always taken.",
                 ),
-                ("ten texts without any sense", "That is what happens far above 1."),
+                ("ten texts that make no sense", "That is what happens far above 1."),
                 ("no text at all", "It writes as usual, but takes the likeliest word every time."),
             ),
         ),
