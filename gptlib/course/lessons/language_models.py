@@ -166,7 +166,7 @@ DRAW = Exercise(
     buys="Every model in this course, even the largest, can choose its words this way.",
     hints=(
         "A long stretch is hit often and a short one seldom, so each token is drawn in proportion to its probability.",
-        "probabilities has shape (vocab,), and so has probabilities.cumsum(). dice is one number; the answer is the number of one token.",
+        "probabilities has shape (vocab,), and so does probabilities.cumsum(). dice is one number; the answer is the number of one token.",
         "Count the stretches that end at dice or before it: with ends = probabilities.cumsum() that is (ends <= dice).sum(). "
         'Or let np.searchsorted look it up, with side="right".',
     ),
@@ -249,7 +249,7 @@ MEAN_SURPRISE = Exercise(
         ),
         Misconception(
             "swapped",
-            "rows and columns are swapped: the row of the table is the token that was there, and the column is the one that came.",
+            "rows and columns are swapped: the row of the table belongs to the token that was there, and the column to the one that came next.",
             lambda table, rows: mean_surprise(table.T, rows),
         ),
         Misconception(
@@ -339,7 +339,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "upside_down",
-            "you multiplied by the bytes and divided by the pieces. The number of pieces times the loss is the whole surprise; the bytes divide it.",
+            "you multiplied by the bytes and divided by the pieces. The number of pieces times the loss is the whole surprise; divide that by the bytes.",
             lambda loss, n_judged, texts: (
                 loss / n_judged * sum(len(text.encode()) for text in texts) / math.log(2)
             ),
@@ -365,9 +365,9 @@ WITH_CACHE = Exercise(
     inputs=guesses_and_rows,
     buys="Your counting model now remembers which words the story has used, though not where they were.",
     hints=(
-        "Two guessers share the vote. One is the n-gram; the other asks how often the token has been in this row so far.",
+        "Two guessers share the vote. One is the n-gram; the other asks how often the token has appeared in this row so far.",
         "given has shape (token,), and row has one token more. given[n] belongs to row[n + 1], and row[: n + 1] is what came before it.",
-        "For each n add two things: (1 - share) * given[n], and share times how often row[n + 1] is in row[: n + 1], "
+        "For each n add two things: (1 - share) * given[n], and share times how often row[n + 1] appears in row[: n + 1], "
         "divided by the length of row[: n + 1].",
     ),
     misconceptions=(
@@ -385,15 +385,15 @@ WITH_CACHE = Exercise(
         Misconception(
             "one_short",
             "you counted in `row[:n]`, which leaves out the token right before the guess. "
-            "Before `row[n + 1]` comes `row[: n + 1]`.",
+            "What comes before `row[n + 1]` is `row[: n + 1]`.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * row[:n].count(row[n + 1]) / max(n, 1) for n, p in enumerate(given)]
             ),
         ),
         Misconception(
             "divided_by_zero",
-            "at the first guess you divide by 0. One token, `row[0]`, is known by then: before `row[n + 1]` come the "
-            "n + 1 tokens of `row[: n + 1]`.",
+            "at the first guess you divide by 0. One token, `row[0]`, is known by then: `row[n + 1]` comes after "
+            "the n + 1 tokens of `row[: n + 1]`.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * row[:n].count(row[n + 1]) / n for n, p in enumerate(given)]
             ),
@@ -410,14 +410,14 @@ WITH_CACHE = Exercise(
         ),
         Misconception(
             "counts",
-            "you mixed in the number of times that the token came. That can be more than 1: divide by the number of tokens so far.",
+            "you mixed in the number of times that the token appeared. That can be more than 1: divide by the number of tokens so far.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * row[: n + 1].count(row[n + 1]) for n, p in enumerate(given)]
             ),
         ),
         Misconception(
             "seen_at_all",
-            "a token that was there before gets the whole vote of the cache, so two such tokens together would get it twice. "
+            "a token that has appeared before gets the whole vote of the cache, so two such tokens together would get it twice. "
             "Give each the share that it has among the tokens so far.",
             lambda given, row, share: np.array(
                 [(1 - share) * p + share * (row[n + 1] in row[: n + 1]) for n, p in enumerate(given)]
@@ -521,7 +521,7 @@ LESSON = Lesson(
                 marks={"entropy": entropy},
             ),
             finding="The honest guess wins: the loss is lowest when the model gives the true probability. And there is a floor: even someone who knows that "
-            "probability is surprised now and then. Being sure of something false is punished hard, as both ends of the curve show.",
+            "probability is surprised now and then. Being far too sure is punished hard, as both ends of the curve show.",
         ),
         Prediction(
             "ngram.never_seen",
@@ -544,7 +544,7 @@ LESSON = Lesson(
             ),
             shows=unseen_table,
             finding="The longer a sequence is, the less often it comes back. Of the sequences of 4 tokens in new stories, almost a fifth have never been counted; "
-            "of those of 8 tokens more than half, and of those of 41 tokens all. After tokens that have never been counted in a row, the counts say nothing at all.",
+            "of those of 8 tokens more than half, and of those of 41 tokens all. After a sequence that has never been counted, the counts say nothing at all.",
         ),
         Prediction(
             "ngram.below_the_floor",
@@ -593,7 +593,7 @@ LESSON = Lesson(
                 ),
                 (
                     "exactly what it pays after 2,000 stories",
-                    "It does pay less, and so it does for new names: more counts improve its guesses everywhere.",
+                    "It does pay less, as it does for new names: more counts improve its guesses everywhere.",
                 ),
             ),
             shows=lambda stories, paid, by_storyteller: figures.line_chart(
@@ -615,12 +615,12 @@ LESSON = Lesson(
             "often as before. How will the loss of the pairs compare with that of a model that knows the token frequencies alone?",
             (
                 "it is higher than that of the frequencies",
-                "Which pairs it has counted is now a matter of chance, and the model takes chance for a rule.",
+                "Which pairs it has counted is now a matter of chance, and the model mistakes chance for a rule.",
             ),
             (
                 (
                     "it is the same",
-                    "It would be, if the model gave the pairs no trust. But it trusts what it has counted.",
+                    "It would be, if the model put no trust in the pairs. But it trusts what it has counted.",
                 ),
                 (
                     "it is still clearly lower",
@@ -700,7 +700,7 @@ LESSON = Lesson(
                 ),
                 (
                     "Train it further: it still overfits",
-                    "Overfitting shows as a high loss on new stories. This one is too low.",
+                    "Overfitting shows up as a high loss on new stories. This one is too low.",
                 ),
                 (
                     "Take a smaller vocabulary",

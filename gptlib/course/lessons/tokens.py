@@ -252,7 +252,7 @@ BEST_PAIR = Exercise(
         Misconception(
             "with_its_count",
             "you returned the pair together with its count, and of the pairs that are equally frequent the one that was "
-            "counted first, as `most_common` does. Return the pair alone, and decide ties by the bytes.",
+            "counted first, as `most_common` does. Return the pair alone, and break ties by the bytes.",
             lambda counts: counts.most_common(1)[0],
         ),
         Misconception(
@@ -286,7 +286,7 @@ NAIVE_TRAIN = Exercise(
         "`counts`: piece -> how often it occurs; `rows`: piece -> its list of tokens, at first its bytes; `merges`: "
         "n_merges pairs of numbers.",
         "`counts` is a Counter of split(text) over all texts, and `rows[piece]` is list(piece.encode()). For "
-        "each token from 256 on: take best_pair(count_pairs(rows, counts)), replace it by the token in each "
+        "each token from 256 on: take best_pair(count_pairs(rows, counts)), replace it with the token in each "
         "row, and append it to the merges.",
     ),
     misconceptions=(
@@ -506,8 +506,8 @@ NEAREST = Exercise(
     buys="You can now ask any embedding which tokens it treats as alike.",
     hints=(
         "The cosine of two rows is their dot product once both have length 1.",
-        "`table` is (vocab, d_model), and table.norm(dim=1, keepdim=True) is (vocab, 1). One cosine for each "
-        "token is (vocab,); the answer is (k,) token numbers.",
+        "`table` is (vocab, d_model), and table.norm(dim=1, keepdim=True) is (vocab, 1). The cosines, one for "
+        "each token, are (vocab,); the answer is (k,) token numbers.",
         "Divide table by its norms, multiply it by the token's own row, set the token's own cosine to -torch.inf, "
         "and take .topk(k).indices.",
     ),
@@ -741,8 +741,9 @@ LESSON = Lesson(
         ),
         Prediction(
             "tokenizer.split",
-            "Train 1,700 tokens on the stories again, but let merges cross from one word to the next. How do "
-            "the length of a story in tokens and the loss of n-grams, in bits per byte, compare with before?",
+            "Train a tokenizer with 1,700 tokens on the stories again, but let merges cross from one word to the "
+            "next. How do the length of a story in tokens and the loss of n-grams, in bits per byte, compare "
+            "with before?",
             (
                 "Shorter stories, worse guesses",
                 "Phrases save tokens. But a phrase is counted separately from the words in it, so each is seen less "
@@ -759,7 +760,7 @@ LESSON = Lesson(
                     "There are more pairs to choose from now, and the most frequent are merged. That saves tokens.",
                 ),
                 (
-                    "Hardly a change: frequent pairs lie within words",
+                    "Hardly any change: frequent pairs lie within words",
                     "The end of one word and the space before the next are a very frequent pair, too.",
                 ),
             ),
@@ -837,7 +838,7 @@ LESSON = Lesson(
             (
                 (
                     "texts half as long",
-                    "A word that is one token cannot get shorter, and merges do not cross words.",
+                    "A word that is one token cannot get shorter, and merges do not cross from word to word.",
                 ),
                 (
                     "texts longer than before",
