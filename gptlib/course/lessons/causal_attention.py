@@ -217,7 +217,7 @@ CAUSAL_MASK = Exercise(
         ),
         Misconception(
             "numbers",
-            "the triangle is right, but it is made of the numbers 1 and 0. A mask holds True and False: give "
+            "the triangle is right, but it is made of the numbers 1 and 0. A mask holds True and False: pass "
             "dtype=torch.bool.",
             lambda n: torch.ones(n, n).tril(),
         ),
@@ -262,7 +262,7 @@ MASK_AS_BIAS = Exercise(
     misconceptions=(
         Misconception(
             "zero_times_infinity",
-            "you multiplied by ∞. Where the mask is True, that gives 0 · ∞, which is nan. Choose between 0 "
+            "you multiplied by −∞. Where the mask is True, that gives 0 · −∞, which is nan. Choose between 0 "
             "and −∞ instead.",
             lambda mask: (1 - mask.float()) * float("-inf"),
         ),
@@ -336,7 +336,7 @@ SEES_THE_FUTURE = Exercise(
     misconceptions=(
         Misconception(
             "with_itself",
-            "the changed position and those after it were counted too. They should move: that is reading, "
+            "the changed position and those after it were counted too. They may move: that is reading, "
             "not cheating. (If you "
             "did compare only earlier positions, an earlier change was still in the tokens: clone them for "
             "each position.)",
@@ -352,7 +352,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "only_one_token",
-            "only a change at position 1 counted. Does your loop `return` in its first round? Return True as "
+            "only a change at position 1 counted. Does your loop `return` on its first pass? Return True as "
             "soon as something "
             "moves, and False only after the loop.",
             lambda model, tokens: bool(moves(model, tokens, 1)[0]),
@@ -369,7 +369,7 @@ SEES_THE_FUTURE = Exercise(
         Misconception(
             "never",
             "it says False whatever the model does. Did you compare a model with itself, on the same tokens? "
-            "`changed = tokens` is no copy: `tokens.clone()` is.",
+            "`changed = tokens` makes no copy; `tokens.clone()` does.",
             lambda model, tokens: False,
         ),
         Misconception(
@@ -573,13 +573,13 @@ LESSON = Lesson(
             "later words get in all?",
             (
                 "more than half",
-                "Each of them counts $e^0 = 1$, and “Mia” itself $e^1 \\approx 2.7$. So they get 4 parts out "
+                "Each of them contributes $e^0 = 1$, and “Mia” itself $e^1 \\approx 2.7$. So they get 4 parts out "
                 "of 6.7.",
             ),
             (
                 (
                     "none",
-                    "Only weights of 0 would do that. A score of 0 still counts $e^0 = 1$ in the softmax.",
+                    "Only weights of 0 would do that. A score of 0 still contributes $e^0 = 1$ to the softmax.",
                 ),
                 (
                     "less than a tenth",
@@ -605,10 +605,10 @@ LESSON = Lesson(
         Prediction(
             "causal.which_masks_leak",
             "Four ways to hide the future: (1) softmax first, then hidden weights are set to 0; (2) the "
-            "same, and each row "
+            "same, but then each row "
             "is divided by its sum again; (3) hidden scores are set to −10,000, or (4) to −∞, before the "
             "softmax. With which "
-            "of them do the outputs of the first 8 positions move by more than rounding when everything "
+            "of them do the outputs of the first 8 positions move by more than rounding error when everything "
             "after them is replaced?",
             (
                 "with the first alone",
@@ -640,7 +640,7 @@ LESSON = Lesson(
             "removes it, and what remains "
             "is $e^{s_i}$ divided by the sum of $e^{s_j}$ over the visible keys, as with −∞. On paper the "
             "two methods are the "
-            "same. In the computer the outputs of “zero” still move a tiny bit, because the digits that are "
+            "same. On a computer the outputs of “zero” still move a tiny bit, because the digits that are "
             "rounded away depend "
             "on the future.",
         ),
@@ -703,7 +703,7 @@ LESSON = Lesson(
             shows=lambda losses, bigram, floor: figures.bar_chart(
                 list(losses),
                 list(losses.values()),
-                title="One later token in sight is enough to go through the floor",
+                title="One later token in sight takes the loss through the floor",
                 label="validation loss after 200 steps (nats per character)",
                 highlight=["one later token"],
                 marks={"bigram": bigram, "floor": floor},
@@ -718,24 +718,24 @@ LESSON = Lesson(
     quiz=(
         Question(
             "causal.too_good",
-            "On stories it has never seen, a friend's model has a loss of half the entropy floor. What kind "
-            "of model is it?",
+            "On stories it has never seen, a friend's model has a loss of half the entropy floor. What is "
+            "the best explanation?",
             (
-                "a model that can see its targets",
+                "The model can see its targets",
                 "No predictor can stay below the floor on average, so this model is not predicting. Change a "
                 "later token to check.",
             ),
             (
                 (
-                    "a model that is overfitted",
+                    "The model is overfitted",
                     "Overfitting lowers the loss on the training text, but not on new stories.",
                 ),
                 (
-                    "a model that predicts better than Storyworld itself",
+                    "The model predicts better than Storyworld itself",
                     "Storyworld knows the exact probability of each character. Nothing can know it better.",
                 ),
                 (
-                    "a lucky draw of the stories",
+                    "The stories happened to be easy",
                     "Luck can move a mean over many thousands of characters a little, but not by half.",
                 ),
             ),

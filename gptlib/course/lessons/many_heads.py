@@ -300,7 +300,7 @@ MERGE_HEADS = Exercise(
         ),
         Misconception(
             "stacked",
-            "the heads are stacked below one another: (…, head · seq, d_head). They belong side by side, one row for each word.",
+            "the heads are stacked on top of one another: (…, head · seq, d_head). They belong side by side, one row for each word.",
             lambda x: x.flatten(-3, -2),
         ),
     ),
@@ -560,7 +560,7 @@ LESSON = Lesson(
             ),
             shows=numbered,
             finding="Head 0 takes the **two halves** of the first word for two different words, and the first half of the second word for a "
-            "third. Nothing crashes, and such a model can be trained. But a row no longer belongs to one word, so a mask that hides "
+            "third. Nothing crashes, and such a model can be trained. But the second row no longer belongs to the second word, so a mask that hides "
             "later positions hides the wrong things.",
         ),
         Prediction(
@@ -601,7 +601,7 @@ LESSON = Lesson(
                 ),
                 (
                     "no head costs much, because fifteen are left",
-                    "The other fifteen were never trained to do without it, and for some heads they cannot make up for it.",
+                    "The other fifteen were never trained to do without it, and in some cases they cannot make up for its absence.",
                 ),
                 (
                     "the heads with the sharpest patterns cost the most",
@@ -611,7 +611,7 @@ LESSON = Lesson(
             shows=lambda added: cost_of_heads(
                 added, "How much the loss on all tokens rises when a head is removed"
             ),
-            finding="A few heads carry a lot, and most can be spared one at a time. The heads of layers 1 and 2, whose patterns are the sharpest, are among "
+            finding="A few heads carry a lot, and most can be spared one at a time. Nearly all heads of layers 1 and 2, whose patterns are the sharpest, are among "
             "the cheapest, so a sharp pattern is no sign of an important head.\n\n"
             "But do not conclude that a cheap head does nothing. A head that costs little when it is removed alone may be idle, or "
             "another head may stand in for it.",
@@ -641,7 +641,7 @@ LESSON = Lesson(
                 title="Removing both heads costs far more than the sum of the two single costs",
                 highlight=[name for name, rise in rises.items() if rise > 2],
             ),
-            finding="With one of the two left, the loss on repeated names stays low, so neither head seems to matter much. With both gone, it rises by "
+            finding="With one of the two left, the loss on repeated names rises by less than a nat, so neither head seems indispensable. With both gone, it rises by "
             "about five nats. The other two heads of layer 3 are the control: removing both of them costs the names nothing.",
         ),
     ),
@@ -753,7 +753,7 @@ LESSON = Lesson(
             (
                 (
                     "the model does not use the name",
-                    "It may get the name from another head. In storyteller, the loss on names rose steeply only when both heads were gone.",
+                    "It may get the name from another head. In storyteller, removing one finder cost less than a nat on names, and removing both about five.",
                 ),
                 (
                     "its weights were measured wrongly",
