@@ -54,7 +54,7 @@ def a_query_keys_and_values(generator: Generator) -> Iterator[tuple[Tensor, Tens
 
 
 def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    # Counts of queries, keys and batch are equal, so whoever divides by one of them gets the same message.
+    # len(queries), len(keys) and the number of keys are equal: dividing by any of them gets the same message.
     for *batch, n_queries, n_keys, d_k in ((2, 2, 4), (3, 3, 9), (5, 3, 4, 5, 16)):
         queries = torch.randn(*batch, n_queries, d_k, generator=generator)
         yield queries, torch.randn(*batch, n_keys, d_k, generator=generator)
@@ -148,7 +148,7 @@ LOOK_UP = Exercise(
         ),
         Misconception(
             "divided_by_the_sum",
-            "the scores were divided by their sum, which gives no average when some are negative. Use the softmax.",
+            "the scores were divided by their sum, which does not give an average when some are negative. Use the softmax.",
             lambda query, keys, values: (keys @ query) / (keys @ query).sum() @ values,
         ),
         Misconception(
@@ -206,7 +206,7 @@ SCALED_SCORES = Exercise(
     hints=(
         "A score is the dot product of a query and a key, divided by √d_k.",
         "queries are (…, query, d_k), keys (…, key, d_k), scores (…, query, key). Swap the last two dimensions of the keys.",
-        "Multiply the queries by the transposed keys, and divide by the square root of the last size of `queries`.",
+        "Multiply the queries by the transposed keys, and divide by the square root of the last dimension's size, `queries.shape[-1]`.",
     ),
     misconceptions=(
         Misconception(
@@ -216,7 +216,7 @@ SCALED_SCORES = Exercise(
         ),
         Misconception(
             "scaled_by_d_k",
-            "you divided by d_k, not by √d_k. Now the scores are too small, and all weights nearly even.",
+            "you divided by d_k, not by √d_k. Now the scores are too small, and the weights too even.",
             lambda queries, keys: queries @ keys.transpose(-2, -1) / queries.shape[-1],
         ),
         Misconception(
@@ -238,7 +238,7 @@ SCALED_SCORES = Exercise(
         Misconception(
             "second_size",
             "your answer is right for two dimensions, but wrong when batch and head come first: then `queries.shape[1]` is the "
-            "number of heads. d_k is the last size, `queries.shape[-1]`.",
+            "number of heads. d_k is the size of the last dimension, `queries.shape[-1]`.",
             lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[1]),
         ),
         Misconception(
@@ -282,12 +282,12 @@ ENTROPY = Exercise(
         ),
         Misconception(
             "whole_row_zero",
-            "a row with a weight of 0 gets the entropy 0. Replace the nan of that one product before you sum the row.",
+            "a row with a weight of 0 gets an entropy of 0. Replace the nan of that one product before you sum the row.",
             lambda weights: torch.nan_to_num(-(weights * weights.log()).sum(dim=-1)),
         ),
         Misconception(
             "sign",
-            "the sign is wrong: the logarithm of a weight is negative, so the sum needs a minus in front.",
+            "the sign is wrong: the logarithm of a weight is never positive, so the sum needs a minus in front.",
             lambda weights: torch.xlogy(weights, weights).sum(dim=-1),
         ),
         Misconception(
@@ -451,8 +451,8 @@ LESSON = Lesson(
             "number that was rescaled to variance 1. Its variance is therefore $128 \\cdot 0.02^2$, about 0.05, and that of a raw score is "
             "$32 \\cdot 0.05^2$, about 0.08. An untrained storyteller spreads its weight almost evenly **with or without** the "
             "division.\n\n"
-            "The second row has the same initial weights in a wider model. There the same sums give raw scores a variance of "
-            "more than 100, and without the division one token gets most of the weight before anything has been learned. So "
+            "The second row is a wider model whose initial weights have the same standard deviation. There the same sums give "
+            "raw scores a variance of more than 100, and without the division one token gets most of the weight before anything has been learned. So "
             "whether $\\sqrt{d_k}$ matters at the start depends on the initial weights and on the sizes.\n\n"
             "The other rows show what training changed: the raw scores vary far more than before, and in layers 1 and 2 "
             "the largest weight is close to 1 even after the division. The division sets the size of the scores where training "
@@ -519,9 +519,9 @@ LESSON = Lesson(
                 y_label="share of the 64 look-ups that are right",
                 log_x=True,
             ),
-            finding="Undivided from the large start, most look-ups stay wrong at every learning rate: the softmax is saturated "
-            "from the beginning, and its gradient is close to zero. Divided, the same start learns. The small start learns "
-            "**either way**, because its raw scores are small to begin with.",
+            finding="Without the division, most look-ups from the large start stay wrong at every learning rate: the softmax is "
+            "saturated from the beginning, and its gradient is close to zero. With it, the queries learn from the same start. "
+            "From the small start they learn **either way**, because their raw scores are small to begin with.",
         ),
     ),
     quiz=(
@@ -544,7 +544,7 @@ LESSON = Lesson(
         ),
         Question(
             "attention.what_is_averaged",
-            "The weights of a query are used for an average. What do they average?",
+            "Attention takes an average with the weights of a query. What does it average?",
             (
                 "the values",
                 "`weights @ values`: a key is what a word is found by, and a value is what it hands over.",
@@ -557,7 +557,7 @@ LESSON = Lesson(
         ),
         Question(
             "attention.why_root",
-            "What does the division of scores by $\\sqrt{d_k}$ achieve?",
+            "What does dividing the scores by $\\sqrt{d_k}$ achieve?",
             (
                 "their size does not grow with $d_k$",
                 "A dot product of vectors with numbers of variance 1 has variance $d_k$, and the division brings it back to "
@@ -572,7 +572,7 @@ LESSON = Lesson(
                 ),
                 (
                     "no score is negative",
-                    "Dividing by a positive number changes no sign. The softmax needs no positive scores, either.",
+                    "Dividing by a positive number does not change the sign, and the softmax does not need positive scores.",
                 ),
             ),
         ),
@@ -643,7 +643,7 @@ LESSON = Lesson(
                 "words; the notebook on positions adds it.",
             ),
             (
-                ("its weights change", "Each key keeps its score, wherever it stands."),
+                ("other weights", "Each key keeps its score, wherever it stands."),
                 (
                     "an average of other values",
                     "Keys and values moved together, so each value keeps its weight.",
