@@ -29,7 +29,7 @@ def add_positions(
 
 
 class NamedLayer:
-    """A layer that says what it does where it is printed."""
+    """A layer that says what it does when it is printed."""
 
     def __init__(self, name: str, function: Layer) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class NamedLayer:
 
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
-    """Layers on four words of four numbers. The last order is its own inverse, the others are not."""
+    """Layers on four words of four numbers. The last order is its own inverse; the others are not."""
     table = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
     rounding = 1 + 1e-6 * torch.arange(1.0, 5.0)[:, None]
@@ -54,9 +54,9 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
         ("attention with a causal mask", lambda x: attend(x, x, x, mask)[0]),
         ("attention with positions added", lambda x: attend(x + table, x + table, x + table)[0]),
         ("a layer that gives every position the mean of all", lambda x: x.mean(dim=0).expand(4, 4)),
-        ("a layer that gives every position a vector of its own and reads no word", lambda x: table),
-        ("a layer that adds 1 to the first row alone", lambda x: x + first),
-        ("a layer that adds 1 to the last row alone", lambda x: x + last),
+        ("a layer that gives every position a vector of its own and ignores the words", lambda x: table),
+        ("a layer that adds 1 to the first row only", lambda x: x + first),
+        ("a layer that adds 1 to the last row only", lambda x: x + last),
         ("a layer that rounds each row a little differently", lambda x: x * rounding),
         ("a layer that doubles every number", lambda x: 2 * x),
     ):
@@ -90,7 +90,7 @@ def table_of_clocks(
 
 
 def in_halves(table: Float[Tensor, "length d_model"], first: int) -> Float[Tensor, "length d_model"]:
-    """All columns from `first` on by twos, then all the others."""
+    """Every second column, starting at `first`, then all the others."""
     return torch.cat([table[:, first::2], table[:, 1 - first :: 2]], dim=1)
 
 
@@ -158,7 +158,7 @@ IS_EQUIVARIANT = Exercise(
     name="positions.is_equivariant",
     reference=is_equivariant,
     inputs=layers_to_shuffle,
-    buys="You can now test whether any layer takes notice of the order, without looking inside it.",
+    buys="You can now test whether a layer notices the order, without looking inside it.",
     hints=(
         "If a layer sees a bag, it makes no difference whether you shuffle before the layer or after it.",
         "x is (seq, d_model) and order is (seq,). x[order] shuffles the words, and layer(x)[order] shuffles the outputs.",
@@ -207,7 +207,7 @@ ADD_POSITIONS = Exercise(
     buys="With `start`, a model can go on reading where it stopped. Generation, a later notebook, writes text that way.",
     hints=(
         "The first of these tokens is at position start, the next at start + 1, and so on.",
-        "x is (batch, seq, d_model). Take seq rows of the table, (seq, d_model). Adding them to x adds them to every text of the batch.",
+        "x is (batch, seq, d_model). Take seq rows of the table, (seq, d_model). Adding them to x adds them to every text in the batch.",
         "Add the rows of table from start up to, but not including, start + seq, with seq = x.shape[1].",
     ),
     misconceptions=(
@@ -223,7 +223,7 @@ ADD_POSITIONS = Exercise(
         ),
         Misconception(
             "one_row_for_all",
-            "all tokens got the row of the first one. Then their vectors claim that they are all at one position.",
+            "all tokens got the row of the first one. Then their vectors claim that they are all at the same position.",
             lambda x, table, start: x + table[start],
         ),
         Misconception(
@@ -396,14 +396,14 @@ def against_no_positions(losses: Mapping[str, Sequence[float]]) -> Drawing:
         [[losses[kind][seed] - losses["none"][seed] for seed in seeds] for kind in kinds],
         kinds,
         [f"seed {seed}" for seed in seeds],
-        title="Validation loss against no positions: lower for rotary and ALiBi, higher for the others",
+        title="Validation loss compared with no positions: lower for rotary and ALiBi, higher for the others",
         label="difference (nats)",
         diverging=True,
     )
 
 
 def losses_by_position(curves: Mapping[str, Float[Tensor, " bin"]]) -> Drawing:
-    """A line for each kind of positions: the mean loss of every eight positions."""
+    """A line for each kind of positions: the mean loss of each group of eight positions."""
     return figures.line_chart(
         {kind: (torch.arange(len(curve)) * 8 + 4, curve) for kind, curve in curves.items()},
         title="Trained on 32 tokens: learned positions stop there, and rotary falls behind ALiBi",
@@ -449,7 +449,7 @@ LESSON = Lesson(
             ),
             finding="One layer without positions does about as well as a guess among the six letters. One layer with positions "
             "finds the letter.\n\n"
-            "The third model surprises most people. The causal mask is itself a hint. The first letter sees only itself, so "
+            "The third model may surprise you. The causal mask is itself a hint. The first letter sees only itself, so "
             "the first layer gives it its own value undiluted, while the sixth letter gets an average of six values. A "
             "second layer can look for that difference.",
         ),
@@ -484,7 +484,7 @@ LESSON = Lesson(
         Prediction(
             "positions.both_moved_on",
             "The query is at position 5 and the key at position 3, so they are turned by 5 and by 3 radians. Then both "
-            "move on by 100, to 105 and 103. What happens to their score, the dot product?",
+            "move forward by 100, to 105 and 103. What happens to their score, the dot product?",
             (
                 "it stays the same",
                 "Both turn by the same extra angle, so the angle between them stays the same, and so does the dot product.",
@@ -504,7 +504,9 @@ LESSON = Lesson(
                 ),
             ),
             shows=lambda hands: figures.turning_hands(
-                hands, title="Moving query and key on together leaves their angle unchanged", angles=True
+                hands,
+                title="Moving query and key together leaves the angle between them unchanged",
+                angles=True,
             ),
             finding="The dot product of two arrows depends on their lengths and on the angle between them. Turning both by "
             "100 radians changes neither.\n\n"
@@ -513,11 +515,11 @@ LESSON = Lesson(
         ),
         Prediction(
             "positions.short_run",
-            "Each kind is trained with the same data, number of steps and learning rate, from three seeds. After 220 "
+            "Each kind is trained with the same data, number of steps and learning rate, with three seeds. After 220 "
             "steps, which kinds have a lower loss on new stories than the model without positions?",
             (
                 "rotary and ALiBi",
-                "They are lower at every seed. Both build the distance into the scores, where it acts from the first step on.",
+                "Their loss is lower for every seed. Both build the distance into the scores, where it acts from the first step on.",
             ),
             (
                 (
@@ -530,12 +532,12 @@ LESSON = Lesson(
                 ),
                 (
                     "none of them, because the mask tells two layers enough",
-                    "The mask does tell two layers something. But rotary and ALiBi do better still, at every seed.",
+                    "The mask does tell two layers something. But rotary and ALiBi do better still, for every seed.",
                 ),
             ),
             shows=against_no_positions,
-            finding="Rotary and ALiBi, which act inside attention, do better than no positions at every seed. Learned "
-            "positions, which are added to the words, do worse at every seed, and sinusoidal ones slightly worse.",
+            finding="Rotary and ALiBi, which act inside attention, do better than no positions for every seed. Learned "
+            "positions, which are added to the words, do worse for every seed, and sinusoidal ones slightly worse.",
         ),
         Prediction(
             "positions.beyond_32",
@@ -548,7 +550,7 @@ LESSON = Lesson(
             (
                 (
                     "rotary",
-                    "It was ahead up to 32, but distances above 31 mean angles that it never met in training.",
+                    "It was ahead up to 32, but distances above 31 bring angles that it never met in training.",
                 ),
                 (
                     "sinusoidal",
@@ -623,7 +625,7 @@ LESSON = Lesson(
             "A model with learned positions was trained with `context_length` 256. What does it do with a token at position 300?",
             (
                 "it refuses, because there is no such row",
-                "The table ends with row 255, and no training has ever touched another.",
+                "The table ends with row 255. There is no row beyond it to look up, trained or not.",
             ),
             (
                 (
@@ -645,7 +647,7 @@ LESSON = Lesson(
             "With rotary positions, a query at position 7 and a key at position 4 have the score 0.3. Now the two trade positions. What is "
             "the score?",
             (
-                "another number, in general",
+                "a different number, in general",
                 "The distance is −3 instead of 3: the key is now turned further than the query, so the angle between them is different.",
             ),
             (
@@ -655,7 +657,7 @@ LESSON = Lesson(
                 ),
                 (
                     "0.3, because both turned by the same extra angle",
-                    "They did not: the query turned back by 3 positions and the key went on by 3.",
+                    "They did not: the query moved back by 3 positions and the key moved forward by 3.",
                 ),
                 (
                     "−0.3, because the direction is reversed",
@@ -683,7 +685,7 @@ LESSON = Lesson(
             "positions.why_cosines",
             "Why does the sinusoidal table hold a cosine beside each sine?",
             (
-                "so that one matrix can move every position on by $k$",
+                "so that one matrix can move every position forward by $k$",
                 "$\\sin (t+k)f$ needs both $\\sin tf$ and $\\cos tf$. With both, the move is a turn, the same for every $t$.",
             ),
             (
@@ -711,11 +713,11 @@ LESSON = Lesson(
             (
                 (
                     "the scores depend on the positions of the two words, and not just on their distance",
-                    "Scores are made of queries and keys; values play no part in them.",
+                    "Scores are made from queries and keys; values play no part in them.",
                 ),
                 (
                     "the weights of a row no longer sum to 1",
-                    "The softmax sees to that, and it comes before the values.",
+                    "They still do: the softmax makes them sum to 1, and it comes before the values.",
                 ),
                 (
                     "nothing, because the turns cancel out",
@@ -736,7 +738,7 @@ LESSON = Lesson(
                     "from the order of the two layers",
                     "One layer follows the other, but each treats all positions alike. Without the mask, no stack of them would see an order.",
                 ),
-                ("from the batch, where texts differ", "Each text of a batch is read by itself."),
+                ("from the batch, where texts differ", "Each text in a batch is read by itself."),
             ),
         ),
     ),
