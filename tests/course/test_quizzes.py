@@ -91,6 +91,8 @@ def test_the_result_and_the_finding_come_with_the_guess(guess):
     assert len(guess.children) == 1
     state = str([guess.get_state(), guess.box.get_state(), guess.box.answer.get_state()])
     assert "png" not in state and "two" not in state
+    assert guess.box.children[0].value == "<b>Predict. What is 1 + 1?</b>"
+    assert QuestionBox(GUESS).children[0].value == "<b>What is 1 + 1?</b>"
     guess.choose((GUESS.right_place + 1) % 3)
     revealed = guess.children[1].value
     assert base64.b64encode(GUESS.shows(torch.eye(2)).png()).decode() in revealed

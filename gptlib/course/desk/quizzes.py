@@ -33,20 +33,20 @@ class QuestionBox(widgets.VBox):
     `chosen` is the place of the last choice, or None.
     """
 
-    def __init__(self, question: Question, label: str = "") -> None:
+    def __init__(self, question: Question, heading: str = "") -> None:
         self.question = question
         self.chosen: int | None = None
         self.answer = widgets.HTMLMath()
         self.buttons = []
         rows = []
         for place, (text, _) in enumerate(question.choices):
-            label = f"{LETTERS[place]}: {text}"
-            button = widgets.Button(description=LETTERS[place], tooltip=label, layout={"width": "3em"})
+            tooltip = f"{LETTERS[place]}: {text}"
+            button = widgets.Button(description=LETTERS[place], tooltip=tooltip, layout={"width": "3em"})
             button.on_click(lambda _, place=place: self.choose(place))
             self.buttons.append(button)
             text = widgets.HTMLMath(markup(text), layout={"flex": "1 1 0", "width": "auto"})
             rows.append(widgets.HBox([button, text], layout={"align_items": "center"}))
-        asks = widgets.HTMLMath(f"<b>{label}{markup(question.asks)}</b>")
+        asks = widgets.HTMLMath(f"<b>{heading}{markup(question.asks)}</b>")
         super().__init__([asks, *rows, self.answer], layout={"margin": "0 0 16px 0", "max_width": "46em"})
 
     def choose(self, place: int) -> bool:
@@ -112,7 +112,7 @@ class PredictionBox(widgets.VBox):
     def __init__(self, prediction: Prediction, result: Drawing | str) -> None:
         self.prediction = prediction
         self.result = result
-        self.box = QuestionBox(prediction, label="Predict. ")
+        self.box = QuestionBox(prediction, heading="Predict. ")
         super().__init__([self.box])
         self.box.answer.observe(self._unlock, "value")
 
