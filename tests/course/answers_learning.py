@@ -148,6 +148,12 @@ def set_to_minus_one(logits, target):
     return p
 
 
+def one_minus_probability(logits, target):
+    p = torch.softmax(logits, dim=0)
+    p[target] = 1 - p[target]
+    return p
+
+
 def all_begin_at_one(graph):
     found = [1.0 for _ in graph]
     for node in range(len(graph) - 1, -1, -1):
@@ -186,6 +192,19 @@ def from_parents(graph):
     return gradients
 
 
+def passed_on_each_time(graph):
+    found = torch.zeros(len(graph), dtype=torch.float64)
+    found[-1] = 1
+
+    def visit(node):
+        for edge in graph[node]:
+            found[edge[0]] += edge[1] * found[node]
+            visit(edge[0])
+
+    visit(len(graph) - 1)
+    return found.tolist()
+
+
 def of_the_leaves(graph):
     gradients = recursive(graph)
     return [gradients[node] for node in range(len(graph)) if graph[node] == []]
@@ -202,6 +221,20 @@ def sliding(tokens, n, end):
 def sliding_to_the_end(tokens, n, end):
     contexts = [tokens[at : at + n] for at in range(len(tokens) - n + 1)]
     return torch.tensor(contexts), torch.tensor([*tokens[n:], end][: len(contexts)])
+
+
+def sliding_with_end(tokens, n, end):
+    contexts = []
+    for at in range(n, len(tokens) + 1):
+        contexts.append(tokens[at - n : at])
+    return torch.tensor(contexts), torch.tensor(tokens[n:] + [end])
+
+
+def in_front_of_the_tokens(tokens, n, end):
+    for _ in range(n):
+        tokens.insert(0, end)
+    contexts = [tokens[at : at + n] for at in range(len(tokens) - n + 1)]
+    return torch.tensor(contexts), torch.tensor(tokens[n:] + [end])
 
 
 def sliced(tokens, n, end):
@@ -243,6 +276,11 @@ WRONG = {
         ),
         "minus_one_alone": set_to_minus_one,
         "at_the_likeliest": lambda logits, target: by_autograd(logits, int(logits.argmax())),
+        "turned_at_the_target": one_minus_probability,
+        "number_of_the_target": lambda logits, target: logits.exp() / logits.exp().sum() - target,
+        "log_probabilities": lambda logits, target: (
+            logits - logits.logsumexp(0) - F.one_hot(torch.tensor(target), len(logits))
+        ),
     },
     "learning.descend": {
         "uphill": lambda gradient, start, learning_rate, steps: walked(
@@ -262,6 +300,12 @@ WRONG = {
         ),
         "from_the_start_again": point_left_alone,
         "in_one_row": joined,
+        "last_point_alone": lambda gradient, start, learning_rate, steps: walked(
+            gradient, start, learning_rate, steps
+        )[steps],
+        "in_a_list": lambda gradient, start, learning_rate, steps: [
+            *walked(gradient, start, learning_rate, steps)
+        ],
     },
     "learning.backward": {
         "overwritten": lambda graph: handed_on(graph, lambda own, slope, up: slope * up),
@@ -275,6 +319,9 @@ WRONG = {
         "from_the_first": forward,
         "only_the_last": from_parents,
         "only_leaves": of_the_leaves,
+        "reversed_list": lambda graph: list(reversed(backward_by_index(graph))),
+        "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
+        "counted_again": passed_on_each_time,
     },
     "learning.windows": {
         "target_inside": lambda tokens, n, end: (
@@ -300,6 +347,15 @@ WRONG = {
             windows_by_loop(tokens, n, end)[0],
             torch.tensor(tokens),
         ),
+        "target_without_context": sliding_with_end,
+        "one_context_too_many": lambda tokens, n, end: (
+            torch.tensor([([end] * n + tokens + [end])[at : at + n] for at in range(len(tokens) + 2)]),
+            torch.tensor([*tokens, end]),
+        ),
+        "in_lists": lambda tokens, n, end: (
+            [([end] * n + tokens)[at : at + n] for at in range(len(tokens) + 1)],
+            [*tokens, end],
+        ),
     },
     "learning.hidden_gradient": {
         "no_tanh": lambda x, weight, upstream: torch.einsum("bi,bh->ih", x, upstream),
@@ -317,6 +373,13 @@ WRONG = {
         "divided_by_batch": lambda x, weight, upstream: one_at_a_time(x, weight, upstream) / x.shape[0],
         "turned": lambda x, weight, upstream: x.T @ (upstream * (torch.tanh(x @ weight) ** 2 - 1)),
         "last_example": overwritten_total,
+        "slope_of_a_sigmoid": lambda x, weight, upstream: torch.einsum(
+            "bi,bh->ih", x, upstream * (torch.tanh(x @ weight) - torch.tanh(x @ weight) ** 2)
+        ),
+        "tanh_itself": lambda x, weight, upstream: x.T @ (torch.tanh(x @ weight) * upstream),
+        "each_example": lambda x, weight, upstream: (
+            x[:, :, None] * (upstream * (1 - torch.tanh(x @ weight).square()))[:, None, :]
+        ),
     },
 }
 
@@ -368,7 +431,12 @@ REFUSED = {
             windows_by_loop(tokens, n, end)[0][:, list(range(n))[::-1]],
             torch.tensor([*tokens, end]),
         ),
-        "lists": lambda tokens, n, end: tuple(part.tolist() for part in windows_by_loop(tokens, n, end)),
+        "targets_one_further": lambda tokens, n, end: (
+            windows_by_loop(tokens, n, end)[0],
+            torch.tensor([*tokens[1:], end, end]),
+        ),
+        "in_floats": lambda tokens, n, end: tuple(part.float() for part in windows_by_loop(tokens, n, end)),
+        "tokens_changed": in_front_of_the_tokens,
         "n_rows_at_the_start": lambda tokens, n, end: (
             torch.tensor(
                 [[end] * (n - at) + tokens[:at] for at in range(n)]
@@ -378,20 +446,13 @@ REFUSED = {
         ),
     },
     "learning.hidden_gradient": {
-        "tanh_itself": lambda x, weight, upstream: x.T @ (torch.tanh(x @ weight) * upstream),
+        "slope_at_the_weight": lambda x, weight, upstream: x.T @ upstream * (1 - torch.tanh(weight) ** 2),
     },
     "learning.descend": {
-        "a_list": lambda gradient, start, learning_rate, steps: list(
-            walked(gradient, start, learning_rate, steps)
-        ),
-        "last_point_alone": lambda gradient, start, learning_rate, steps: walked(
-            gradient, start, learning_rate, steps
-        )[-1],
         "stops_at_the_bottom": stops_at_the_bottom,
         "one_coordinate_at_a_time": one_coordinate_at_a_time,
     },
     "learning.backward": {
-        "added_slopes": lambda graph: handed_on(graph, lambda own, slope, up: own + slope + up),
         "stops_at_a_leaf": stops_at_a_leaf,
         "each_parent_once": each_parent_once,
         "unused_get_one": lambda graph: [

@@ -34,6 +34,7 @@ WRONG = {
         "word_and_probability": lambda words, probabilities: max(
             zip(words, probabilities, strict=True), key=lambda pair: pair[1]
         ),
+        "probability_and_word": lambda words, probabilities: max(zip(probabilities, words, strict=True)),
     },
 }
 
@@ -44,6 +45,9 @@ REFUSED = {
         "above_half": lambda words, probabilities: next(
             (word for word, p in zip(words, probabilities, strict=True) if p > 0.5), None
         ),
+        "least_likely_by_sorting": lambda words, probabilities: sorted(
+            zip(probabilities, words, strict=True)
+        )[0][1],
         "second_word": lambda words, probabilities: words[1],
     },
 }

@@ -176,6 +176,24 @@ GRADIENT_OF_LOGITS = Exercise(
             "you subtracted 1 at the likeliest token. It belongs at the token that came, `target`.",
             lambda logits, target: logits.softmax(-1) - one_hot(logits, int(logits.argmax())),
         ),
+        Misconception(
+            "turned_at_the_target",
+            "at the token that came you have 1 − p, which has the wrong sign. The gradient there is p − 1: raising that logit lowers the loss.",
+            lambda logits, target: (
+                (logits.softmax(-1) - one_hot(logits, target)) * (1 - 2 * one_hot(logits, target))
+            ),
+        ),
+        Misconception(
+            "number_of_the_target",
+            "you subtracted the number `target` from every probability. It only says which token came: subtract 1, at that index alone.",
+            lambda logits, target: logits.softmax(-1) - target,
+        ),
+        Misconception(
+            "log_probabilities",
+            "you subtracted 1 from a log probability, and the other numbers are log probabilities, too. The gradient is made of the "
+            "probabilities themselves: use `softmax`, not `log_softmax`.",
+            lambda logits, target: logits.log_softmax(-1) - one_hot(logits, target),
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -249,6 +267,18 @@ DESCEND = Exercise(
                 gradient, start, learning_rate, steps
             ).flatten(),
         ),
+        Misconception(
+            "last_point_alone",
+            "you returned only the last point. Return all points on the way, the start first: collect them in a list, and torch.stack it.",
+            lambda gradient, start, learning_rate, steps: descend(gradient, start, learning_rate, steps)[-1],
+        ),
+        Misconception(
+            "in_a_list",
+            "the points are right, but they are in a list. Make one tensor of them, with `torch.stack`.",
+            lambda gradient, start, learning_rate, steps: list(
+                descend(gradient, start, learning_rate, steps)
+            ),
+        ),
     ),
     minutes=6,
     difficulty=2,
@@ -307,6 +337,28 @@ def too_early(graph: Graph) -> list[float]:
             for parent, slope in graph[node]:
                 gradients[parent] += slope * gradients[node]
             waiting += [parent for parent, _ in reversed(graph[node])]
+    return gradients
+
+
+def counted_again(graph: Graph) -> list[float]:
+    gradients = [0.0] * len(graph)
+    gradients[-1] = 1.0
+
+    def pass_on(node: int) -> None:
+        for parent, slope in graph[node]:
+            gradients[parent] += slope * gradients[node]
+            pass_on(parent)
+
+    pass_on(len(graph) - 1)
+    return gradients
+
+
+def added_slopes(graph: Graph) -> list[float]:
+    gradients = [0.0] * len(graph)
+    gradients[-1] = 1.0
+    for node in reversed(range(len(graph))):
+        for parent, slope in graph[node]:
+            gradients[parent] += slope + gradients[node]
     return gradients
 
 
@@ -373,6 +425,22 @@ BACKWARD = Exercise(
             lambda graph: [
                 found for found, parents in zip(backward(graph), graph, strict=True) if not parents
             ],
+        ),
+        Misconception(
+            "reversed_list",
+            "your list begins with the last node. Return the numbers in the order of the nodes, so that the last node's 1 comes last.",
+            lambda graph: backward(graph)[::-1],
+        ),
+        Misconception(
+            "added_slopes",
+            "you added the slope to the gradient of the node. By the chain rule they multiply: each parent gets `slope * gradients[node]`.",
+            added_slopes,
+        ),
+        Misconception(
+            "counted_again",
+            "some contributions are counted more than once. A node that is reached along several paths must not pass its gradient "
+            "on each time: go once through the nodes, from the last to the first.",
+            counted_again,
         ),
     ),
     minutes=10,
@@ -473,6 +541,29 @@ WINDOWS = Exercise(
             "target.",
             lambda tokens, n, end: (windows(tokens, n, end)[0], torch.tensor(tokens)),
         ),
+        Misconception(
+            "target_without_context",
+            "you began at the first full window, so the first tokens of the text are never guessed. And in a text of fewer than n "
+            "tokens no window is full, so its one target has no context. Put n `end` tokens in front, and begin at the first token.",
+            lambda tokens, n, end: (
+                torch.tensor([tokens[at : at + n] for at in range(len(tokens) - n + 1)]),
+                torch.tensor([*tokens[n:], end]),
+            ),
+        ),
+        Misconception(
+            "one_context_too_many",
+            "there is one context more than there are targets. The last one already holds `end`, after which nothing is guessed: "
+            "leave it out.",
+            lambda tokens, n, end: (
+                torch.tensor([end] * n + tokens + [end]).unfold(0, n, 1),
+                torch.tensor([*tokens, end]),
+            ),
+        ),
+        Misconception(
+            "in_lists",
+            "the numbers are right, but they are in lists. Return two tensors: `torch.tensor` makes one of a list.",
+            lambda tokens, n, end: tuple(part.tolist() for part in windows(tokens, n, end)),
+        ),
     ),
     minutes=8,
     difficulty=2,
@@ -535,6 +626,25 @@ HIDDEN_GRADIENT = Exercise(
             "last_example",
             "in your answer only the last example of the batch counts. The weight is used in all of them, so add their contributions up.",
             lambda x, weight, upstream: hidden_gradient(x[-1:], weight, upstream[-1:]),
+        ),
+        Misconception(
+            "slope_of_a_sigmoid",
+            "you multiplied by tanh · (1 − tanh), as if it were a sigmoid. The slope of tanh is 1 − tanh².",
+            lambda x, weight, upstream: (
+                x.T @ (upstream * torch.tanh(x @ weight) * (1 - torch.tanh(x @ weight)))
+            ),
+        ),
+        Misconception(
+            "tanh_itself",
+            "you multiplied by the tanh. The chain rule asks for its slope, 1 − tanh².",
+            lambda x, weight, upstream: x.T @ (upstream * torch.tanh(x @ weight)),
+        ),
+        Misconception(
+            "each_example",
+            "you returned a gradient for each example, (batch, inputs, hidden). All of them use the same weight, so add them up over the batch.",
+            lambda x, weight, upstream: torch.stack(
+                [hidden_gradient(row[None], weight, up[None]) for row, up in zip(x, upstream, strict=True)]
+            ),
         ),
     ),
     minutes=12,

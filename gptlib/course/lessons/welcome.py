@@ -17,8 +17,8 @@ def likeliest(words: Sequence[str], probabilities: Sequence[float]) -> str:
 
 
 def words_to_choose_from(generator: Generator) -> Iterator[tuple[list[str], list[float]]]:
-    yield ["bed", "table", "dragon"], [0.25, 0.5, 0.25]
-    yield ["tree", "bench", "bridge", "bed"], [0.1, 0.2, 0.6, 0.1]
+    yield ["bed", "table", "dragon"], [0.2, 0.5, 0.3]
+    yield ["tree", "bench", "bridge", "bed"], [0.1, 0.2, 0.55, 0.15]
     yield ["table", "stairs"], [0.7, 0.3]
     numbers = torch.rand(6, generator=generator)
     yield ["kite", "red", "under", "put", "Mia", "the"], (numbers / numbers.sum()).tolist()
@@ -82,6 +82,11 @@ LIKELIEST = Exercise(
             "word_and_probability",
             "the right word comes back together with its probability. Return the word alone.",
             lambda words, probabilities: (likeliest(words, probabilities), max(probabilities)),
+        ),
+        Misconception(
+            "probability_and_word",
+            "you returned the largest probability together with its word. Return the word alone, which is the second of the two.",
+            lambda words, probabilities: (max(probabilities), likeliest(words, probabilities)),
         ),
     ),
     minutes=3,
