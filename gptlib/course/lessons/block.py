@@ -204,12 +204,12 @@ def before_any_block(log_probabilities: Tensor, inputs: Tensor, targets: Tensor)
 
 
 def two_readings(as_it_is: list[float], translated: list[float]) -> Drawing:
-    """Losses of the stream read at each depth, as it is and through a fitted matrix."""
+    """The losses of readings at each depth, as they are and through a fitted matrix."""
     depths = range(len(as_it_is))
     return figures.line_chart(
         {"as it is": (depths, as_it_is), "through a matrix": (depths, translated)},
         title="The loss of early readings, as they are and through a fitted matrix",
-        x_label="depth: blocks below (0 = the embeddings)",
+        x_label="depth: number of blocks below (0 = the embeddings)",
         y_label="loss (nats per token)",
         log_y=True,
     )
@@ -223,7 +223,7 @@ def losses_at_rates(ends: dict[str, dict[float, float]], by_frequency: float) ->
     }
     return figures.line_chart(
         {wiring: tuple(zip(*points, strict=True)) for wiring, points in learned.items() if points},
-        title="The loss after 80 steps at three learning rates, twelve blocks deep",
+        title="The mean loss of the last 20 of 80 steps, twelve blocks deep",
         x_label="learning rate",
         y_label="loss (nats per letter)",
         log_x=True,
@@ -238,54 +238,54 @@ THROUGH_STACK = Exercise(
     use=with_linear_branches,
     buys="With attention and MLPs as its branches, this loop is the middle of every GPT.",
     hints=(
-        "A branch reads the stream as it is now, and what it returns is added to the stream.",
+        "A branch reads the stream in its current state, and what it returns is added to the stream.",
         "x is (…, d_model) before and after, and so is everything that a branch returns.",
-        "In a loop over the branches, the next x is x plus the branch of x. Return x after the loop.",
+        "In a loop over the branches, the next x is x plus branch(x). Return x after the loop.",
     ),
     misconceptions=(
         Misconception(
             "replaced",
-            "each branch replaced the stream with its answer. That is the plain stack. Add the answer to what was there.",
+            "each branch replaced the stream with its answer, as in a plain stack. Add the answer to what was there.",
             replaced,
         ),
         Misconception(
             "added_to_the_start",
-            "each answer was added to the stream as it was at the start, so what earlier branches wrote is lost. Add it to the stream as it is now.",
+            "each answer was added to the stream as it was at the start, so what earlier branches wrote is lost. Add each answer to the current stream.",
             added_to_the_start,
         ),
         Misconception(
             "read_the_start",
-            "all branches read the stream as it was at the start. A branch should read it after those before it have written.",
+            "all branches read the stream as it was at the start. Each branch should read the stream after all earlier branches have written to it.",
             read_the_start,
         ),
         Misconception(
             "averaged",
-            "you took the mean of the stream and the answer, which halves what was there with every branch. Add them instead.",
+            "you took the mean of the stream and the answer, so every branch halves what was there. Add the answer to the stream instead.",
             averaged,
         ),
         Misconception(
             "returned_early",
-            "only the first branch has written. Is the `return` inside the loop? It should stand after it.",
+            "only the first branch has written. Is the `return` inside the loop? It should come after the loop.",
             returned_early,
         ),
         Misconception(
             "last_alone",
-            "only the last branch has written, onto the stream as it was at the start. Give each sum to the next branch: x = x + branch(x).",
+            "only the last branch has written, onto the stream as it was at the start. Pass each sum on to the next branch: x = x + branch(x).",
             last_alone,
         ),
         Misconception(
             "read_the_last_write",
-            "all the writes are in the sum, but each branch read only what the one before it wrote. It should read the whole sum so far.",
+            "the sum has one write from each branch, but each branch read only what the one before it wrote. It should read the whole sum so far.",
             read_the_last_write,
         ),
         Misconception(
             "writes_alone",
-            "you added up the writes and left out the stream that came in. It is the first term of the sum.",
+            "you added up the writes but left out the `x` that came in. It is the first term of the sum.",
             lambda x, branches: through_stack(x, branches) - x,
         ),
         Misconception(
             "writes_of_the_start",
-            "all branches read the start, and the start itself is missing from the sum. Begin with x, and let each branch read the sum so far.",
+            "all branches read the initial x, and that x itself is missing from the sum. Begin with x, and let each branch read the sum so far.",
             lambda x, branches: read_the_start(x, branches) - x,
         ),
     ),
@@ -305,22 +305,22 @@ LAYER_NORM = Exercise(
     reference=layer_norm,
     source=LAYER_NORM_SOURCE,
     inputs=vectors_to_norm,
-    buys="A branch can now read a stream of any length. This runs twice in every block.",
+    buys="Branches can now read stream vectors of any length. LayerNorm runs twice in every block.",
     hints=(
-        "Each vector by itself: subtract its mean, divide by the root of its variance, then scale and shift.",
-        "x is (…, d_model). Mean and variance are (…, 1), so keepdim=True; weight and bias are (d_model,).",
-        "weight times (x minus mean), divided by the root of (variance plus eps), plus bias. "
+        "Treat each vector by itself: subtract its mean, divide by the square root of its variance, then scale and shift.",
+        "x is (…, d_model). Mean and variance are (…, 1), so use keepdim=True; weight and bias are (d_model,).",
+        "Compute weight times (x minus mean), divided by the square root of (variance plus eps), plus bias. "
         "The variance divides by n: x.var(dim=-1, keepdim=True, correction=0).",
     ),
     misconceptions=(
         Misconception(
             "over_first_dimension",
-            "mean and variance run over the first dimension, so vectors depend on one another. Each is normed by itself: dim=-1.",
+            "mean and variance are taken over the first dimension, so the vectors depend on one another. Normalize each vector by itself: dim=-1.",
             lambda x, weight, bias: normed(x, weight, bias, dim=0),
         ),
         Misconception(
             "over_positions",
-            "mean and variance run over the positions, dim=-2, so a word sees those after it. Each vector is normed by itself: dim=-1.",
+            "mean and variance are taken over the positions, dim=-2, so a word sees those after it. Normalize each vector by itself: dim=-1.",
             lambda x, weight, bias: normed(x, weight, bias, dim=-2),
         ),
         Misconception(
@@ -330,32 +330,32 @@ LAYER_NORM = Exercise(
         ),
         Misconception(
             "sample_deviation",
-            "the variance divides by n − 1, which is torch's default, and eps was added to the root. LayerNorm divides by n (correction=0), and eps stands inside the root.",
+            "the variance divides by n − 1, which is torch's default, and eps was added outside the square root. LayerNorm divides by n (correction=0), and eps belongs inside the square root.",
             lambda x, weight, bias: normed_by(x.std(-1, keepdim=True) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "eps_outside",
-            "eps was added to the root. It belongs inside the root, added to the variance. In a short vector one sees the difference.",
+            "eps was added outside the square root. It belongs inside, where it is added to the variance. For a short vector the difference is easy to see.",
             lambda x, weight, bias: normed_by(x.std(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "no_root",
-            "you divided by the variance. Divide by its root, the typical distance from the mean; that is what brings the variance to 1.",
+            "you divided by the variance. Divide by its square root, the standard deviation; that is what brings the variance to 1.",
             lambda x, weight, bias: normed_by(x.var(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
         ),
         Misconception(
             "not_divided",
-            "the mean was subtracted, and nothing was divided. A long vector stays long: divide by the root of the variance.",
+            "the mean was subtracted, but nothing was divided, so a long vector stays long. Divide by the square root of the variance.",
             lambda x, weight, bias: weight * (x - x.mean(-1, keepdim=True)) + bias,
         ),
         Misconception(
             "rms_norm",
-            "you divided by the root of the mean square and subtracted no mean. That is RMSNorm, which later models use. LayerNorm first subtracts the mean.",
+            "you divided by the square root of the mean square and did not subtract the mean. That is RMSNorm, which many later models use. LayerNorm subtracts the mean first.",
             lambda x, weight, bias: weight * x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) + bias,
         ),
         Misconception(
             "not_scaled",
-            "each vector has mean 0 and variance 1, but weight and bias are not used. Multiply by weight, then add bias.",
+            "each vector has mean 0 and variance 1, but weight and bias were not used. Multiply by weight, then add bias.",
             lambda x, weight, bias: normed(x, torch.ones_like(weight), torch.zeros_like(bias)),
         ),
     ),
@@ -374,11 +374,11 @@ GELU = Exercise(
     reference=gelu,
     source=GELU_SOURCE,
     inputs=numbers,
-    buys="This is the bend in every MLP of GPT-2, to the last digit.",
+    buys="This is the exact formula for the bend in every MLP of GPT-2.",
     hints=(
-        "Multiply each number by (nearly) the chance that a standard normal number is below it.",
-        "Every number is bent by itself, so the result has the shape of x.",
-        "0.5 times x times (1 + tanh(√(2/π) times (x + 0.044715 x³))). torch.tanh is the tanh.",
+        "Multiply each number by (nearly) the chance that a standard normal random number is below it.",
+        "The formula is applied to each number separately, so the result has the shape of x.",
+        "Compute 0.5 times x times (1 + tanh(√(2/π) times (x + 0.044715 x³))). torch.tanh gives the tanh.",
     ),
     misconceptions=(
         Misconception(
@@ -393,17 +393,17 @@ GELU = Exercise(
         ),
         Misconception(
             "sigmoid",
-            "you used x · sigmoid(1.702 x), another approximation, which is off by up to 0.02. GPT-2 uses the one with tanh.",
+            "you used x · sigmoid(1.702 x), another approximation, which is off by up to 0.02. GPT-2 uses the formula with tanh.",
             lambda x: x * torch.sigmoid(1.702 * x),
         ),
         Misconception(
             "chance_alone",
-            "you returned the chance alone, which is between 0 and 1. Multiply it by x, so that large numbers pass.",
+            "you returned the chance alone, which is between 0 and 1. Multiply it by x, so that large numbers pass almost unchanged.",
             lambda x: bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), torch.ones_like(x)),
         ),
         Misconception(
             "no_half",
-            "everything is twice too large. 1 + tanh goes up to 2, and half of it is the chance.",
+            "every number is twice as large as it should be. 1 + tanh goes up to 2, and the chance is half of that.",
             lambda x: 2 * bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), x),
         ),
         Misconception(
@@ -413,17 +413,17 @@ GELU = Exercise(
         ),
         Misconception(
             "no_root",
-            "the factor in the tanh is 2/π. It should be the root of that, √(2/π), about 0.8.",
+            "the factor in the tanh is 2/π. It should be the square root of that, √(2/π), about 0.8.",
             lambda x: bent(2 / math.pi * (x + 0.044715 * x**3), x),
         ),
         Misconception(
             "factor_on_x_alone",
-            "√(2/π) multiplies x alone. Parentheses are missing: it multiplies the whole sum, x + 0.044715 x³.",
+            "√(2/π) multiplies x alone, because parentheses are missing. It should multiply the whole sum, x + 0.044715 x³.",
             lambda x: bent(math.sqrt(2 / math.pi) * x + 0.044715 * x**3, x),
         ),
         Misconception(
             "no_cube",
-            "the third power is missing in the tanh. It multiplies √(2/π) by the sum x + 0.044715 x³.",
+            "the third power is missing inside the tanh. There, √(2/π) multiplies the sum x + 0.044715 x³.",
             lambda x: bent(math.sqrt(2 / math.pi) * x, x),
         ),
     ),
@@ -441,8 +441,8 @@ PRE_NORM_BLOCK = Exercise(
     hints=(
         "There are two branches, one after the other. Each reads the stream through its own norm, and its answer is added to the stream itself.",
         "x is (batch, seq, d_model), and so is everything that any of the four parts takes or returns.",
-        "In __init__ keep the four parts on self. In forward, x becomes x plus the attention of the attention_norm of x. "
-        "Return that x plus the mlp of its mlp_norm.",
+        "In __init__, store the four parts on self. In forward, x becomes x plus the attention of the attention_norm of x. "
+        "Return this new x plus the mlp of its mlp_norm.",
     ),
     misconceptions=(
         Misconception(
@@ -452,22 +452,22 @@ PRE_NORM_BLOCK = Exercise(
         ),
         Misconception(
             "post_norm",
-            "the norms come after the additions, so the stream itself is normed. That is post-norm. In GPT-2 a norm stands in front of each branch.",
+            "the norms come after the additions, so the stream itself is normalized. That is post-norm. In GPT-2 there is a norm in front of each branch.",
             wired(post_norm),
         ),
         Misconception(
             "normed_stream",
-            "the branches add to a normed x. Norm only what a branch reads, and add its answer to x as it was.",
+            "the branches add to a normalized x. Normalize only what a branch reads, and add its answer to the original x.",
             wired(normed_stream),
         ),
         Misconception(
             "normed_answers",
-            "the norms come after the branches, so what they write is normed. Norm what a branch reads: x + attention(norm(x)).",
+            "the norms come after the branches, so what they write is normalized. Normalize what a branch reads: x + attention(norm(x)).",
             wired(normed_answers),
         ),
         Misconception(
             "no_norms",
-            "both branches read the stream as it is, and the norms are not used. Each branch reads through its own norm.",
+            "both branches read the stream directly, and the norms are not used. Each branch should read through its own norm.",
             wired(no_norms),
         ),
         Misconception(
@@ -482,12 +482,12 @@ PRE_NORM_BLOCK = Exercise(
         ),
         Misconception(
             "parallel",
-            "the MLP reads the stream from before the attention. It should work on what attention has gathered.",
+            "the MLP reads the stream from before attention has written. It should work on what attention has gathered.",
             wired(parallel),
         ),
         Misconception(
             "from_the_start",
-            "what attention wrote is not in the result. The MLP's answer is added to the first x; add it to the x that attention has written to.",
+            "what attention wrote is not in the result. The MLP's answer is added to the original x; add it to the x that attention has written to.",
             wired(from_the_start),
         ),
     ),
@@ -505,17 +505,17 @@ LESSON = Lesson(
             "Storyteller's stream is read before any block has written into it: the embeddings go straight to the final norm and the "
             "unembedding. Which token is rated likeliest to come next?",
             (
-                "the token itself, once more",
-                "Storyteller uses one table for embedding and unembedding, and so far the stream holds little besides this token's row of it. No row fits it better than its own.",
+                "the same token again",
+                "Storyteller uses one table for embedding and unembedding, and so far the stream holds little besides the token's own row of that table. No other row matches it better.",
             ),
             (
                 (
                     "a frequent token, such as a period",
-                    "How frequent tokens are is something the model knows, but it is not what the embedding of a token says about itself.",
+                    "The model knows how frequent each token is, but that is not what the embedding of a token points to.",
                 ),
                 (
                     "the token that most often follows it",
-                    "For that the vector would have to point toward the row of the token that follows. So far it points toward its own row.",
+                    "For that, the vector would have to point toward the row of the following token. So far it points toward its own row.",
                 ),
                 (
                     "none: all are about equally likely",
@@ -523,45 +523,45 @@ LESSON = Lesson(
                 ),
             ),
             shows=before_any_block,
-            finding="Read this early, storyteller repeats the token that it has read, and it is almost certain of it. So the first thing that the "
+            finding="Read this early, storyteller repeats the token that it has read, and it is almost certain of that token. So the first thing that the "
             "blocks have to do is to outweigh the token's own vector.",
         ),
         Prediction(
             "block.translated",
-            "Read as it is, the stream after block 0 has a loss of about 6.3, and blind guessing has 7.6. Now one matrix is fitted, on other stories, "
-            "to translate this stream before the final norm. How far does the loss come down?",
+            "Read as it is, the stream after block 0 gives a loss of about 6.3; blind guessing gives 7.6. Now a matrix is fitted, on other stories, "
+            "to translate this stream before the final norm. How far does the loss fall?",
             (
                 "to less than 2",
-                "Most of what can be predicted was there after block 0, but written in directions that the unembedding does not read.",
+                "Most of what the model can predict was in the stream after block 0, but written in directions that the unembedding does not read.",
             ),
             (
                 (
-                    "hardly: block 0 has found little yet",
-                    "A high loss says that the unembedding cannot read it. It does not say that nothing is there.",
+                    "hardly at all: block 0 has found little yet",
+                    "A high loss says that the unembedding cannot read what block 0 wrote. It does not say that nothing is there.",
                 ),
                 (
                     "to about 4, the loss read after block 1",
-                    "That would be so if the matrix could do no more than the next block does. But the matrix only has to turn what is there into the "
-                    "directions that the unembedding reads.",
+                    "That would mean that the matrix achieves about as much as the next block. But it only has to turn what is already there into the "
+                    "directions that the unembedding reads, and it is fitted for that alone.",
                 ),
                 (
                     "to 0.5, the loss of the whole model",
-                    "Then the other three blocks would do nothing that a matrix cannot do.",
+                    "Then the other three blocks would add nothing that a matrix could not.",
                 ),
             ),
             shows=two_readings,
-            finding="Through one fitted matrix the stream after block 0 predicts far better than the unembedding alone made it seem, and better than "
-            "the unembedding alone reads it after block 2.\n\nIs it the matrix that does the work? The point at depth 0 is the control: fitted in the same way, a matrix gets far less out of the embeddings "
-            "alone. The rest is the work of block 0.\n\nSo an early reading answers a narrow question. It says from "
-            "which depth on something can be read **with the last matrix**, and not where it was found.",
+            finding="Through a fitted matrix, the stream after block 0 predicts far better than the unembedding alone suggested. The loss is even lower than "
+            "that of the reading after block 2 without a matrix.\n\nIs it the matrix that does the work? The point at depth 0 is the control: a matrix that is fitted in the same way gets far less out of the embeddings "
+            "alone. The rest of the gain comes from block 0.\n\nSo an early reading answers a narrow question. It says at which depth something first becomes readable "
+            "**with the unembedding**, and not at which depth it was found.",
         ),
         Prediction(
             "block.gradient_arrives",
-            "Twenty-four blocks are stacked in each of the four wirings. In which of them has hardly anything of the gradient arrived "
-            "at the bottom, after its way down through all the blocks?",
+            "Twenty-four blocks are stacked in each of the four wirings. In which of them does hardly any of the gradient reach "
+            "the bottom after passing down through all the blocks?",
             (
                 "in the plain stack alone",
-                "A residual connection keeps the gradient alive, and here a norm by itself does so too.",
+                "A residual connection keeps the gradient alive, and here a norm by itself does too.",
             ),
             (
                 (
@@ -570,63 +570,63 @@ LESSON = Lesson(
                 ),
                 (
                     "in all but pre-norm",
-                    "Post-norm has the residual connection as well, and norm only has the norm. Each is enough to bring the gradient down to the bottom.",
+                    "Post-norm also has a residual connection, and “norm only” has a norm. Here either one is enough to bring the gradient down to the bottom.",
                 ),
                 (
                     "in none: these initial weights prevent it",
-                    "They keep sizes even in a single linear layer. A block also averages and bends, and both make vectors shorter.",
+                    "They preserve sizes in a single linear layer. But a block also averages and bends, and both make vectors shorter.",
                 ),
             ),
             shows=lambda arriving: figures.line_chart(
                 {wiring: (range(len(norms)), norms) for wiring, norms in arriving.items()},
                 title="The plain stack loses its gradient on the way down; a norm or a residual saves it",
-                x_label="depth: blocks below (0 = the embeddings)",
+                x_label="depth: number of blocks below (0 = the embeddings)",
                 y_label="length of the gradient in the stream",
                 log_y=True,
             ),
-            finding="The axis is logarithmic, and the gradient travels from right to left. In the plain stack each block takes away nearly the same factor, and after "
-            "24 of them next to nothing is left. The norm alone is enough to prevent that with these weights. It undoes the shrinking of the "
-            "vectors in every block, and on the way back the gradient is divided by the same small number.",
+            finding="The axis is logarithmic, and the gradient travels from right to left. In the plain stack, each block divides the gradient by nearly the same factor, and after "
+            "24 blocks next to nothing is left. With these weights, the norm alone is enough to prevent that. In every block it divides the shrunken vectors "
+            "by their small size, and on the way back the gradient is divided by the same small number, so it grows again.",
         ),
         Prediction(
             "block.words_alike",
-            "The same four stacks, and the way up. At the bottom the vectors are random, so the mean cosine between positions is near 0. "
-            "In which wirings are the positions all but alike at the top, with a mean cosine above 0.95?",
+            "In the same four stacks we now follow the vectors on their way up. At the bottom they are random, so the mean cosine between positions is near 0. "
+            "In which wirings are the positions nearly alike at the top, with a mean cosine above 0.95?",
             (
                 "in all but pre-norm",
-                "Without a residual connection it takes a few blocks. Post-norm takes longer and gets there as well.",
+                "Without a residual connection it takes only a few blocks. Post-norm takes longer but gets there too.",
             ),
             (
                 (
                     "in the plain stack alone",
-                    "A norm changes how long a vector is and not which way it points, so it does not keep two positions from becoming alike.",
+                    "A norm mainly changes how long a vector is, not which way it points, so it does not keep two positions from becoming alike.",
                 ),
                 (
                     "in both without a residual connection",
-                    "These two are the fastest. But post-norm also norms what it carries on, and that has a price.",
+                    "These two are the fastest. But post-norm normalizes the stream itself at every branch, and it gets there too.",
                 ),
                 (
-                    "in none: they start at random",
-                    "They do, and then every attention mixes some of each position into the others.",
+                    "in none: they start out random",
+                    "They do, but then every attention layer mixes some of each position into the others.",
                 ),
             ),
             shows=lambda likeness: figures.line_chart(
                 {wiring: (range(len(values)), values) for wiring, values in likeness.items()},
                 title="How alike the positions are at each depth",
-                x_label="depth: blocks below (0 = the embeddings)",
+                x_label="depth: number of blocks below (0 = the embeddings)",
                 y_label="mean cosine between positions",
             ),
-            finding="Without a residual connection a few blocks make all positions alike. A gradient that arrives at the bottom of such a stack is of little use, because "
-            "from equal vectors the model can only make the same prediction everywhere. In post-norm the positions become alike more slowly, and at the top they are. "
-            "Pre-norm keeps them apart best, though they become more alike there too.",
+            finding="Without a residual connection, a few blocks make all positions alike. A gradient that arrives at the bottom of such a stack is of little use, because "
+            "from equal vectors the model can only make the same prediction everywhere. In post-norm the positions become alike more slowly, but at the top they are nearly as similar. "
+            "Pre-norm keeps them apart best, though they become more similar there too.",
         ),
         Prediction(
             "block.skip_or_cut",
-            "Storyteller has blocks 0 to 3, and we break one of them at a time. Either the block is **skipped**: it writes nothing, and the stream runs on. Or the "
-            "stream is **cut**: what the block writes replaces it. Which costs more?",
+            "Storyteller has blocks 0 to 3, and we break one of them at a time. Either the block is **skipped**, so that it writes nothing and the stream flows past it, or the "
+            "stream is **cut**, so that what the block writes replaces it. Which costs more?",
             (
                 "skipping at block 0, cutting at the others",
-                "Below block 0 there is little to lose. At each later block the stream carries the work of those below.",
+                "Below block 0 there is little to lose. At each later block the stream carries the work of the blocks below.",
             ),
             (
                 (
@@ -639,7 +639,7 @@ LESSON = Lesson(
                 ),
                 (
                     "about the same, at every block",
-                    "Skipping takes one term out of the sum; cutting takes out all the terms before it.",
+                    "Skipping takes one block's writes out of the sum; cutting takes out everything written before. Here the two costs differ at every block.",
                 ),
             ),
             shows=lambda losses, whole: figures.bar_chart(
@@ -650,52 +650,52 @@ LESSON = Lesson(
                 highlight=[name for name in losses if name.startswith("cut")],
                 marks={"whole model": whole},
             ),
-            finding="Cutting the stream at block 0 costs next to nothing. The lengths in section 1 say why: when block 0 has written, the embeddings are a tiny part of the "
-            "stream, so the later blocks live on what block 0 made of them. For the same reason skipping block 0 is the worst of all. At each later block the stream "
-            "carries the work of those below, and losing that costs more than losing the block.",
+            finding="Cutting the stream at block 0 costs next to nothing. The lengths in section 1 suggest why: once block 0 has written, the embeddings are a tiny part of the "
+            "stream, so the later blocks depend on what block 0 made of them. That would also explain why skipping block 0 costs the most. At each later block the stream "
+            "carries the work of the blocks below, and losing that costs more than losing the block itself.",
         ),
         Prediction(
             "block.deep_and_hot",
-            "Twelve blocks learn to predict letters in 80 steps of Adam, without a warm-up: four wirings, each at the learning rates 0.001, 0.003 and 0.01. "
+            "Stacks of twelve blocks learn to predict letters, for 80 steps of Adam without a warm-up. Each of the four wirings is tried at the learning rates 0.001, 0.003 and 0.01. "
             "Which of them end clearly below the loss that letter frequencies alone give?",
             (
                 "pre-norm at all three rates, post-norm at the lower two",
-                "Post-norm can learn. What it cannot stand is the largest of the steps.",
+                "Post-norm can learn, but not at the highest of these rates.",
             ),
             (
                 (
-                    "pre-norm alone, at any rate",
+                    "pre-norm alone, at all three rates",
                     "Post-norm keeps up with it at the lower two rates. It has a residual connection too.",
                 ),
                 (
                     "pre-norm and post-norm, at all three rates",
-                    "Where the norm stands does matter, at the highest of these rates.",
+                    "At the highest of these rates, it does matter where the norm stands.",
                 ),
                 (
-                    "all but the plain stack, at some rate",
-                    "In norm only the gradient arrives, but the positions are all alike, so only letter frequencies can be learned.",
+                    "all but the plain stack, at one rate at least",
+                    "With “norm only” the gradient arrives, but the positions become alike within a few blocks, and then only letter frequencies can be learned.",
                 ),
             ),
             shows=losses_at_rates,
             finding="At the lower two rates post-norm and pre-norm end up together. At the highest rate pre-norm has its lowest loss, while post-norm "
-            "gets no further than the frequencies of the letters. So post-norm is able to learn, but it needs smaller steps.\n\nThe two stacks without a residual connection "
+            "gets no further than the frequencies of the letters. So post-norm is able to learn here, but it needs smaller steps.\n\nThe two stacks without a residual connection "
             "stay at the letter frequencies at every rate.",
         ),
     ),
     quiz=(
         Question(
             "block.count_writes",
-            "A GPT has 12 blocks. Its last stream is a sum of how many writes?",
+            "A GPT has 12 blocks. How many writes does the stream contain after the last of them?",
             ("25", "The embeddings, and two from each block: $1 + 2 \\cdot 12$."),
             (
                 ("12", "A block writes twice, once with its attention and once with its MLP."),
                 ("13", "That counts one write for each block, but there are two."),
-                ("24", "The embeddings are the first write, and they are part of the sum."),
+                ("24", "The embeddings are the first write, so they belong to the sum as well."),
             ),
         ),
         Question(
             "block.silent_branches",
-            "Suppose that attention and MLP return only zeros. What does a pre-norm block make of $x$?",
+            "Suppose that attention and the MLP return only zeros. What does a pre-norm block return for $x$?",
             (
                 "$x$ itself",
                 "$x + 0 + 0$: the stream passes through unchanged, because of the residual connections.",
@@ -711,42 +711,45 @@ LESSON = Lesson(
         ),
         Question(
             "block.ten_times",
-            "LayerNorm, with weight 1 and bias 0, gets a vector ten times as long as before. What comes out?",
+            "Every number of a vector is multiplied by 10. How does that change what LayerNorm returns, with weight 1 and bias 0?",
             (
-                "nearly the same as before",
-                "Mean and deviation are ten times as large too, so the factor cancels. Only `eps` makes a tiny difference.",
+                "hardly at all",
+                "Mean and standard deviation are ten times as large too, so the factor cancels. Only `eps` makes a tiny difference.",
             ),
             (
                 (
-                    "ten times as much",
-                    "The deviation is ten times as large too, and dividing by it undoes the factor.",
+                    "it is ten times as large",
+                    "The standard deviation is ten times as large too, and dividing by it undoes the factor.",
                 ),
                 (
-                    "$\\sqrt{10}$ times as much",
-                    "The variance grows by a factor of 100 and its root by 10, so the factor cancels entirely.",
+                    "it is $\\sqrt{10}$ times as large",
+                    "The variance grows by a factor of 100 and its square root by a factor of 10, so the factor cancels entirely.",
                 ),
-                ("a tenth as much", "The deviation grows by a factor of 10, but so does what it divides."),
+                (
+                    "it is a tenth as large",
+                    "The standard deviation grows by a factor of 10, but so does what is divided by it.",
+                ),
             ),
         ),
         Question(
             "block.wrong_axis",
-            "`x` is (batch, seq, d_model), and a norm takes `x.mean(dim=1, keepdim=True)`. What can happen in training?",
+            "`x` is (batch, seq, d_model), and a norm computes mean and variance over `dim=1`. What can happen in training?",
             (
                 "the loss falls because the model cheats",
-                "Each position learns something about those after it. That is a leak. When the model writes text, there is nothing after it to look at.",
+                "Each position sees something of the positions after it, which is a leak. When the model writes text, there is nothing after it to see.",
             ),
             (
                 (
-                    "an error, because shapes do not fit",
-                    "They do fit, which is the danger: nothing complains.",
+                    "an error, because the shapes do not fit",
+                    "They do fit, and that is the danger: there is no error message.",
                 ),
                 (
-                    "nothing, because mean 0 is mean 0",
+                    "nothing, because the mean is 0 either way",
                     "Here each feature has mean 0 over the positions, so every position depends on all the others.",
                 ),
                 (
                     "the gradient vanishes",
-                    "It does not. It even flows from later positions into earlier ones, which is the trouble.",
+                    "It does not. It even flows between positions in both directions, and that is the problem.",
                 ),
             ),
         ),
@@ -755,18 +758,21 @@ LESSON = Lesson(
             "Someone leaves the GELU out of the MLP. What can `down(up(x))` do that one linear layer cannot?",
             (
                 "nothing",
-                "$(xA)B = x(AB)$. It is four times as wide inside, and it still collapses into one matrix.",
+                "$(xA)B = x(AB)$. The two layers are four times as wide in the middle, but they still collapse into one matrix.",
             ),
             (
                 (
                     "answer “red or blue, but not both”",
-                    "No linear layer answers that, and two in a row are one linear layer.",
+                    "No linear layer can answer that, and two in a row amount to one linear layer.",
                 ),
                 (
                     "remember more, because it is wider",
-                    "It has more numbers, but together they do what one $d \\times d$ matrix does.",
+                    "It has more numbers, but together they do only what a single $d \\times d$ matrix can do.",
                 ),
-                ("work on several positions", "An MLP never does, with or without a bend. Attention does."),
+                (
+                    "work on several positions",
+                    "An MLP never does that, with or without a bend. Attention does.",
+                ),
             ),
         ),
         Question(
@@ -777,32 +783,38 @@ LESSON = Lesson(
                 "It should be `x = x + attention(norm(x))`. Here each block rescales everything that was written before it.",
             ),
             (
-                ("the residual connection", "There is one, `x +`. But what it adds to is normed already."),
+                (
+                    "the residual connection",
+                    "There is one, the `x +`. But the `x` that it adds to has already been normalized.",
+                ),
                 (
                     "nothing, this is pre-norm",
-                    "In pre-norm the norm stands inside the branch, and `x` itself stays as it is.",
+                    "In pre-norm the norm is inside the branch, and `x` itself is not normalized.",
                 ),
                 (
                     "the norm in front of attention",
-                    "Attention does read a normed vector. What its answer is added to should not be normed.",
+                    "Attention does read a normalized vector. But its answer should be added to the `x` that was not normalized.",
                 ),
             ),
         ),
         Question(
             "block.twice_as_wide",
             "You double $d$. What happens to the number of parameters in a block?",
-            ("it is about 4 times as large", "A block has about $12 d^2$ parameters, and $(2d)^2 = 4 d^2$."),
+            (
+                "it becomes about 4 times as large",
+                "A block has about $12 d^2$ parameters, and $(2d)^2 = 4 d^2$.",
+            ),
             (
                 (
-                    "it is twice as large",
-                    "The embeddings grow like that. The matrices of a block grow in both directions.",
+                    "it becomes twice as large",
+                    "The embeddings grow like that. But most of a block's parameters are in matrices that grow in both directions.",
                 ),
                 (
-                    "it is about 3 times as large",
+                    "it becomes about 3 times as large",
                     "Attention with its $4 d^2$ and the MLP with its $8 d^2$ both grow by a factor of 4.",
                 ),
                 (
-                    "it is about 8 times as large",
+                    "it becomes about 8 times as large",
                     "A matrix has two sides, so the factor is $2^2$ and not $2^3$.",
                 ),
             ),
