@@ -105,6 +105,48 @@ def random_token(model, tokens):
     return False
 
 
+def looked_at(
+    model,
+    tokens,
+    watched=lambda moved, position: moved[:, :position],
+    size=lambda moved: moved.abs().max(),
+    above=1e-5,
+    other=lambda tokens, position, vocab: (tokens[0, position] + 1) % vocab,
+):
+    """The test for leaks, with what it watches, its measure of a change and the token that it puts in."""
+    before = model(tokens)
+    for position in range(1, tokens.shape[1]):
+        changed = tokens.clone()
+        changed[0, position] = other(tokens, position, before.shape[-1])
+        if size(watched(model(changed) - before, position)) > above:
+            return True
+    return False
+
+
+def looking(**ways):
+    return lambda model, tokens: looked_at(model, tokens, **ways)
+
+
+def changed_ever_more(model, tokens):
+    before = model(tokens)
+    for position in range(1, tokens.shape[1]):
+        tokens[0, position] = (tokens[0, position] + 2) % before.shape[-1]
+        if not torch.allclose(model(tokens)[:, :position], before[:, :position], rtol=0, atol=1e-5):
+            return True
+    return False
+
+
+def close_by_default(model, tokens):
+    """torch.allclose allows for a part of the size of each number."""
+    before = model(tokens)
+    return not all(
+        torch.allclose(
+            before[:, :position], with_another_token(model, tokens, position)[:, :position], atol=1e-5
+        )
+        for position in range(1, tokens.shape[1])
+    )
+
+
 RIGHT = {
     "attention.causal_mask": [
         mask_by_loop,
@@ -151,9 +193,13 @@ WRONG = {
         "plus_infinity": lambda mask: torch.where(mask, 0.0, float("inf")),
         "a_large_number": lambda mask: -1e9 * (1 - mask.float()),
         "ten_thousand": lambda mask: torch.where(mask, 0.0, -1e4),
+        "not_kept": lambda mask: 0.0 * mask,
+        "always_causal": lambda mask: torch.where(torch.ones_like(mask).tril(), 0.0, float("-inf")),
+        "square": lambda mask: torch.full((mask.shape[-1],) * 2, float("-inf")).masked_fill(mask, 0.0),
     },
     "causal.sees_the_future": {
         "with_itself": lambda model, tokens: leak_matrix(model, tokens).any().item(),
+        "not_cloned": changed_ever_more,
         "only_the_last_token": lambda model, tokens: leak_matrix(model, tokens)[-1, :-1].any().item(),
         "only_one_token": returned_too_early,
         "only_the_neighbor": lambda model, tokens: leak_matrix(model, tokens).diagonal(-1).any().item(),
@@ -162,10 +208,18 @@ WRONG = {
         "same_token": always_token_0,
         "no_tolerance": exactly_equal,
         "without_abs": only_rises,
+        "relative_tolerance": close_by_default,
+        "beyond_the_vocabulary": looking(other=lambda tokens, position, _: tokens[0, position] + 1),
     },
     "causal.next_token_loss": {
         "not_shifted": lambda logits, tokens: F.cross_entropy(logits.transpose(1, 2), tokens),
-        "backwards": lambda logits, tokens: F.cross_entropy(logits[:, 1:].transpose(1, 2), tokens[:, :-1]),
+        "both_cut_at_the_end": lambda logits, tokens: F.cross_entropy(
+            logits[:, :-1].transpose(1, 2), tokens[:, :-1]
+        ),
+        "both_cut_at_the_front": lambda logits, tokens: F.cross_entropy(
+            logits[:, 1:].transpose(1, 2), tokens[:, 1:]
+        ),
+        "not_flattened": lambda logits, tokens: F.cross_entropy(logits[:, :-1, :], tokens[:, 1:].clone()),
         "across_texts": lambda logits, tokens: F.cross_entropy(
             logits.reshape(-1, logits.shape[-1])[:-1], tokens.reshape(-1)[1:]
         ),
@@ -175,47 +229,39 @@ WRONG = {
         "padded": lambda logits, tokens: F.cross_entropy(
             logits.transpose(1, 2), torch.cat([tokens[:, 1:], torch.zeros_like(tokens[:, :1])], dim=1)
         ),
-        "only_the_last": lambda logits, tokens: loss_by_loop(logits[:, -2:], tokens[:, -2:]),
+        "backwards": lambda logits, tokens: F.cross_entropy(logits[:, 1:].transpose(1, 2), tokens[:, :-1]),
+        "only_the_first_text": lambda logits, tokens: loss_by_loop(logits[:1], tokens[:1]),
         "softmax_twice": lambda logits, tokens: F.cross_entropy(
             logits.softmax(-1)[:, :-1].transpose(1, 2), tokens[:, 1:]
         ),
-        "sign": lambda logits, tokens: -loss_by_loop(logits, tokens),
-        "not_flattened": lambda logits, tokens: F.cross_entropy(logits[:, :-1, :], tokens[:, 1:].clone()),
+        "summed": lambda logits, tokens: loss_by_loop(logits, tokens) * tokens[:, 1:].numel(),
+        "only_the_last": lambda logits, tokens: loss_by_loop(logits[:, -2:], tokens[:, -2:]),
     },
 }
 
 
-def looked_at(
-    model, tokens, watched=lambda moved, position: moved[:, :position], size=lambda moved: moved.abs().max()
-):
-    """The test for leaks, with its watched watched and its measure of a change."""
-    before = model(tokens)
-    for position in range(1, tokens.shape[1]):
-        changed = tokens.clone()
-        changed[0, position] = (tokens[0, position] + 1) % before.shape[-1]
-        if size(watched(model(changed) - before, position)) > 1e-5:
-            return True
-    return False
-
-
-def with_token(model, tokens, position, token):
-    changed = tokens.clone()
-    changed[0, position] = token % model(tokens).shape[-1]
-    return bool(((model(changed) - model(tokens))[0, :position].abs() > 1e-5).any())
-
-
 REFUSED = {
     "causal.sees_the_future": {
-        "only_position_0": lambda model, tokens: looked_at(
-            model, tokens, watched=lambda moved, _: moved[:, :1]
-        ),
-        "large_ones": lambda model, tokens: looked_at(
-            model, tokens, size=lambda moved: moved.abs().mean() / 1000
-        ),
-        "downward_alone": lambda model, tokens: looked_at(model, tokens, size=lambda moved: -moved.min()),
+        "only_position_0": looking(watched=lambda moved, _: moved[:, :1]),
+        "only_later_positions": looking(watched=lambda moved, position: moved[:, position:]),
+        "positions_for_logits": looking(watched=lambda moved, position: moved[:, :, :position]),
+        "only_the_first_logit": looking(watched=lambda moved, position: moved[:, :position, 0]),
+        "large_ones": looking(size=lambda moved: moved.abs().mean() / 1000),
+        "on_average": looking(size=lambda moved: moved.abs().mean()),
+        "on_average_over_logits": looking(size=lambda moved: moved.abs().mean(dim=-1).max()),
+        "above_a_thousandth": looking(above=1e-3),
+        "above_a_ten_thousandth": looking(above=1e-4),
+        "all_of_them": looking(size=lambda moved: float((moved.abs() > 1e-5).all())),
+        "all_positions": looking(size=lambda moved: float((moved.abs() > 1e-5).any(dim=-1).all())),
+        "what_cancels": looking(size=lambda moved: moved.sum().abs()),
+        "downward_alone": looking(size=lambda moved: -moved.min()),
         "a_random_token": random_token,
-        "always_the_last_token": lambda model, tokens: any(
-            with_token(model, tokens, position, -1) for position in range(1, tokens.shape[1])
-        ),
+        "always_the_last_token": looking(other=lambda tokens, position, vocab: vocab - 1),
+        "the_token_before": looking(other=lambda tokens, position, _: tokens[0, position - 1]),
+        "the_first_token": looking(other=lambda tokens, position, _: tokens[0, 0]),
+        "always": lambda model, tokens: True,
+    },
+    "causal.next_token_loss": {
+        "sign": lambda logits, tokens: -loss_by_loop(logits, tokens),
     },
 }

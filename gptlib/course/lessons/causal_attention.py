@@ -54,7 +54,10 @@ class ToyModel:
         self.name, self.sight, self.table, self.rounding = name, sight, table, rounding
 
     def __call__(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-        n = tokens.shape[1]
+        n, vocab = tokens.shape[1], len(self.table)
+        unknown = tokens[(tokens < 0) | (tokens >= vocab)]
+        if len(unknown):
+            raise IndexError(f"the model got token {unknown[0]}, but its tokens go from 0 to {vocab - 1}")
         sight = self.sight[:n, :n]
         weights = sight / sight.sum(dim=-1, keepdim=True)
         return weights @ self.table[tokens] + self.rounding * tokens.float().mean()
@@ -79,9 +82,9 @@ def some_masks(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (mask,)
 
 
-def different_tokens(generator: Generator) -> Tensor:
+def different_tokens(generator: Generator, n: int = 4) -> Tensor:
     """If two were equal, a model that averages them could not show that it saw the second."""
-    return torch.randperm(6, generator=generator)[None, :4]
+    return torch.randperm(6, generator=generator)[None, :n]
 
 
 def peeking(query: int, key: int, n: int = 4) -> tuple[str, Tensor]:
@@ -92,29 +95,27 @@ def peeking(query: int, key: int, n: int = 4) -> tuple[str, Tensor]:
 
 
 def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
+    """None depends on how long the text is: whoever cuts it off instead of replacing a token is right, too."""
     # Each token raises its own logit, so any replacement moves one logit up and another one down.
     table = 2 * torch.eye(6) + torch.rand(6, 6, generator=generator)
+    yield from pairs_of_tokens(table, generator)
     past = torch.ones(4, 4, dtype=torch.bool).tril()
+    both_see = past.clone()
+    both_see[:2, 2] = True
     for name, sight in (
         ("a model that sees the past", past),
         ("a model that sees everything", torch.ones(4, 4, dtype=torch.bool)),
         *(peeking(query, key) for query, key in ((0, 1), (0, 3), (1, 2), (2, 3), (1, 3))),
+        ("a model in which positions 0 and 1 see position 2, and which is otherwise causal", both_see),
         ("a model that sees nothing but the token itself", torch.eye(4, dtype=torch.bool)),
     ):
         yield ToyModel(name, sight, table), different_tokens(generator)
-    name, last_seen = peeking(0, 3)
-    yield (
-        ToyModel("a model in which position 0 sees position 3, but only faintly", last_seen, table / 1000),
-        torch.tensor([[2, 0, 4, 1]]),
-    )
     rounded = ToyModel(
-        "a causal model whose logits move by about 1e-6, as from rounding", past, table, rounding=1e-6
+        "a causal model whose logits move by about 2e-6, as from rounding", past, table, rounding=2e-6
     )
-    yield rounded, different_tokens(generator)
-    rising = torch.arange(6.0)[:, None].expand(6, 6)  # the higher the token, the higher all logits
-    name_of = "a model in which position 0 sees position 3, where any other token {} all logits of position 0"
-    yield ToyModel(name_of.format("lowers"), last_seen, rising), torch.tensor([[0, 1, 2, 5]])
-    yield ToyModel(name_of.format("raises"), last_seen, rising), torch.tensor([[1, 2, 3, 0]])
+    yield rounded, torch.tensor([[2, 0, 5, 3]])
+    yield from hard_to_see(table)
+    name, last_seen = peeking(0, 3)
     for last in range(6):  # whoever always puts in the same token changes nothing where it already is
         others = [token for token in (1, 4, 2, 3) if token != last]
         yield ToyModel(name, last_seen, table), torch.tensor([[*others[:3], last]])
@@ -123,6 +124,40 @@ def toy_models(generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
         yield (
             ToyModel(name, last_of_three, table[:3, :3]),
             torch.tensor([[(last + 1) % 3, (last + 2) % 3, last]]),
+        )
+    # Whoever puts in a token from elsewhere in the text changes nothing where the two are the same.
+    for (name, sight), tokens in ((peeking(0, 3), (1, 4, 2, 2)), (peeking(1, 3), (2, 1, 4, 2))):
+        yield ToyModel(name, sight, table), torch.tensor([tokens])
+
+
+def pairs_of_tokens(table: Tensor, generator: Generator) -> Iterator[tuple[ToyModel, Tensor]]:
+    """The smallest texts in which there is a future."""
+    past, crossed = torch.tensor([[[True, False], [True, True]], [[True, True], [True, False]]])
+    for name, sight, rows in (
+        ("a model that sees the past", past, table),
+        ("a model whose logits are always the same", past, torch.zeros(6, 6)),
+        ("a model in which position 0 sees both tokens, and position 1 only token 0", crossed, table),
+    ):
+        yield ToyModel(name, sight, rows), different_tokens(generator, 2)
+
+
+def hard_to_see(table: Tensor) -> Iterator[tuple[ToyModel, Tensor]]:
+    """Models in which position 0 sees position 3, but not everything that one may look at shows it."""
+    sight = peeking(0, 3)[1]
+    rising = torch.arange(6.0)[:, None].expand(6, 6)  # the higher the token, the higher all logits
+    one_logit = rising * (torch.arange(6) == 5)  # the higher the token, the higher the last logit
+    for how, rows, tokens in (
+        (", but only faintly", table / 1000, (2, 0, 4, 1)),
+        (", which shows in its last logit alone", one_logit, (0, 1, 4, 2)),
+        (", which moves its last logit by less than 1e-4", 5e-5 * one_logit, (0, 1, 4, 2)),
+        (", which moves some of its logits up and others down by as much", 2 * torch.eye(6), (3, 0, 4, 1)),
+        (" and whose logits are near 30 and move by about 1e-4", 30 + table / 10000, (2, 0, 4, 1)),
+        (", where any other token lowers all logits of position 0", rising, (0, 1, 2, 5)),
+        (", where any other token raises all logits of position 0", rising, (1, 2, 3, 0)),
+    ):
+        yield (
+            ToyModel(f"a model in which position 0 sees position 3{how}", sight, rows),
+            torch.tensor([tokens]),
         )
 
 
@@ -139,16 +174,31 @@ def leaks_at(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int, n
     return bool(((model(changed) - model(tokens))[:, :position].abs() > 1e-5).any())
 
 
-def differences(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
-    """How much each logit moves when the token at one position is replaced: (seq, vocab)."""
+def replaced(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
+    """The logits when another token is put at one position: (seq, vocab)."""
     changed = tokens.clone()
     changed[0, position] = (tokens[0, position] + 1) % model(tokens).shape[-1]
-    return (model(changed) - model(tokens))[0]
+    return model(changed)[0]
+
+
+def differences(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
+    """How much each logit moves when the token at one position is replaced: (seq, vocab)."""
+    return replaced(model, tokens, position) - model(tokens)[0]
 
 
 def moves(model: Callable[[Tensor], Tensor], tokens: Tensor, position: int) -> Tensor:
     """For each position, whether its logits move when the token at one position is replaced."""
     return differences(model, tokens, position).abs().amax(dim=-1) > 1e-5
+
+
+def seen_without_copies(model: Callable[[Tensor], Tensor], tokens: Tensor) -> bool:
+    """The test for leaks, with each replacement made on top of those before it."""
+    logits, changed = model(tokens), tokens.clone()
+    for position in range(1, tokens.shape[1]):
+        changed[0, position] = (tokens[0, position] + 1) % logits.shape[-1]
+        if ((model(changed) - logits)[:, :position].abs() > 1e-5).any():
+            return True
+    return False
 
 
 def lines_on_leaks(found: Mapping[str, tuple[float, float]]) -> str:
@@ -262,8 +312,8 @@ MASK_AS_BIAS = Exercise(
     misconceptions=(
         Misconception(
             "zero_times_infinity",
-            "you multiplied by −∞. Where the mask is True, that gives 0 · −∞, which is nan. Choose between 0 "
-            "and −∞ instead.",
+            "where the mask is True it is nan, which is what 0 · ∞ gives. Do not multiply, but choose between "
+            "0 and −∞.",
             lambda mask: (1 - mask.float()) * float("-inf"),
         ),
         Misconception(
@@ -312,6 +362,24 @@ MASK_AS_BIAS = Exercise(
             "where it fails. Use −∞.",
             lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e4),
         ),
+        Misconception(
+            "not_kept",
+            "it is 0 everywhere, so it hides nothing. If you used `masked_fill`: it returns a new tensor and "
+            "leaves the old one as it was, so keep what it returns.",
+            lambda mask: torch.zeros(mask.shape),
+        ),
+        Misconception(
+            "always_causal",
+            "−∞ stands above the diagonal, whatever the mask says. A mask may hide other keys as well: put −∞ "
+            "where it is False.",
+            lambda mask: torch.full(mask.shape, float("-inf")).triu(1),
+        ),
+        Misconception(
+            "square",
+            "your grid has a row for each key. There may be fewer queries than keys, and dimensions in front: "
+            "give it the shape of the mask.",
+            lambda mask: torch.zeros(mask.shape[-1], mask.shape[-1]).masked_fill(~mask, float("-inf")),
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -336,13 +404,17 @@ SEES_THE_FUTURE = Exercise(
     misconceptions=(
         Misconception(
             "with_itself",
-            "the changed position and those after it were counted too. They may move: that is reading, "
-            "not cheating. (If you "
-            "did compare only earlier positions, an earlier change was still in the tokens: clone them for "
-            "each position.)",
+            "the changed position was counted too. It may move: that is reading, not cheating. Compare only "
+            "the positions before it, [:position].",
             lambda model, tokens: any(
                 bool(moves(model, tokens, position).any()) for position in range(tokens.shape[1])
             ),
+        ),
+        Misconception(
+            "not_cloned",
+            "the replacements added up: when you changed one position, those before it were still changed, so "
+            "their logits moved. Start from a new `tokens.clone()` for each position.",
+            seen_without_copies,
         ),
         Misconception(
             "only_the_last_token",
@@ -369,7 +441,8 @@ SEES_THE_FUTURE = Exercise(
         Misconception(
             "never",
             "it says False whatever the model does. Did you compare a model with itself, on the same tokens? "
-            "`changed = tokens` makes no copy; `tokens.clone()` does.",
+            "`changed = tokens` makes no copy; `tokens.clone()` does. Or does the loop never run? "
+            "len(tokens) is 1, the number of texts; tokens.shape[1] is how many tokens there are.",
             lambda model, tokens: False,
         ),
         Misconception(
@@ -404,6 +477,26 @@ SEES_THE_FUTURE = Exercise(
                 for position in range(1, tokens.shape[1])
             ),
         ),
+        Misconception(
+            "relative_tolerance",
+            "a leak was missed because it is small compared with the logits. Compare the size of the difference "
+            "with 1e-5 alone: `torch.allclose` also allows for a part of each logit, unless you pass rtol=0.",
+            lambda model, tokens: any(
+                not torch.allclose(
+                    replaced(model, tokens, position)[:position], model(tokens)[0, :position], atol=1e-5
+                )
+                for position in range(1, tokens.shape[1])
+            ),
+        ),
+        Misconception(
+            "beyond_the_vocabulary",
+            "after the last token of the vocabulary there is no other, so adding 1 to it leads to an error. "
+            "Begin again at 0, with % logits.shape[-1].",
+            lambda model, tokens: any(
+                leaks_at(model, tokens, position, int(tokens[0, position]) + 1)
+                for position in range(1, tokens.shape[1])
+            ),
+        ),
     ),
     minutes=10,
     difficulty=2,
@@ -429,10 +522,23 @@ NEXT_TOKEN_LOSS = Exercise(
             lambda logits, tokens: F.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
         ),
         Misconception(
-            "backwards",
-            "you shifted in the wrong direction: each position is asked for the token before it, which it "
-            "has already seen.",
-            lambda logits, tokens: F.cross_entropy(logits[:, 1:].flatten(0, 1), tokens[:, :-1].flatten()),
+            "both_cut_at_the_end",
+            "you dropped the last token of both, so each position is still asked for the token that it was "
+            "given. Drop the first token of the targets instead: tokens[:, 1:].",
+            lambda logits, tokens: F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, :-1].flatten()),
+        ),
+        Misconception(
+            "both_cut_at_the_front",
+            "you dropped the first position of both, so each of the others is still asked for the token that it "
+            "was given. Drop the last position of the logits instead: logits[:, :-1].",
+            lambda logits, tokens: F.cross_entropy(logits[:, 1:].flatten(0, 1), tokens[:, 1:].flatten()),
+        ),
+        Misconception(
+            "not_flattened",
+            "the shift is right, but `F.cross_entropy` got (batch, position, vocab) and took the positions "
+            "for the vocabulary. "
+            "Make batch and position one dimension first, with flatten(0, 1).",
+            lambda logits, tokens: F.cross_entropy(logits[:, :-1], tokens[:, 1:]),
         ),
         Misconception(
             "across_texts",
@@ -456,10 +562,16 @@ NEXT_TOKEN_LOSS = Exercise(
             ),
         ),
         Misconception(
-            "only_the_last",
-            "you scored the guess at the last token alone. Every position that has a next token in the text "
-            "counts.",
-            lambda logits, tokens: F.cross_entropy(logits[:, -2], tokens[:, -1]),
+            "backwards",
+            "you shifted in the wrong direction: each position is asked for the token before it, which it "
+            "has already seen.",
+            lambda logits, tokens: F.cross_entropy(logits[:, 1:].flatten(0, 1), tokens[:, :-1].flatten()),
+        ),
+        Misconception(
+            "only_the_first_text",
+            "you scored the first text alone. Each row of the batch is a text: keep them all with [:, :-1] and "
+            "[:, 1:], and flatten batch and position into one dimension.",
+            lambda logits, tokens: F.cross_entropy(logits[0, :-1], tokens[0, 1:]),
         ),
         Misconception(
             "softmax_twice",
@@ -470,16 +582,18 @@ NEXT_TOKEN_LOSS = Exercise(
             ),
         ),
         Misconception(
-            "sign",
-            "the sign is wrong: a loss is the mean of −log p, which is never negative.",
-            lambda logits, tokens: -next_token_loss(logits, tokens),
+            "summed",
+            "this is the sum over all guesses. Return their mean, so that a longer text does not mean a larger "
+            "loss; `F.cross_entropy` takes it by itself.",
+            lambda logits, tokens: F.cross_entropy(
+                logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum"
+            ),
         ),
         Misconception(
-            "not_flattened",
-            "the shift is right, but `F.cross_entropy` got (batch, position, vocab) and took the positions "
-            "for the vocabulary. "
-            "Make batch and position one dimension first, with flatten(0, 1).",
-            lambda logits, tokens: F.cross_entropy(logits[:, :-1], tokens[:, 1:]),
+            "only_the_last",
+            "you scored the guess at the last token alone. Every position that has a next token in the text "
+            "counts.",
+            lambda logits, tokens: F.cross_entropy(logits[:, -2], tokens[:, -1]),
         ),
     ),
     minutes=8,
