@@ -30,6 +30,14 @@ def contribution_by_blocks(mixed, weight, head):
     return torch.einsum("...sd,md->...sm", mixed[..., head, :, :], blocks[:, head])
 
 
+def kept_columns_of_the_output(mixed, weight, head):
+    d_head = mixed.shape[-1]
+    output = output_with_only(mixed, weight, range(mixed.shape[-3]))
+    own = torch.zeros_like(output)
+    own[..., head * d_head : (head + 1) * d_head] = output[..., head * d_head : (head + 1) * d_head]
+    return own
+
+
 class Layer(nn.Module):
     def __init__(self, d_model, n_heads):
         super().__init__()
@@ -100,6 +108,18 @@ class SplitByView(Written):
 class MergedByView(Written):
     def merge(self, mixed, batch, seq):
         return mixed.contiguous().view(batch, seq, -1)
+
+
+class BothByView(SplitByView, MergedByView):
+    pass
+
+
+class Unswapped(Layer):
+    def forward(self, x):
+        batch, seq, d_model = x.shape
+        parts = [part.reshape(batch, seq, self.n_heads, -1) for part in self.qkv(x).chunk(3, dim=-1)]
+        mixed, self.weights = attend(*parts, torch.ones(seq, seq, dtype=torch.bool).tril())
+        return self.output(mixed.reshape(batch, seq, d_model))
 
 
 class Unmixed(Written):
@@ -181,6 +201,28 @@ class Unscaled(Written):
         return 1
 
 
+class ScaledTwice(Written):
+    def width(self, queries):
+        return queries.shape[-1] ** 2
+
+
+class SoftmaxOverQueries(Written):
+    def forward(self, x):
+        batch, seq, _ = x.shape
+        queries, keys, values = (self.split(part, batch, seq) for part in self.thirds(self.qkv(x)))
+        scores = queries @ keys.mT / self.width(queries) ** 0.5
+        self.weights = self.hide(scores).softmax(dim=-2)
+        return self.mix(self.merge(self.weights @ values, batch, seq))
+
+
+class MaskedAfter(Layer):
+    def forward(self, x):
+        queries, keys, values = (split_by_loop(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        _, weights = attend(queries, keys, values)
+        self.weights = weights.tril()
+        return self.output(merge_by_loop(self.weights @ values))
+
+
 RIGHT = {
     "heads.split_heads": [
         split_by_loop,
@@ -215,12 +257,15 @@ WRONG = {
         "in_one_step": lambda x: x.reshape(*x.shape[:-3], x.shape[-2], -1),
         "not_swapped": lambda x: x.reshape(*x.shape[:-2], -1),
         "not_joined": lambda x: torch.stack(x.unbind(-3), dim=-2),
-        "first_two_swapped": lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1),
+        "one_and_two_swapped_only": lambda x: torch.cat(x.swapaxes(1, 2).unbind(-2), dim=-1),
         "one_and_two_swapped": lambda x: x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1),
-        "averaged": lambda x: sum(x.unbind(-3)) / x.shape[-3],
-        "summed": lambda x: sum(x.unbind(-3)),
+        "first_two_swapped_only": lambda x: torch.stack(list(x), dim=1).flatten(-2),
+        "first_two_swapped": lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1),
         "first_dimension_joined": lambda x: torch.cat(x.unbind(), dim=-1),
         "stacked": lambda x: torch.cat(x.unbind(-3), dim=-2),
+        "interleaved": lambda x: torch.stack(x.unbind(-3), dim=-1).flatten(-2),
+        "averaged": lambda x: sum(x.unbind(-3)) / x.shape[-3],
+        "summed": lambda x: sum(x.unbind(-3)),
     },
     "heads.contribution": {
         "rows": lambda mixed, weight, head: contribution_by_blocks(mixed, weight.T, head),
@@ -230,33 +275,44 @@ WRONG = {
         "first_dimension": lambda mixed, weight, head: F.linear(
             mixed[head], weight.chunk(mixed.shape[-3], dim=1)[head]
         ),
-        "first_columns": lambda mixed, weight, head: contribution_by_blocks(
-            mixed[..., head : head + 1, :, :].expand_as(mixed), weight, 0
+        "others_set_to_0": kept_columns_of_the_output,
+        "without_the_map": lambda mixed, weight, head: F.pad(
+            mixed[..., head, :, :],
+            (head * mixed.shape[-1], (mixed.shape[-3] - 1 - head) * mixed.shape[-1]),
         ),
-        "columns_from_head": lambda mixed, weight, head: F.linear(
-            mixed[..., head, :, :], weight.narrow(1, head, mixed.shape[-1])
-        ),
+        "all_heads": lambda mixed, weight, head: output_with_only(mixed, weight, range(mixed.shape[-3])),
         "square_block": lambda mixed, weight, head: F.linear(
             mixed[..., head, :, :],
             weight.unflatten(1, (mixed.shape[-3], -1)).unflatten(0, (mixed.shape[-3], -1))[head, :, head],
         ),
+        "columns_from_head": lambda mixed, weight, head: F.linear(
+            mixed[..., head, :, :], weight.narrow(1, head, mixed.shape[-1])
+        ),
         "slice_of_the_output": lambda mixed, weight, head: output_with_only(
             mixed, weight, range(mixed.shape[-3])
         ).chunk(mixed.shape[-3], dim=-1)[head],
-        "all_heads": lambda mixed, weight, head: output_with_only(mixed, weight, range(mixed.shape[-3])),
+        "dimension_kept": lambda mixed, weight, head: F.linear(
+            mixed[..., [head], :, :], weight.chunk(mixed.shape[-3], dim=1)[head]
+        ),
         "without_it": lambda mixed, weight, head: F.linear(
             merge_by_loop(mixed * (torch.arange(mixed.shape[-3]) != head)[:, None, None]), weight
+        ),
+        "every_nth_column": lambda mixed, weight, head: F.linear(
+            mixed[..., head, :, :], weight.unflatten(1, (-1, mixed.shape[-3]))[:, :, head]
         ),
     },
     "heads.MultiHeadAttention": {
         "no_mask": SeesAll,
-        "split_in_one_step": SplitByView,
-        "split_before_chunk": HeadsFirst,
         "merged_in_one_step": MergedByView,
-        "scaled_by_d_model": ScaledByAll,
+        "split_in_one_step": SplitByView,
+        "both_in_one_step": BothByView,
+        "not_swapped": Unswapped,
         "no_output": Unmixed,
-        "residual": Added,
         "one_head": Unsplit,
+        "split_before_chunk": HeadsFirst,
+        "scaled_twice": ScaledTwice,
+        "unscaled": Unscaled,
+        "scaled_by_d_model": ScaledByAll,
         "queries_and_keys": KeysFirst,
     },
 }
@@ -265,20 +321,27 @@ WRONG = {
 REFUSED = {
     "heads.split_heads": {
         "permuted": lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).permute(0, 2, 1, 3),
+        "squeezed": lambda x, n_heads: split_by_loop(x, n_heads).squeeze(),
+        "one_text_squeezed": lambda x, n_heads: split_by_loop(x, n_heads).squeeze(0),
+        "one_head_squeezed": lambda x, n_heads: split_by_loop(x, n_heads).squeeze(-3),
         "chunks": lambda x, n_heads: x.chunk(n_heads, dim=-1),
     },
     "heads.merge_heads": {
         "permuted": lambda x: x.permute(0, 2, 1, 3).flatten(2),
-        "interleaved": lambda x: torch.stack(x.unbind(-3), dim=-1).flatten(-2),
+        "squeezed": lambda x: merge_by_loop(x).squeeze(),
+        "one_text_squeezed": lambda x: merge_by_loop(x).squeeze(0),
         "last_head_first": lambda x: torch.cat(x.unbind(-3)[::-1], dim=-1),
     },
     "heads.contribution": {
         "after_one_batch": lambda mixed, weight, head: F.linear(
             mixed[:, head], weight.chunk(mixed.shape[-3], dim=1)[head]
         ),
-        "without_the_matrix": lambda mixed, weight, head: F.pad(
-            mixed[..., head, :, :],
-            (head * mixed.shape[-1], (mixed.shape[-3] - 1 - head) * mixed.shape[-1]),
+        "first_columns": lambda mixed, weight, head: contribution_by_blocks(
+            mixed[..., head : head + 1, :, :].expand_as(mixed), weight, 0
+        ),
+        "squeezed": lambda mixed, weight, head: contribution_by_blocks(mixed, weight, head).squeeze(),
+        "one_text_squeezed": lambda mixed, weight, head: contribution_by_blocks(mixed, weight, head).squeeze(
+            0
         ),
         "divided": lambda mixed, weight, head: contribution_by_blocks(mixed, weight, head) / mixed.shape[-3],
     },
@@ -289,6 +352,8 @@ REFUSED = {
         "returns_both": ReturnsBoth,
         "forgets_weights": ForgetsWeights,
         "averaged_patterns": AveragedPatterns,
-        "unscaled": Unscaled,
+        "residual": Added,
+        "softmax_over_queries": SoftmaxOverQueries,
+        "masked_after_the_softmax": MaskedAfter,
     },
 }

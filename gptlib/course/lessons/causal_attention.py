@@ -311,12 +311,6 @@ MASK_AS_BIAS = Exercise(
     ),
     misconceptions=(
         Misconception(
-            "zero_times_infinity",
-            "where the mask is True it is nan, which is what 0 · ∞ gives. Do not multiply, but choose between "
-            "0 and −∞.",
-            lambda mask: (1 - mask.float()) * float("-inf"),
-        ),
-        Misconception(
             "infinity_times_mask",
             "you multiplied the mask by −∞: True gives −∞, which hides what may be seen, and False gives 0 · "
             "−∞, which is nan. "
@@ -324,9 +318,10 @@ MASK_AS_BIAS = Exercise(
             lambda mask: mask * float("-inf"),
         ),
         Misconception(
-            "turned",
-            "−∞ stands where the mask is True, so what may be seen is hidden, and everything else is shown.",
-            lambda mask: torch.zeros(mask.shape).masked_fill(mask, float("-inf")),
+            "zero_times_infinity",
+            "where the mask is True it is nan, which is what 0 · ∞ gives. Do not multiply, but choose between "
+            "0 and −∞.",
+            lambda mask: (1 - mask.float()) * float("-inf"),
         ),
         Misconception(
             "ones_and_zeros",
@@ -334,33 +329,9 @@ MASK_AS_BIAS = Exercise(
             lambda mask: mask.float(),
         ),
         Misconception(
-            "one_for_visible",
-            "1 is added to what may be seen. The softmax gives the same weights, but a visible score should "
-            "stay as it is: add 0.",
-            lambda mask: mask.float().masked_fill(~mask, float("-inf")),
-        ),
-        Misconception(
-            "minus_one",
-            "−1 is added to what may not be seen. That lowers its score a little and hides nothing: add −∞.",
-            lambda mask: mask.float() - 1,
-        ),
-        Misconception(
-            "plus_infinity",
-            "+∞ is added to what may not be seen. That makes its score the highest of all; −∞ makes it the "
-            "lowest.",
-            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, float("inf")),
-        ),
-        Misconception(
-            "a_large_number",
-            "you filled in −1e9. That is low, but it is still a score like any other, and float16 cannot "
-            "hold it. Use −∞.",
-            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e9),
-        ),
-        Misconception(
-            "ten_thousand",
-            "you filled in −10,000. That is low, but it is still a score like any other: section 4 shows "
-            "where it fails. Use −∞.",
-            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e4),
+            "turned",
+            "−∞ stands where the mask is True, so what may be seen is hidden, and everything else is shown.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(mask, float("-inf")),
         ),
         Misconception(
             "not_kept",
@@ -375,10 +346,39 @@ MASK_AS_BIAS = Exercise(
             lambda mask: torch.full(mask.shape, float("-inf")).triu(1),
         ),
         Misconception(
+            "a_large_number",
+            "you filled in −1e9. That is low, but it is still a score like any other, and float16 cannot "
+            "hold it. Use −∞.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e9),
+        ),
+        Misconception(
+            "one_for_visible",
+            "1 is added to what may be seen. The softmax gives the same weights, but a visible score should "
+            "stay as it is: add 0.",
+            lambda mask: mask.float().masked_fill(~mask, float("-inf")),
+        ),
+        Misconception(
+            "minus_one",
+            "−1 is added to what may not be seen. That lowers its score a little and hides nothing: add −∞.",
+            lambda mask: mask.float() - 1,
+        ),
+        Misconception(
             "square",
             "your grid has a row for each key. There may be fewer queries than keys, and dimensions in front: "
             "give it the shape of the mask.",
             lambda mask: torch.zeros(mask.shape[-1], mask.shape[-1]).masked_fill(~mask, float("-inf")),
+        ),
+        Misconception(
+            "ten_thousand",
+            "you filled in −10,000. That is low, but it is still a score like any other: section 4 shows "
+            "where it fails. Use −∞.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -1e4),
+        ),
+        Misconception(
+            "plus_infinity",
+            "+∞ is added to what may not be seen. That makes its score the highest of all; −∞ makes it the "
+            "lowest.",
+            lambda mask: torch.zeros(mask.shape).masked_fill(~mask, float("inf")),
         ),
     ),
     minutes=5,
@@ -403,40 +403,11 @@ SEES_THE_FUTURE = Exercise(
     ),
     misconceptions=(
         Misconception(
-            "with_itself",
-            "the changed position was counted too. It may move: that is reading, not cheating. Compare only "
-            "the positions before it, [:position].",
-            lambda model, tokens: any(
-                bool(moves(model, tokens, position).any()) for position in range(tokens.shape[1])
-            ),
-        ),
-        Misconception(
-            "not_cloned",
-            "the replacements added up: when you changed one position, those before it were still changed, so "
-            "their logits moved. Start from a new `tokens.clone()` for each position.",
-            seen_without_copies,
-        ),
-        Misconception(
-            "only_the_last_token",
-            "only a change of the last token counted. A position may peek at a token in the middle: change "
-            "each in turn.",
-            lambda model, tokens: bool(moves(model, tokens, tokens.shape[1] - 1)[:-1].any()),
-        ),
-        Misconception(
             "only_one_token",
             "only a change at position 1 counted. Does your loop `return` on its first pass? Return True as "
             "soon as something "
             "moves, and False only after the loop.",
             lambda model, tokens: bool(moves(model, tokens, 1)[0]),
-        ),
-        Misconception(
-            "only_the_neighbor",
-            "a leak from the last position back to the first was missed. Change every token in turn, "
-            "including the last one, and "
-            "watch all earlier positions, not only the one right before it.",
-            lambda model, tokens: any(
-                bool(moves(model, tokens, position)[position - 1]) for position in range(1, tokens.shape[1])
-            ),
         ),
         Misconception(
             "never",
@@ -446,9 +417,18 @@ SEES_THE_FUTURE = Exercise(
             lambda model, tokens: False,
         ),
         Misconception(
-            "turned",
-            "the answer is reversed: True should mean that the future is seen.",
-            lambda model, tokens: not sees_the_future(model, tokens),
+            "not_cloned",
+            "the replacements added up: when you changed one position, those before it were still changed, so "
+            "their logits moved. Start from a new `tokens.clone()` for each position.",
+            seen_without_copies,
+        ),
+        Misconception(
+            "with_itself",
+            "the changed position was counted too. It may move: that is reading, not cheating. Compare only "
+            "the positions before it, [:position].",
+            lambda model, tokens: any(
+                bool(moves(model, tokens, position).any()) for position in range(tokens.shape[1])
+            ),
         ),
         Misconception(
             "same_token",
@@ -460,11 +440,11 @@ SEES_THE_FUTURE = Exercise(
             ),
         ),
         Misconception(
-            "no_tolerance",
-            "a causal model was accused because of rounding. Count a difference only if its size is above "
-            "1e-5.",
+            "beyond_the_vocabulary",
+            "after the last token of the vocabulary there is no other, so adding 1 to it leads to an error. "
+            "Begin again at 0, with % logits.shape[-1].",
             lambda model, tokens: any(
-                bool((differences(model, tokens, position)[:position] != 0).any())
+                leaks_at(model, tokens, position, int(tokens[0, position]) + 1)
                 for position in range(1, tokens.shape[1])
             ),
         ),
@@ -474,6 +454,15 @@ SEES_THE_FUTURE = Exercise(
             "the difference, with abs().",
             lambda model, tokens: any(
                 bool((differences(model, tokens, position)[:position] > 1e-5).any())
+                for position in range(1, tokens.shape[1])
+            ),
+        ),
+        Misconception(
+            "no_tolerance",
+            "a causal model was accused because of rounding. Count a difference only if its size is above "
+            "1e-5.",
+            lambda model, tokens: any(
+                bool((differences(model, tokens, position)[:position] != 0).any())
                 for position in range(1, tokens.shape[1])
             ),
         ),
@@ -489,13 +478,24 @@ SEES_THE_FUTURE = Exercise(
             ),
         ),
         Misconception(
-            "beyond_the_vocabulary",
-            "after the last token of the vocabulary there is no other, so adding 1 to it leads to an error. "
-            "Begin again at 0, with % logits.shape[-1].",
+            "only_the_last_token",
+            "only a change of the last token counted. A position may peek at a token in the middle: change "
+            "each in turn.",
+            lambda model, tokens: bool(moves(model, tokens, tokens.shape[1] - 1)[:-1].any()),
+        ),
+        Misconception(
+            "only_the_neighbor",
+            "a leak from the last position back to the first was missed. Change every token in turn, "
+            "including the last one, and "
+            "watch all earlier positions, not only the one right before it.",
             lambda model, tokens: any(
-                leaks_at(model, tokens, position, int(tokens[0, position]) + 1)
-                for position in range(1, tokens.shape[1])
+                bool(moves(model, tokens, position)[position - 1]) for position in range(1, tokens.shape[1])
             ),
+        ),
+        Misconception(
+            "turned",
+            "the answer is reversed: True should mean that the future is seen.",
+            lambda model, tokens: not sees_the_future(model, tokens),
         ),
     ),
     minutes=10,

@@ -69,12 +69,12 @@ def layer_with(
     order: Sequence[int] = (0, 1, 2),
     masked: bool = True,
     projected: bool = True,
-    by_d_model: bool = False,
-    residual: bool = False,
+    factor: Callable[[int, int], float] = lambda n_heads, d_head: 1.0,
 ) -> type[MultiHeadAttention]:
     """The layer with one step done otherwise.
 
-    order: which thirds of qkv are taken for queries, keys, values. by_d_model: divide scores by √d_model.
+    order: which thirds of qkv are taken for queries, keys, values. factor: of n_heads and d_head, what the
+    scores are multiplied by.
     """
 
     class Layer(MultiHeadAttention):
@@ -82,11 +82,10 @@ def layer_with(
             thirds = self.qkv(x).chunk(3, dim=-1)
             queries, keys, values = (split(thirds[third], self.n_heads) for third in order)
             mask = causal_mask(x.shape[1]) if masked else None
-            if by_d_model:
-                queries = queries / self.n_heads**0.5  # √d_head · √n_heads = √d_model
+            queries = queries * factor(self.n_heads, x.shape[-1] // self.n_heads)
             mixed, self.weights = attend(queries, keys, values, mask)
             merged = merge(mixed)
-            return (self.output(merged) if projected else merged) + (x if residual else 0)
+            return self.output(merged) if projected else merged
 
     return Layer
 
@@ -130,6 +129,11 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
         raise ValueError(
             "each word looks at itself and at the words after it. The mask is upside down: a query may look at itself and at the words before it"
         )
+    if isinstance(patterns, Tensor) and not torch.allclose(patterns.sum(dim=-1).float(), torch.tensor(1.0)):
+        raise ValueError(
+            "the rows of self.weights, one for each query, do not sum to 1. Keep the second result of attend or, if you write attention "
+            "out by hand, a softmax over the keys, dim=-1, taken after the mask"
+        )
     return output, patterns
 
 
@@ -161,21 +165,49 @@ def merge_on(answer: Callable[..., object], x: Float[Tensor, "*batch head seq d_
 
 def words_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:
     """Vectors, the first of which are easy to read, and how many heads share them."""
+    yield torch.arange(4.0).view(1, 4), 2  # a single word keeps its dimension, as do a single text and head
     yield torch.arange(12.0).view(3, 4), 2
+    yield torch.arange(6.0).view(1, 3, 2), 1
     yield torch.randn(2, 5, 12, generator=generator), 3
     yield torch.randn(2, 3, 4, 10, generator=generator), 5
 
 
 def what_heads_return(generator: Generator) -> Iterator[tuple[Tensor]]:
+    yield (torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]),)  # a single word
     yield (torch.arange(12.0).view(2, 3, 2),)
+    yield (torch.arange(12.0).view(1, 2, 3, 2),)  # a single text
     yield (torch.randn(2, 3, 5, 4, generator=generator),)
     yield (torch.randn(2, 3, 5, 4, 2, generator=generator),)
 
 
 def heads_and_a_matrix(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
-    for *batch, n_heads, seq, d_head, head in ((1, 2, 3, 0), (2, 2, 2, 1), (3, 2, 4, 0), (5, 4, 5, 3, 2)):
+    # Two heads give one number each for a single word.
+    yield torch.tensor([[[2.0]], [[3.0]]]), torch.tensor([[1.0, 10.0], [100.0, 1000.0]]), 1
+    for *batch, n_heads, seq, d_head, head in (
+        (1, 2, 3, 0),
+        (2, 2, 2, 1),
+        (3, 2, 4, 0),
+        (1, 2, 2, 2, 1),
+        (5, 4, 5, 3, 2),
+    ):
         mixed = torch.randn(*batch, n_heads, seq, d_head, generator=generator)
         yield mixed, torch.randn(n_heads * d_head, n_heads * d_head, generator=generator), head
+
+
+def alone(
+    mixed: Float[Tensor, "*batch head seq d_head"], head: int
+) -> Float[Tensor, "*batch head seq d_head"]:
+    """What the heads return, with 0 for all heads but one."""
+    kept = torch.arange(mixed.shape[-3]) == head
+    return mixed * kept[:, None, None]
+
+
+def own_rows(
+    weight: Float[Tensor, "d_model d_model"], mixed: Float[Tensor, "*batch head seq d_head"], head: int
+) -> Float[Tensor, "d_model d_model"]:
+    """The matrix with 0 in all rows but those that make the head's own columns of the output."""
+    kept = torch.arange(len(weight)) // mixed.shape[-1] == head
+    return weight * kept[:, None]
 
 
 def texts_and_heads(generator: Generator) -> Iterator[tuple[Tensor, int]]:
@@ -274,9 +306,9 @@ MERGE_HEADS = Exercise(
             lambda x: x.transpose(-3, -2),
         ),
         Misconception(
-            "first_two_swapped",
-            "you swapped dimensions 0 and 1 and joined the rest. With a batch in front those are other dimensions: count from the back, -3 and -2.",
-            lambda x: x.transpose(0, 1).flatten(1),
+            "one_and_two_swapped_only",
+            "you swapped dimensions 1 and 2. Those are heads and words only if exactly one batch dimension comes before them: count from the back, -3 and -2.",
+            lambda x: x.transpose(1, 2).flatten(-2),
         ),
         Misconception(
             "one_and_two_swapped",
@@ -284,14 +316,14 @@ MERGE_HEADS = Exercise(
             lambda x: x.transpose(1, 2).flatten(2),
         ),
         Misconception(
-            "averaged",
-            "you averaged over the heads, which blurs what they found. Put them side by side instead.",
-            lambda x: x.mean(dim=-3),
+            "first_two_swapped_only",
+            "you swapped dimensions 0 and 1. With one batch dimension in front those are texts and heads. Swap heads and words: -3 and -2, counted from the back.",
+            lambda x: x.transpose(0, 1).flatten(-2),
         ),
         Misconception(
-            "summed",
-            "you added up the heads, which mixes what they found. Put them side by side instead.",
-            lambda x: x.sum(dim=-3),
+            "first_two_swapped",
+            "you swapped dimensions 0 and 1 and joined the rest. With a batch in front those are other dimensions: count from the back, -3 and -2.",
+            lambda x: x.transpose(0, 1).flatten(1),
         ),
         Misconception(
             "first_dimension_joined",
@@ -302,6 +334,21 @@ MERGE_HEADS = Exercise(
             "stacked",
             "the heads are stacked on top of one another: (…, head · seq, d_head). They belong side by side, one row for each word.",
             lambda x: x.flatten(-3, -2),
+        ),
+        Misconception(
+            "interleaved",
+            "the numbers of the heads alternate: the first of each head, then the second of each. Keep the numbers of a head together, head 0 first.",
+            lambda x: x.movedim(-3, -1).flatten(-2),
+        ),
+        Misconception(
+            "averaged",
+            "you averaged over the heads, which blurs what they found. Put them side by side instead.",
+            lambda x: x.mean(dim=-3),
+        ),
+        Misconception(
+            "summed",
+            "you added up the heads, which mixes what they found. Put them side by side instead.",
+            lambda x: x.sum(dim=-3),
         ),
     ),
     minutes=4,
@@ -341,14 +388,20 @@ CONTRIBUTION = Exercise(
             ),
         ),
         Misconception(
-            "first_columns",
-            "you used the columns of head 0 for every head. The columns of this head begin at head · d_head.",
-            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, : mixed.shape[-1]].T,
+            "others_set_to_0",
+            "you kept the head's own columns of the whole output and set the others to 0. The output map mixes the heads: a head adds to all "
+            "d_model numbers, and so do the others.",
+            lambda mixed, weight, head: merge_heads(mixed) @ own_rows(weight, mixed, head).T,
         ),
         Misconception(
-            "columns_from_head",
-            "your columns begin at head. They should begin at head · d_head, because each head before it owns d_head columns.",
-            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head : head + mixed.shape[-1]].T,
+            "without_the_map",
+            "these are the head's own numbers in its own columns, as they are before the output map. Multiply them by the head's columns of weight.",
+            lambda mixed, weight, head: merge_heads(alone(mixed, head)),
+        ),
+        Misconception(
+            "all_heads",
+            "this is the sum of what all the heads add. Only one head was asked for.",
+            lambda mixed, weight, head: merge_heads(mixed) @ weight.T,
         ),
         Misconception(
             "square_block",
@@ -356,6 +409,11 @@ CONTRIBUTION = Exercise(
             lambda mixed, weight, head: contribution(mixed, weight, head)[
                 ..., head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]
             ],
+        ),
+        Misconception(
+            "columns_from_head",
+            "your columns begin at head. They should begin at head · d_head, because each head before it owns d_head columns.",
+            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head : head + mixed.shape[-1]].T,
         ),
         Misconception(
             "slice_of_the_output",
@@ -366,14 +424,19 @@ CONTRIBUTION = Exercise(
             ],
         ),
         Misconception(
-            "all_heads",
-            "this is the sum of what all the heads add. Only one head was asked for.",
-            lambda mixed, weight, head: merge_heads(mixed) @ weight.T,
+            "dimension_kept",
+            "the head is still a dimension, of size 1. Pick it with head itself, mixed[..., head, :, :]; a slice, or a list that holds head, keeps its dimension.",
+            lambda mixed, weight, head: contribution(mixed, weight, head).unsqueeze(-3),
         ),
         Misconception(
             "without_it",
             "this is what the other heads add. You removed this head, but what was asked for is its own term.",
             lambda mixed, weight, head: merge_heads(mixed) @ weight.T - contribution(mixed, weight, head),
+        ),
+        Misconception(
+            "every_nth_column",
+            "you took every n-th column of weight. A head owns columns that stand next to each other, from head · d_head on.",
+            lambda mixed, weight, head: mixed[..., head, :, :] @ weight[:, head :: mixed.shape[-3]].T,
         ),
     ),
     minutes=8,
@@ -401,9 +464,37 @@ MULTI_HEAD_ATTENTION = Exercise(
             layer_with(masked=False),
         ),
         Misconception(
+            "merged_in_one_step",
+            "the heads are merged by a single reshape. Swap heads and words back first, or the words are mixed up.",
+            layer_with(merge=reshape_from_heads),
+        ),
+        Misconception(
             "split_in_one_step",
             "the heads are split by a single reshape. Some rows then hold a piece of the wrong word, so the mask hides the wrong things.",
             layer_with(split=reshape_to_heads),
+        ),
+        Misconception(
+            "both_in_one_step",
+            "the heads are split by a single reshape and merged by another. Each head then gets pieces of the wrong words. Split the last "
+            "dimension first and swap, and swap back before you merge.",
+            layer_with(split=reshape_to_heads, merge=reshape_from_heads),
+        ),
+        Misconception(
+            "not_swapped",
+            "heads and words are not swapped before attending, so each word attends across its own heads. Swap the two: (batch, head, seq, d_head).",
+            layer_with(
+                split=lambda x, n_heads: x.unflatten(-1, (n_heads, -1)), merge=lambda x: x.flatten(-2)
+            ),
+        ),
+        Misconception(
+            "no_output",
+            "the merged heads are returned as they are. The last linear map, output, still has to mix them.",
+            layer_with(projected=False),
+        ),
+        Misconception(
+            "one_head",
+            "nothing was split: this is one head of the full width. Split queries, keys and values into n_heads.",
+            layer_with(split=lambda x, n_heads: x, merge=lambda x: x),
         ),
         Misconception(
             "split_before_chunk",
@@ -412,29 +503,19 @@ MULTI_HEAD_ATTENTION = Exercise(
             HeadByHeadThirds,
         ),
         Misconception(
-            "merged_in_one_step",
-            "the heads are merged by a single reshape. Swap heads and words back first, or the words are mixed up.",
-            layer_with(merge=reshape_from_heads),
+            "scaled_twice",
+            "the scores are divided by √d_head twice. attend does that itself, so give it the queries and keys as they are.",
+            layer_with(factor=lambda n_heads, d_head: d_head**-0.5),
+        ),
+        Misconception(
+            "unscaled",
+            "the scores are not divided by √d_head. attend does that itself; if you write the scores out by hand, divide them.",
+            layer_with(factor=lambda n_heads, d_head: d_head**0.5),
         ),
         Misconception(
             "scaled_by_d_model",
             "the scores are divided by √d_model. A head's dot product has d_head terms, so divide by √d_head.",
-            layer_with(by_d_model=True),
-        ),
-        Misconception(
-            "no_output",
-            "the merged heads are returned as they are. The last linear map, output, still has to mix them.",
-            layer_with(projected=False),
-        ),
-        Misconception(
-            "residual",
-            "you added x to the result. The layer returns what attention gathered; adding it to x is left to the block around it.",
-            layer_with(residual=True),
-        ),
-        Misconception(
-            "one_head",
-            "nothing was split: this is one head of the full width. Split queries, keys and values into n_heads.",
-            layer_with(split=lambda x, n_heads: x, merge=lambda x: x),
+            layer_with(factor=lambda n_heads, d_head: n_heads**-0.5),
         ),
         Misconception(
             "queries_and_keys",
