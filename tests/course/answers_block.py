@@ -67,6 +67,29 @@ def writes_alone(x, branches):
     return total
 
 
+def around_the_whole(x, branches):
+    stream = [x]
+    for branch in branches:
+        stream.append(branch(stream[-1]))
+    return stream[0] + stream[-1]
+
+
+def one_by_one(x, branches):
+    rows = []
+    for vector in x:
+        for branch in branches:
+            vector = vector + branch(vector)
+        rows.append(vector)
+    return torch.stack(rows)
+
+
+def flat(x, branches):
+    vectors = x.flatten(0, -2)
+    for branch in branches:
+        vectors = vectors + branch(vectors)
+    return vectors.view(x.shape)
+
+
 def averaged(x, branches):
     for branch in branches:
         x = torch.stack([x, branch(x)]).mean(0)
@@ -86,6 +109,11 @@ def annotated(x, a_2, b_2, eps=1e-5):
     mean = x.mean(-1, keepdim=True)
     std = x.std(-1, keepdim=True)
     return a_2 * (x - mean) / (std + eps) + b_2
+
+
+def gelu_by_exponentials(x):
+    twice = torch.exp(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    return 0.5 * x * (1 + (twice - 1) / (twice + 1))
 
 
 def gelu_by_sigmoid(x):
@@ -113,6 +141,25 @@ class Parts(nn.Module):
         for norm, branch in zip(self.norms, self.branches, strict=True):
             x = x + branch(norm(x))
         return x
+
+
+class Held(nn.Module):
+    def __init__(self, attention_norm, attention, mlp_norm, mlp):
+        super().__init__()
+        self.branches = {"attention": (attention_norm, attention), "mlp": (mlp_norm, mlp)}
+
+    def forward(self, x):
+        for norm, branch in self.branches.values():
+            x = branch(norm(x)) + x
+        return x
+
+
+class AroundBoth(Parts):
+    def forward(self, x):
+        written = x
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            written = branch(norm(written))
+        return written + x
 
 
 class Replacing(Parts):
@@ -203,7 +250,7 @@ RIGHT = {
     ],
     "block.layer_norm": [
         norm_with_squares,
-        lambda x, weight, bias: F.layer_norm(x, x.shape[-1:], weight, bias),
+        lambda x, weight, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], weight, bias, eps),
     ],
     "block.gelu": [gelu_by_sigmoid, nn.GELU(approximate="tanh")],
     "block.PreNormBlock": [NamedOtherwise, Parts],
@@ -212,6 +259,7 @@ RIGHT = {
 WRONG = {
     "block.through_stack": {
         "replaced": replaced,
+        "around_the_whole": around_the_whole,
         "added_to_the_start": from_the_start,
         "read_the_start": all_read_the_start,
         "averaged": averaged,
@@ -220,27 +268,37 @@ WRONG = {
         "read_the_last_write": read_the_last_write,
         "writes_alone": writes_alone,
         "writes_of_the_start": lambda x, branches: torch.stack([branch(x) for branch in branches]).sum(0),
+        "one_by_one": one_by_one,
     },
     "block.layer_norm": {
-        "over_first_dimension": lambda x, weight, bias: (
-            (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5) ** 0.5 * weight + bias
+        "over_first_dimension": lambda x, weight, bias, eps=1e-5: (
+            (x - x.mean(0)) / (x.var(0, unbiased=False) + eps) ** 0.5 * weight + bias
         ),
-        "over_positions": lambda x, weight, bias: (
-            F.layer_norm(x.mT, x.shape[-2:-1]).mT * weight + bias  # the positions take the features' turn
+        "over_positions": lambda x, weight, bias, eps=1e-5: (
+            F.layer_norm(x.mT, x.shape[-2:-1], eps=eps).mT * weight + bias  # features and positions swapped
         ),
-        "sample_variance": lambda x, weight, bias: (
-            (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
+        "over_dim_1": lambda x, weight, bias, eps=1e-5: (
+            F.layer_norm(x.transpose(1, -1), x.shape[1:2], eps=eps).transpose(1, -1) * weight + bias
+        ),
+        "over_everything": lambda x, weight, bias, eps=1e-5: (
+            F.layer_norm(x, x.shape, eps=eps) * weight + bias
+        ),
+        "no_keepdim": lambda x, weight, bias, eps=1e-5: (
+            (x - x.mean(-1)) / (x.std(-1, correction=0) ** 2 + eps) ** 0.5 * weight + bias
+        ),
+        "sample_variance": lambda x, weight, bias, eps=1e-5: (
+            (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + eps).sqrt() * weight + bias
         ),
         "sample_deviation": annotated,
-        "eps_outside": lambda x, weight, bias: (
-            bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x).sqrt() + 1e-5))
+        "eps_outside": lambda x, weight, bias, eps=1e-5: (
+            bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x).sqrt() + eps))
         ),
-        "no_root": lambda x, weight, bias: (
-            bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x) + 1e-5))
+        "eps_ignored": lambda x, weight, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], weight, bias),
+        "no_root": lambda x, weight, bias, eps=1e-5: (
+            bias + weight * ((x - x.mean(-1, keepdim=True)) / (distance(x) + eps))
         ),
-        "not_divided": lambda x, weight, bias: torch.addcmul(bias, x - x.mean(dim=-1, keepdim=True), weight),
-        "rms_norm": lambda x, weight, bias: F.rms_norm(x, x.shape[-1:], weight, eps=1e-5) + bias,
-        "not_scaled": lambda x, weight, bias: F.layer_norm(x, x.shape[-1:]),
+        "rms_norm": lambda x, weight, bias, eps=1e-5: F.rms_norm(x, x.shape[-1:], weight, eps=eps) + bias,
+        "not_scaled": lambda x, weight, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], eps=eps),
     },
     "block.gelu": {
         "relu": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
@@ -248,8 +306,10 @@ WRONG = {
         "sigmoid": lambda x: x / (1 + torch.exp(-1.702 * x)),
         "chance_alone": lambda x: torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
         "no_half": lambda x: 2 * F.gelu(x, approximate="tanh"),
+        "no_one": lambda x: F.gelu(x, approximate="tanh") - 0.5 * x,
         "squared": lambda x: x * torch.sigmoid(2 * (2 / torch.pi) ** 0.5 * (x + 0.044715 * x.square())),
         "no_root": lambda x: x * torch.sigmoid(4 / torch.pi * (x + 0.044715 * x**3)),
+        "root_of_two_alone": lambda x: x * torch.sigmoid(2 * 2**0.5 / torch.pi * (x + 0.044715 * x**3)),
         "factor_on_x_alone": lambda x: (
             0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x + 0.044715 * x**3))
         ),
@@ -257,6 +317,8 @@ WRONG = {
     },
     "block.PreNormBlock": {
         "no_residual": Replacing,
+        "no_second_residual": NoSecondResidual,
+        "around_both": AroundBoth,
         "post_norm": PostNorm,
         "normed_stream": NormedStream,
         "normed_answers": NormedAnswers,
@@ -265,6 +327,7 @@ WRONG = {
         "norms_swapped": Swapped,
         "parallel": Parallel,
         "from_the_start": FromTheStart,
+        "not_found": Held,
     },
 }
 
@@ -273,23 +336,28 @@ REFUSED = {
         "in_place": stack_in_place,
         "backward": lambda x, branches: stack_from_the_top(x, branches[::-1]),
         "all_but_the_last": lambda x, branches: stack_from_the_top(x, branches[:-1]),
+        "flat": flat,
     },
     "block.layer_norm": {
-        "multiplied": lambda x, weight, bias: (
+        "multiplied": lambda x, weight, bias, eps=1e-5: (
             weight * (x - x.mean(-1, keepdim=True)) * distance(x).sqrt() + bias
         ),
-        "without_parentheses": lambda x, weight, bias: (
+        "without_parentheses": lambda x, weight, bias, eps=1e-5: (
             weight * (x - x.mean(-1, keepdim=True) / distance(x).sqrt()) + bias
         ),
-        "mean_stays": lambda x, weight, bias: x / (distance(x) + 1e-5).sqrt() * weight + bias,
-        "no_eps": lambda x, weight, bias: F.layer_norm(x, x.shape[-1:], weight, bias, eps=0.0),
-        "all_numbers_together": lambda x, weight, bias: F.layer_norm(x, x.shape) * weight + bias,
-        "scaled_after_the_shift": lambda x, weight, bias: weight * (F.layer_norm(x, x.shape[-1:]) + bias),
+        "mean_stays": lambda x, weight, bias, eps=1e-5: x / (distance(x) + eps).sqrt() * weight + bias,
+        "not_divided": lambda x, weight, bias, eps=1e-5: weight * (x - x.mean(-1, keepdim=True)) + bias,
+        "no_eps": lambda x, weight, bias, eps=1e-5: F.layer_norm(x, x.shape[-1:], weight, bias, eps=0.0),
+        "scaled_after_the_shift": lambda x, weight, bias, eps=1e-5: (
+            weight * (F.layer_norm(x, x.shape[-1:], eps=eps) + bias)
+        ),
     },
-    "block.gelu": {"turned": lambda x: 0.5 * x * (1 - torch.tanh(0.7978846 * (x + 0.044715 * x**3)))},
+    "block.gelu": {
+        "turned": lambda x: 0.5 * x * (1 - torch.tanh(0.7978846 * (x + 0.044715 * x**3))),
+        "by_exponentials": gelu_by_exponentials,
+    },
     "block.PreNormBlock": {
         "in_place": InPlace,
         "mlp_first": MLPFirst,
-        "no_second_residual": NoSecondResidual,
     },
 }

@@ -41,14 +41,22 @@ class PreNormBlock(nn.Module):
 
 
 def a_stream_and_matrices(generator: Generator) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """A stream, (…, d_model), and a matrix for each branch."""
+    """A stream, (…, seq, d_model), and a matrix for each branch.
+
+    One of three is (seq, seq): it mixes the positions, as attention does.
+    """
     for *shape, d_model, n_branches in ((1, 2, 2), (3, 2, 3), (2, 3, 4, 3)):
-        matrices = [torch.randn(d_model, d_model, generator=generator) for _ in range(n_branches)]
+        sizes = [shape[-1] if number == 1 and n_branches == 3 else d_model for number in range(n_branches)]
+        matrices = [torch.randn(size, size, generator=generator) for size in sizes]
         yield torch.randn(*shape, d_model, generator=generator), matrices
 
 
 def with_linear_branches(answer: Callable[..., Tensor], x: Tensor, matrices: list[Tensor]) -> Tensor:
-    return answer(x, [lambda vectors, matrix=matrix: vectors @ matrix for matrix in matrices])
+    def branch(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda x: x @ matrix if len(matrix) == d_model else matrix @ x
+
+    d_model = x.shape[-1]
+    return answer(x, [branch(matrix) for matrix in matrices])
 
 
 def read_the_start(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
@@ -84,28 +92,46 @@ def read_the_last_write(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -
     return stream
 
 
+def around_the_whole(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    return x + replaced(x, branches)
+
+
+def one_by_one(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    return torch.stack([through_stack(vector, branches) for vector in x])
+
+
 def averaged(x: Tensor, branches: list[Callable[[Tensor], Tensor]]) -> Tensor:
     for branch in branches:
         x = (x + branch(x)) / 2
     return x
 
 
-def vectors_to_norm(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Vectors, (…, d_model), with a weight and a bias.
+def vectors_to_norm(generator: Generator) -> Iterator[tuple[Any, ...]]:
+    """Vectors, (…, d_model), with a weight, a bias and, for the last ones, another eps.
 
-    The second ones are so short that a missing eps is plain to see.
+    The second ones are so short that a missing eps is plain to see. The last are as many as they are long, so
+    that a lost dimension raises no error.
     """
-    for *shape, size, apart in ((2, 3, 2.0, 2.0), (2, 4, 0.003, 0.0), (2, 3, 5, 3.0, 1.0)):
+    for *shape, size, apart in ((2, 3, 2.0, 2.0), (2, 4, 0.003, 0.0), (2, 3, 5, 3.0, 1.0), (3, 3, 1.0, 1.0)):
         x = F.layer_norm(torch.randn(*shape, generator=generator), shape[-1:])
         n_vectors = math.prod(shape[:-1])
         means = apart * torch.arange(1.0, n_vectors + 1).view(*shape[:-1], 1)  # told apart if normed as one
         weight = 0.5 + torch.rand(shape[-1], generator=generator)
-        yield size * x + means, weight, torch.randn(shape[-1], generator=generator)
+        eps = (0.2,) if shape == [3, 3] else ()
+        yield size * x + means, weight, torch.randn(shape[-1], generator=generator), *eps
 
 
-def normed(x: Tensor, weight: Tensor, bias: Tensor, dim: int = -1, correction: int = 0) -> Tensor:
-    mean, variance = x.mean(dim, keepdim=True), x.var(dim, keepdim=True, correction=correction)
-    return weight * (x - mean) / torch.sqrt(variance + 1e-5) + bias
+def normed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    dim: int | None = -1,
+    correction: int = 0,
+    keepdim: bool = True,
+) -> Tensor:
+    mean, variance = x.mean(dim, keepdim=keepdim), x.var(dim, keepdim=keepdim, correction=correction)
+    return weight * (x - mean) / torch.sqrt(variance + eps) + bias
 
 
 def normed_by(divisor: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -118,6 +144,7 @@ def bent(inner: Tensor, x: Tensor) -> Tensor:
 
 def numbers(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (torch.tensor([-2.0, -0.5, 1.0]),)
+    yield (torch.tensor([-20.0, 3.0, 20.0]),)  # a tanh made of exponentials fails so far out
     yield (3 * torch.randn(2, 3, generator=generator),)
     yield (torch.randn(2, 3, 4, generator=generator),)
 
@@ -128,17 +155,48 @@ def streams(generator: Generator) -> Iterator[tuple[Tensor]]:
 
 
 def made_of_parts(answer: Callable[..., Any], x: Tensor) -> Tensor:
-    """Makes the block of four random parts, and sends x through it."""
+    """Makes the block of four random parts, changes what parameters torch finds in it, and sends x through it."""
     d_model = x.shape[-1]
     parts = Block(GPTConfig(vocab_size=2, context_length=8, n_layers=1, n_heads=2, d_model=d_model))
     for parameter in parts.parameters():
-        nn.init.normal_(parameter.requires_grad_(False), std=0.5)
-    return answer(parts.attention_norm, parts.attention, parts.mlp_norm, parts.mlp)(x)
+        nn.init.normal_(parameter.requires_grad_(False), std=0.25)
+    block = answer(parts.attention_norm, parts.attention, parts.mlp_norm, parts.mlp)
+    for parameter in block.parameters():
+        parameter.mul_(2)  # as an optimizer would, which is given these
+    return block(x)
 
 
-def wired(forward: Callable[..., Tensor]) -> Callable[..., Callable[[Tensor], Tensor]]:
+def wired(forward: Callable[..., Tensor]) -> type[nn.Module]:
     """A block that does what `forward` says with its four parts and x."""
-    return lambda *parts: lambda x: forward(*parts, x)
+
+    class Wired(PreNormBlock):
+        def forward(self, x: Tensor) -> Tensor:
+            return forward(self.attention_norm, self.attention, self.mlp_norm, self.mlp, x)
+
+    return Wired
+
+
+class InAList(nn.Module):
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = [*parts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        attention_norm, attention, mlp_norm, mlp = self.parts
+        x = x + attention(attention_norm(x))
+        return x + mlp(mlp_norm(x))
+
+
+def no_second_residual(
+    norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor
+) -> Tensor:
+    return mlp(norm_2(x + attention(norm_1(x))))
+
+
+def around_both(
+    norm_1: nn.Module, attention: nn.Module, norm_2: nn.Module, mlp: nn.Module, x: Tensor
+) -> Tensor:
+    return x + mlp(norm_2(attention(norm_1(x))))
 
 
 def normed_stream(
@@ -249,6 +307,11 @@ THROUGH_STACK = Exercise(
             replaced,
         ),
         Misconception(
+            "around_the_whole",
+            "there is a single residual connection around the whole stack, and inside it each branch replaces the stream. Put one around every branch.",
+            around_the_whole,
+        ),
+        Misconception(
             "added_to_the_start",
             "each answer was added to the stream as it was at the start, so what earlier branches wrote is lost. Add each answer to the current stream.",
             added_to_the_start,
@@ -288,6 +351,11 @@ THROUGH_STACK = Exercise(
             "all branches read the initial x, and that x itself is missing from the sum. Begin with x, and let each branch read the sum so far.",
             lambda x, branches: read_the_start(x, branches) - x,
         ),
+        Misconception(
+            "one_by_one",
+            "each vector was sent through the branches by itself, but a branch takes the whole stream: attention reads several positions. Call each branch with all of x.",
+            one_by_one,
+        ),
     ),
     minutes=4,
     difficulty=1,
@@ -316,47 +384,68 @@ LAYER_NORM = Exercise(
         Misconception(
             "over_first_dimension",
             "mean and variance are taken over the first dimension, so the vectors depend on one another. Normalize each vector by itself: dim=-1.",
-            lambda x, weight, bias: normed(x, weight, bias, dim=0),
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, dim=0),
         ),
         Misconception(
             "over_positions",
             "mean and variance are taken over the positions, dim=-2, so a word sees those after it. Normalize each vector by itself: dim=-1.",
-            lambda x, weight, bias: normed(x, weight, bias, dim=-2),
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, dim=-2),
+        ),
+        Misconception(
+            "over_dim_1",
+            "mean and variance are taken over dim=1. Those are the features only where x is (seq, d_model). With a batch in front, they are the positions. Use dim=-1.",
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, dim=1),
+        ),
+        Misconception(
+            "over_everything",
+            "mean and variance are taken over all numbers of x together. Normalize each vector by itself: dim=-1.",
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, dim=None),
+        ),
+        Misconception(
+            "no_keepdim",
+            "the mean and variance of a vector were combined with the numbers of other vectors, or did not fit at all, because they lost the last dimension. Keep it: keepdim=True.",
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, keepdim=False),
         ),
         Misconception(
             "sample_variance",
             "the variance divides by n − 1, which is torch's default. LayerNorm divides by n: correction=0.",
-            lambda x, weight, bias: normed(x, weight, bias, correction=1),
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, eps, correction=1),
         ),
         Misconception(
             "sample_deviation",
             "the variance divides by n − 1, which is torch's default, and eps was added outside the square root. LayerNorm divides by n (correction=0), and eps belongs inside the square root.",
-            lambda x, weight, bias: normed_by(x.std(-1, keepdim=True) + 1e-5, x, weight, bias),
+            lambda x, weight, bias, eps=1e-5: normed_by(x.std(-1, keepdim=True) + eps, x, weight, bias),
         ),
         Misconception(
             "eps_outside",
             "eps was added outside the square root. It belongs inside, where it is added to the variance. For a short vector the difference is easy to see.",
-            lambda x, weight, bias: normed_by(x.std(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
+            lambda x, weight, bias, eps=1e-5: normed_by(
+                x.std(-1, keepdim=True, correction=0) + eps, x, weight, bias
+            ),
+        ),
+        Misconception(
+            "eps_ignored",
+            "`eps` was not used: what is added to the variance is 1e-5, whatever was passed in. Add `eps` instead.",
+            lambda x, weight, bias, eps=1e-5: normed(x, weight, bias, 1e-5),
         ),
         Misconception(
             "no_root",
             "you divided by the variance. Divide by its square root, the standard deviation; that is what brings the variance to 1.",
-            lambda x, weight, bias: normed_by(x.var(-1, keepdim=True, correction=0) + 1e-5, x, weight, bias),
-        ),
-        Misconception(
-            "not_divided",
-            "the mean was subtracted, but nothing was divided, so a long vector stays long. Divide by the square root of the variance.",
-            lambda x, weight, bias: weight * (x - x.mean(-1, keepdim=True)) + bias,
+            lambda x, weight, bias, eps=1e-5: normed_by(
+                x.var(-1, keepdim=True, correction=0) + eps, x, weight, bias
+            ),
         ),
         Misconception(
             "rms_norm",
             "you divided by the square root of the mean square and did not subtract the mean. That is RMSNorm, which many later models use. LayerNorm subtracts the mean first.",
-            lambda x, weight, bias: weight * x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) + bias,
+            lambda x, weight, bias, eps=1e-5: (
+                weight * x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps) + bias
+            ),
         ),
         Misconception(
             "not_scaled",
             "each vector has mean 0 and variance 1, but weight and bias were not used. Multiply by weight, then add bias.",
-            lambda x, weight, bias: normed(x, torch.ones_like(weight), torch.zeros_like(bias)),
+            lambda x, weight, bias, eps=1e-5: normed(x, torch.ones_like(weight), torch.zeros_like(bias), eps),
         ),
     ),
     minutes=8,
@@ -407,6 +496,11 @@ GELU = Exercise(
             lambda x: 2 * bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), x),
         ),
         Misconception(
+            "no_one",
+            "the 1 in front of the tanh is missing. The tanh goes from −1 to 1, and half of 1 + tanh goes from 0 to 1, as a chance does.",
+            lambda x: 0.5 * x * torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+        ),
+        Misconception(
             "squared",
             "x was squared where the formula has the third power. A square loses the sign of x.",
             lambda x: bent(math.sqrt(2 / math.pi) * (x + 0.044715 * x**2), x),
@@ -415,6 +509,11 @@ GELU = Exercise(
             "no_root",
             "the factor in the tanh is 2/π. It should be the square root of that, √(2/π), about 0.8.",
             lambda x: bent(2 / math.pi * (x + 0.044715 * x**3), x),
+        ),
+        Misconception(
+            "root_of_two_alone",
+            "the factor in the tanh is √2/π, about 0.45. The root should cover the whole fraction: √(2/π), about 0.8.",
+            lambda x: bent(math.sqrt(2) / math.pi * (x + 0.044715 * x**3), x),
         ),
         Misconception(
             "factor_on_x_alone",
@@ -451,6 +550,16 @@ PRE_NORM_BLOCK = Exercise(
             wired(lambda norm_1, attention, norm_2, mlp, x: mlp(norm_2(attention(norm_1(x))))),
         ),
         Misconception(
+            "no_second_residual",
+            "the MLP's answer replaces the stream. It needs a residual connection too: add it to the x that attention has written to.",
+            wired(no_second_residual),
+        ),
+        Misconception(
+            "around_both",
+            "one residual connection goes around attention and MLP together. Each of the two needs its own.",
+            wired(around_both),
+        ),
+        Misconception(
             "post_norm",
             "the norms come after the additions, so the stream itself is normalized. That is post-norm. In GPT-2 there is a norm in front of each branch.",
             wired(post_norm),
@@ -462,7 +571,7 @@ PRE_NORM_BLOCK = Exercise(
         ),
         Misconception(
             "normed_answers",
-            "the norms come after the branches, so what they write is normalized. Normalize what a branch reads: x + attention(norm(x)).",
+            "the norms come after the branches, so what they write is normalized. Normalize what a branch reads: x + attention(norm(x)). If forward already says so, look at the order of the arguments in __init__.",
             wired(normed_answers),
         ),
         Misconception(
@@ -489,6 +598,11 @@ PRE_NORM_BLOCK = Exercise(
             "from_the_start",
             "what attention wrote is not in the result. The MLP's answer is added to the original x; add it to the x that attention has written to.",
             wired(from_the_start),
+        ),
+        Misconception(
+            "not_found",
+            "the output is right, but torch does not find the parameters of the parts, so an optimizer could not train them. Keep each part as an attribute of its own, such as self.mlp = mlp: torch does not look into lists or dictionaries.",
+            InAList,
         ),
     ),
     minutes=10,
