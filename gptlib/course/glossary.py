@@ -301,7 +301,7 @@ TERMS = (
         "power law",
         "A relation that is a straight line where both axes are logarithmic: y is a times x to the b.",
     ),
-    Term("pre-norm", "Norming what goes into a branch, and leaving the residual stream as it is."),
+    Term("pre-norm", "Normalizing what goes into a branch, and leaving the residual stream as it is."),
     Term("prefill", "Reading the whole prompt in one pass, before the first new token."),
     Term(
         "probability distribution",

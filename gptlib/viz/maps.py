@@ -275,7 +275,7 @@ def _generation(axes: Axes, here: str) -> None:
     axes.text(
         6.0,
         5.68,
-        "it joins the text, and all is done again for the next token",
+        "it joins the text, and everything is repeated for the next token",
         ha="center",
         va="center",
         size=8,
