@@ -32,18 +32,23 @@ def scaled_scores(
 
 
 def entropy(weights: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch query"]:
-    return -torch.xlogy(weights, weights).sum(dim=-1)
+    return (-torch.xlogy(weights, weights)).sum(dim=-1)
 
 
 def some_weights(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows that sum to 1, and values: (query, key) and (key, d_v)."""
-    for n_queries, n_keys, d_v in ((1, 2, 1), (2, 3, 2), (3, 3, 3), (4, 3, 5)):
+    for n_queries, n_keys, d_v in ((2, 3, 1), (3, 2, 2), (3, 3, 3), (4, 3, 5)):
         weights = torch.rand(n_queries, n_keys, generator=generator)
         weights = weights / weights.sum(dim=-1, keepdim=True)
         yield weights, torch.randn(n_keys, d_v, generator=generator)
 
 
 def a_query_keys_and_values(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    values = torch.tensor([[10.0], [50.0], [30.0]])
+    # Scores of 1, 1.01 and -2: even a sharp softmax mixes the first two.
+    yield torch.tensor([1.0, 2.0]), torch.tensor([[0.5, 0.25], [0.51, 0.25], [0.0, -1.0]]), values
+    # Scores of 500, 1020 and 140: their exponentials overflow.
+    yield torch.tensor([500.0, 900.0]), torch.tensor([[1.0, 0.0], [0.6, 0.8], [-0.8, 0.6]]), values
     for n_keys, d_k, d_v in ((2, 2, 1), (3, 3, 3), (5, 4, 2)):
         query = torch.randn(d_k, generator=generator)
         yield (
@@ -55,7 +60,7 @@ def a_query_keys_and_values(generator: Generator) -> Iterator[tuple[Tensor, Tens
 
 def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     # len(queries), len(keys) and the number of keys are equal: dividing by any of them gets the same message.
-    for *batch, n_queries, n_keys, d_k in ((2, 2, 4), (3, 3, 9), (5, 3, 4, 5, 16)):
+    for *batch, n_queries, n_keys, d_k in ((2, 2, 3), (3, 3, 9), (5, 3, 4, 5, 16)):
         queries = torch.randn(*batch, n_queries, d_k, generator=generator)
         yield queries, torch.randn(*batch, n_keys, d_k, generator=generator)
 
@@ -63,8 +68,18 @@ def queries_and_keys(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
 def rows_that_sum_to_one(generator: Generator) -> Iterator[tuple[Tensor]]:
     yield (torch.tensor([[0.5, 0.5]]),)
     yield (torch.tensor([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]]),)
-    yield (torch.tensor([[0.5, 0.5, 0.0], [0.995, 0.005, 0.0]]),)  # what a mask leaves; a very small weight
+    # What a mask leaves; very small weights.
+    yield (torch.tensor([[0.5, 0.5, 0.0], [0.9995, 0.0005, 0.0], [0.99995, 0.00005, 0.0]]),)
     yield (torch.randn(2, 4, 6, generator=generator).softmax(dim=-1),)
+
+
+def summed_into_rows_of_values(
+    weights: Float[Tensor, "query key"], values: Float[Tensor, "key d_v"]
+) -> Float[Tensor, "key d_v"]:
+    output = torch.zeros_like(values)
+    for query in range(len(weights)):
+        output[query] = weights[query] @ values
+    return output
 
 
 WEIGHTED_AVERAGE = Exercise(
@@ -124,6 +139,24 @@ WEIGHTED_AVERAGE = Exercise(
             "one_for_all",
             "you added up the outputs of all queries. Each query needs a row of its own: (query, d_v).",
             lambda weights, values: (weights @ values).sum(dim=0),
+        ),
+        Misconception(
+            "mean_of_all",
+            "you took the mean over the queries, which leaves one row for all of them. Each query needs a row of its own: "
+            "(query, d_v).",
+            lambda weights, values: (weights @ values).mean(dim=0),
+        ),
+        Misconception(
+            "first_query_only",
+            "you returned the output of the first query only. Return a row for every query; in a function with a loop, "
+            "`return` comes after the loop, not inside it.",
+            lambda weights, values: weights[0] @ values,
+        ),
+        Misconception(
+            "rows_of_values",
+            "your output has as many rows as `values`, one for each key. It needs one row for each query: (query, d_v), "
+            "the shape of `torch.zeros(len(weights), values.shape[1])`.",
+            summed_into_rows_of_values,
         ),
     ),
     minutes=3,
@@ -192,6 +225,24 @@ LOOK_UP = Exercise(
             "you divided the scores by √d_k. That belongs to section 4; here the scores are the plain dot products.",
             lambda query, keys, values: (keys @ query / math.sqrt(len(query))).softmax(dim=-1) @ values,
         ),
+        Misconception(
+            "overflow",
+            "your answer is right for small scores, but nan for large ones, because their exponentials overflow. Subtract the "
+            "largest score before `exp`, or use `softmax`, which does so.",
+            lambda query, keys, values: (keys @ query).exp() / (keys @ query).exp().sum() @ values,
+        ),
+        Misconception(
+            "sharpness_kept",
+            "you multiplied the scores by 100. The variable `sharpness` of the cell above still holds 100, but here the scores "
+            "are the plain dot products.",
+            lambda query, keys, values: (100 * keys @ query).softmax(dim=-1) @ values,
+        ),
+        Misconception(
+            "not_added_up",
+            "you multiplied each value by its weight, but did not add up the products: sum them over the keys, `dim=0`, or use "
+            "the matrix product `weights @ values`.",
+            lambda query, keys, values: (keys @ query).softmax(dim=-1)[:, None] * values,
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -257,6 +308,24 @@ SCALED_SCORES = Exercise(
             "`keys.transpose(0, 1)` do not swap the last two dimensions then. `keys.transpose(-2, -1)` always does.",
             lambda queries, keys: queries @ keys.T / math.sqrt(queries.shape[-1]),
         ),
+        Misconception(
+            "only_in_pairs",
+            "you compared the first query only with the first key, the second with the second, and so on. Every query needs a "
+            "score for every key: (…, query, key), which the matrix product `@` gives.",
+            lambda queries, keys: (queries * keys).sum(dim=-1) / math.sqrt(queries.shape[-1]),
+        ),
+        Misconception(
+            "always_two",
+            "you divided by 2, which is √d_k only where d_k is 4, as in the example. Here d_k can be any number: "
+            "`queries.shape[-1]`.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) / 2,
+        ),
+        Misconception(
+            "scaled_by_queries",
+            "you divided by the square root of the number of queries. What counts is how many products a dot product adds up, "
+            "which is d_k: `queries.shape[-1]`.",
+            lambda queries, keys: queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-2]),
+        ),
     ),
     minutes=5,
     difficulty=2,
@@ -320,6 +389,22 @@ ENTROPY = Exercise(
             "each_product",
             "you returned the separate products −w · ln w. Sum them over the keys: one number for each query.",
             lambda weights: -torch.xlogy(weights, weights),
+        ),
+        Misconception(
+            "first_dimension_kept",
+            "your answer is right for two dimensions, but when others come first, you get one number for each entry of the "
+            "first dimension, not for each query. Sum over the last dimension only, `dim=-1`; that needs no loop.",
+            lambda weights: torch.stack([-torch.xlogy(part, part).sum() for part in weights]),
+        ),
+        Misconception(
+            "dimension_kept",
+            "the numbers are right, but the result is (…, query, 1). Leave out `keepdim=True`, and you get (…, query).",
+            lambda weights: -torch.xlogy(weights, weights).sum(dim=-1, keepdim=True),
+        ),
+        Misconception(
+            "weights_forgotten",
+            "you added up the logarithms alone. Multiply each of them by its weight before you sum: −Σ w · ln w.",
+            lambda weights: -weights.log().sum(dim=-1),
         ),
     ),
     minutes=8,
