@@ -6,7 +6,12 @@ import torch
 
 
 def near(one, other):
-    return bool((one - other).abs().max() < 1e-4)
+    return bool((one - other).abs().max() < 1e-5)
+
+
+def asserted(layer, x, order):
+    torch.testing.assert_close(layer(x[order]), layer(x)[order], rtol=0, atol=1e-5)
+    return True
 
 
 def by_a_matrix(layer, x, order):
@@ -18,6 +23,12 @@ def added_by_loop(x, table, start):
     output = x.clone()
     for step in range(x.shape[1]):
         output[:, step] += table[start + step]
+    return output
+
+
+def added_to_the_tokens_from_start(x, table, start):
+    output = x.clone()
+    output[:, start:] += table[start : x.shape[1]]
     return output
 
 
@@ -41,17 +52,17 @@ def table_into_slices(length, d_model, frequencies=None):
     return table
 
 
-def column_by_column(length, d_model):
+def column_by_column(length, d_model, times=1):
     columns = []
     for column in range(d_model):
-        angles = torch.arange(length) / 10000 ** (column / d_model)
+        angles = torch.arange(length) / 10000 ** (times * column / d_model)
         columns.append(angles.cos() if column % 2 else angles.sin())
     return torch.stack(columns, dim=1)
 
 
-def turns(positions, d_head, clock=True):
+def turns(positions, d_head, clock=True, sign=-1):
     """(seq, d_head/2) complex numbers of length 1."""
-    frequencies = 10000 ** (-torch.arange(0, d_head, 2) / d_head) if clock else torch.ones(d_head // 2)
+    frequencies = 10000 ** (sign * torch.arange(0, d_head, 2) / d_head) if clock else torch.ones(d_head // 2)
     angles = torch.outer(positions.float(), frequencies)
     return torch.polar(torch.ones_like(angles), angles)
 
@@ -61,11 +72,11 @@ def rotate_as_complex(x, factors):
     return torch.view_as_real(pairs * factors).flatten(-2)
 
 
-def rotate_by_loop(x, positions):
+def rotate_by_loop(x, positions, exponent=2):
     d_head = x.shape[-1]
     columns = []
     for i in range(d_head // 2):
-        angle = positions * 10000 ** (-2 * i / d_head)
+        angle = positions * 10000 ** (-exponent * i / d_head)
         a, b = x[..., 2 * i], x[..., 2 * i + 1]
         columns += [a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()]
     return torch.stack(columns, dim=-1)
@@ -107,10 +118,27 @@ def rotate_by_sums(x, positions):
     return torch.stack(columns, dim=-1)
 
 
+def rotate_with_two_minuses(x, positions):
+    turned = torch.empty_like(x)
+    for i in range(x.shape[-1] // 2):
+        angle = positions * 10000 ** (-2 * i / x.shape[-1])
+        a, b = x[..., 2 * i], x[..., 2 * i + 1]
+        turned[..., 2 * i] = a * angle.cos() - b * angle.sin()
+        turned[..., 2 * i + 1] = a * angle.sin() - b * angle.cos()
+    return turned
+
+
 def rotate_with_doubled_evens(x, positions):
     d_head = x.shape[-1]
     angles = positions[:, None] * 10000.0 ** (-2 * torch.arange(0, d_head, 2) / d_head)
     return rotate_as_complex(x, torch.polar(torch.ones_like(angles), angles))
+
+
+def written_into_x(layer, x, order):
+    shuffled = x  # which is x itself, no copy
+    for place, word in enumerate(order):
+        shuffled[place] = x[word]
+    return near(layer(shuffled), layer(x)[order])
 
 
 RIGHT = {
@@ -138,7 +166,18 @@ WRONG = {
         "columns": lambda layer, x, order: near(layer(x.T[order].T), layer(x).T[order].T),
         "turned": lambda layer, x, order: not by_a_matrix(layer, x, order),
         "to_the_last_bit": lambda layer, x, order: bool((layer(x[order]) == layer(x)[order]).all()),
-        "for_each_number": lambda layer, x, order: (layer(x[order]) - layer(x)[order]).abs() < 1e-4,
+        "for_each_number": lambda layer, x, order: (layer(x[order]) - layer(x)[order]).abs() < 1e-5,
+        "each_to_the_last_bit": lambda layer, x, order: torch.eq(layer(x)[order], layer(x[order])),
+        "default_tolerance": lambda layer, x, order: bool(
+            torch.isclose(layer(x[order]), layer(x)[order]).all()
+        ),
+        "error_for_false": asserted,
+        "always_true": lambda layer, x, order: layer(x).shape == x.shape,
+        "as_bags": lambda layer, x, order: near(
+            torch.stack([column.sort().values for column in layer(x[order]).T]),
+            torch.stack([column.sort().values for column in layer(x).T]),
+        ),
+        "one_order_only": lambda layer, x, order: near(layer(x[order])[order], layer(x[order])),
     },
     "positions.add_positions": {
         "from_the_top": lambda x, table, start: added_by_loop(x, table, 0),
@@ -151,6 +190,12 @@ WRONG = {
         "texts_counted": lambda x, table, start: table[start : start + len(x)] + x,
         "end_without_start": lambda x, table, start: table[: x.shape[1]][start:] + x,
         "one_too_few": lambda x, table, start: table[start:][: x.shape[1] - 1] + x,
+        "to_the_end": lambda x, table, start: table[torch.arange(start, len(table))] + x,
+        "first_left_out": added_to_the_tokens_from_start,
+        "one_too_early": lambda x, table, start: table[slice(start - 1, start + x.shape[1] - 1)] + x,
+        "words_gone_everywhere": lambda x, table, start: torch.stack(
+            [table[start:][: x.shape[1]] for _ in x]
+        ),
     },
     "positions.sinusoidal_positions": {
         "halves": lambda length, d_model: table_by_loop(length, d_model)[
@@ -168,6 +213,13 @@ WRONG = {
         "half_the_exponent": lambda length, d_model: table_by_loop(length, d_model, exponent=1),
         "from_one": lambda length, d_model: table_by_loop(length, d_model, first=1),
         "twice_the_exponent": lambda length, d_model: table_by_loop(length, d_model, exponent=4),
+        "own_exponent_doubled": lambda length, d_model: column_by_column(length, d_model, times=2),
+        "power_first": lambda length, d_model: table_into_slices(
+            length, d_model, 10000**-2 * torch.arange(d_model // 2) / d_model
+        ),
+        "reshaped": lambda length, d_model: torch.cat(
+            [table_by_loop(length, d_model)[:, 0::2], table_by_loop(length, d_model)[:, 1::2]]
+        ).reshape(length, d_model),
     },
     "positions.rotate": {
         "halves": rotate_halves,
@@ -181,17 +233,32 @@ WRONG = {
             [rotate_by_loop(x, positions)[..., 0::2], rotate_by_loop(x, positions)[..., 1::2]], dim=-1
         ),
         "twice_the_exponent": rotate_with_doubled_evens,
+        "half_the_exponent": lambda x, positions: rotate_by_loop(x, positions, exponent=1),
+        "growing": lambda x, positions: rotate_as_complex(x, turns(positions, x.shape[-1], sign=1)),
+        "second_subtracted": rotate_with_two_minuses,
     },
 }
 
 REFUSED = {
     "positions.is_equivariant": {
-        f"only_row_{row}": lambda layer, x, order, row=row: near(layer(x[order])[row], layer(x)[order][row])
+        f"only_row_{row}": lambda layer, x, order, row=row: near(
+            layer(x[order])[min(row, len(x) - 1)], layer(x)[order][min(row, len(x) - 1)]
+        )
         for row in range(4)
     }
     | {
-        "always": lambda layer, x, order: True,
         "never": lambda layer, x, order: False,
         "sums": lambda layer, x, order: near(layer(x[order]).sum(0), layer(x).sum(0)),
+        "sums_of_rows": lambda layer, x, order: near(layer(x[order]).sum(1), layer(x)[order].sum(1)),
+        "sum_of_all": lambda layer, x, order: near(layer(x[order]).sum(), layer(x).sum()),
+        "not_larger": lambda layer, x, order: bool((layer(x[order]) - layer(x)[order]).max() < 1e-5),
+        "not_smaller": lambda layer, x, order: bool((layer(x)[order] - layer(x[order])).max() < 1e-5),
+        "on_average": lambda layer, x, order: bool((layer(x[order]) - layer(x)[order]).abs().mean() < 1e-5),
+        "too_near": lambda layer, x, order: bool((layer(x[order]) - layer(x)[order]).norm() < 1e-5),
+        "too_tolerant": lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order], atol=1e-3),
+        "less_tolerant": lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order], atol=1e-4),
+        "turned_around": lambda layer, x, order: near(layer(x.flip(0)), layer(x).flip(0)),
+        "moved_on": lambda layer, x, order: near(layer(x.roll(1, 0)), layer(x).roll(1, 0)),
+        "written_into_x": written_into_x,
     },
 }

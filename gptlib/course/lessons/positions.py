@@ -43,12 +43,19 @@ class NamedLayer:
 
 
 def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor, Tensor]]:
-    """Layers on four words of four numbers. The last order is its own inverse; the others are not."""
+    """Layers on two words of two numbers, then on four of four. Of the latter's orders the last is its own inverse."""
+    add_the_first = NamedLayer(
+        "a layer that adds the first number of the first word to every number", lambda x: x + x[0, 0]
+    )
+    for x in (torch.tensor([[3.0, 1.0], [1.0, 2.0]]), torch.tensor([[1.0, 2.0], [3.0, 1.0]])):
+        yield add_the_first, x, torch.tensor([1, 0])  # all outputs too small, or all too large
     table = torch.randn(4, 4, generator=generator)
     mask = causal_mask(4)
-    rounding = 1 + 1e-6 * torch.arange(1.0, 5.0)[:, None]
-    first, last = torch.zeros(4, 4), torch.zeros(4, 4)
+    at = torch.arange(4.0)[:, None]
+    first, last, corner = torch.zeros(4, 4), torch.zeros(4, 4), torch.zeros(4, 4)
     first[0] = last[3] = 1.0
+    corner[0, 0] = 6e-5  # the mean of the differences is below 1e-5
+    in_turn = torch.tensor([1.0, -1.0, 1.0, -1.0])
     for name, function in (
         ("attention", lambda x: attend(x, x, x)[0]),
         ("attention with a causal mask", lambda x: attend(x, x, x, mask)[0]),
@@ -57,17 +64,36 @@ def layers_to_shuffle(generator: Generator) -> Iterator[tuple[NamedLayer, Tensor
         ("a layer that gives every position a vector of its own and ignores the words", lambda x: table),
         ("a layer that adds 1 to the first row only", lambda x: x + first),
         ("a layer that adds 1 to the last row only", lambda x: x + last),
-        ("a layer that rounds each row a little differently", lambda x: x * rounding),
+        ("a layer that adds 0.00006 to the first number of the first row only", lambda x: x + corner),
+        (
+            "a layer that adds t to row t in even columns and subtracts it in odd ones",
+            lambda x: x + at * in_turn,
+        ),
+        (
+            "a layer that averages each row with the two beside it, where the first and the last are neighbors",
+            lambda x: (x.roll(1, 0) + x + x.roll(-1, 0)) / 3,
+        ),
+        (
+            "a layer that divides by 100 and rounds each row a little differently",
+            lambda x: x / 100 + 3e-7 * at,
+        ),
+        (
+            "a layer that divides by 100, adds 1 and rounds each row a little differently",
+            lambda x: x / 100 + 1 + 3e-6 * at,
+        ),
         ("a layer that doubles every number", lambda x: 2 * x),
     ):
         x = torch.randn(4, 4, generator=generator)
         yield NamedLayer(name, function), x, torch.tensor([2, 0, 3, 1])
     x = torch.randn(4, 4, generator=generator)
+    yield NamedLayer("a layer that reverses the rows", lambda x: x.flip(0)), x, torch.tensor([2, 0, 1, 3])
+    x = torch.randn(4, 4, generator=generator)
     yield NamedLayer("attention", lambda x: attend(x, x, x)[0]), x, torch.tensor([1, 0, 3, 2])
 
 
 def vectors_and_tables(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
-    for batch, seq, d_model, context_length, start in ((1, 2, 2, 4, 1), (2, 3, 4, 8, 0), (4, 4, 5, 9, 3)):
+    sizes = ((1, 2, 2, 4, 1), (2, 1, 3, 6, 2), (2, 3, 4, 8, 0), (4, 4, 5, 9, 3))
+    for batch, seq, d_model, context_length, start in sizes:
         x = torch.randn(batch, seq, d_model, generator=generator)
         yield x, torch.randn(context_length, d_model, generator=generator), start
 
@@ -94,8 +120,8 @@ def in_halves(table: Float[Tensor, "length d_model"], first: int) -> Float[Tenso
     return torch.cat([table[:, first::2], table[:, 1 - first :: 2]], dim=1)
 
 
-def a_frequency_for_each_column(length: int, d_model: int) -> Float[Tensor, "length d_model"]:
-    angles = torch.arange(length)[:, None] * 10000.0 ** (-torch.arange(d_model) / d_model)
+def a_frequency_for_each_column(length: int, d_model: int, times: int = 1) -> Float[Tensor, "length d_model"]:
+    angles = torch.arange(length)[:, None] * 10000.0 ** (-times * torch.arange(d_model) / d_model)
     return torch.where(torch.arange(d_model) % 2 == 0, angles.sin(), angles.cos())
 
 
@@ -136,6 +162,26 @@ def rotate_without_minus(x: Float[Tensor, "*batch seq d_head"], positions: Int[T
     even, odd = x[..., 0::2], x[..., 1::2]
     cosines, sines = angles_for(x, positions).cos(), angles_for(x, positions).sin()
     return torch.stack([even * cosines + odd * sines, even * sines + odd * cosines], dim=-1).flatten(-2)
+
+
+def second_subtracted(x: Float[Tensor, "*batch seq d_head"], positions: Int[Tensor, " seq"]) -> Tensor:
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cosines, sines = angles_for(x, positions).cos(), angles_for(x, positions).sin()
+    return torch.stack([even * cosines - odd * sines, even * sines - odd * cosines], dim=-1).flatten(-2)
+
+
+def first_left_out(
+    x: Float[Tensor, "batch seq d_model"], table: Float[Tensor, "context_length d_model"], start: int
+) -> Float[Tensor, "batch seq d_model"]:
+    output = x.clone()
+    for t in range(start, x.shape[1]):
+        output[:, t] += table[t]
+    return output
+
+
+def true_or_error(layer: Layer, x: Float[Tensor, "seq d_model"], order: Int[Tensor, " seq"]) -> bool:
+    assert is_equivariant(layer, x, order)
+    return True
 
 
 SINUSOIDAL_SOURCE = """\
@@ -195,6 +241,43 @@ IS_EQUIVARIANT = Exercise(
             "you gave one answer for each number. The layer gets a single True or False: use torch.allclose, or .all().",
             lambda layer, x, order: torch.isclose(layer(x[order]), layer(x)[order], atol=1e-5),
         ),
+        Misconception(
+            "each_to_the_last_bit",
+            "you gave one answer for each number, and True only where two are equal to the last bit. Return a single True or "
+            "False that allows for rounding: use torch.allclose with atol=1e-5.",
+            lambda layer, x, order: layer(x[order]) == layer(x)[order],
+        ),
+        Misconception(
+            "default_tolerance",
+            "your test is too strict for numbers near 0, where rounding makes a larger difference than torch.allclose allows "
+            "by itself. Add atol=1e-5.",
+            lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order]),
+        ),
+        Misconception(
+            "error_for_false",
+            "your function raises an AssertionError where it should return False. torch.allclose gives True or False: return that.",
+            true_or_error,
+        ),
+        Misconception(
+            "always_true",
+            "your answer is True for every layer, even for one that adds 1 to the first row. "
+            "Compare layer(x[order]) with layer(x)[order].",
+            lambda layer, x, order: True,
+        ),
+        Misconception(
+            "as_bags",
+            "you tested whether the same outputs come out in any order. Which word gets which output matters too: compare "
+            "layer(x[order]) with layer(x)[order] row by row.",
+            lambda layer, x, order: torch.allclose(
+                layer(x[order]).sort(dim=0).values, layer(x).sort(dim=0).values, atol=1e-5
+            ),
+        ),
+        Misconception(
+            "one_order_only",
+            "you ran the layer on one order of the words, and compared its outputs with the same outputs shuffled. "
+            "Run it on both orders: compare layer(x[order]) with layer(x)[order].",
+            lambda layer, x, order: torch.allclose(layer(x)[order], layer(x), atol=1e-5),
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -250,6 +333,28 @@ ADD_POSITIONS = Exercise(
             "one_too_few",
             "your slice ends one row too early. A slice leaves out its end, so let it end at start + seq.",
             lambda x, table, start: x + table[start : start + x.shape[1] - 1],
+        ),
+        Misconception(
+            "to_the_end",
+            "you took all rows from start to the end of the table. Take only as many as there are tokens: "
+            "let the slice end at start + seq.",
+            lambda x, table, start: x + table[start:],
+        ),
+        Misconception(
+            "first_left_out",
+            "you added nothing to the first `start` tokens of x. But x holds only the new tokens, and the first of them is "
+            "already at position `start`.",
+            first_left_out,
+        ),
+        Misconception(
+            "one_too_early",
+            "you took each row one too far up. The first token gets row start itself, not the row before it.",
+            lambda x, table, start: x + table[start - 1 : start - 1 + x.shape[1]],
+        ),
+        Misconception(
+            "words_gone_everywhere",
+            "every text in the batch got its positions, but the words are gone. Add the rows to x.",
+            lambda x, table, start: table[start : start + x.shape[1]].expand_as(x),
         ),
     ),
     minutes=4,
@@ -315,8 +420,34 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice as large as they should be. The even numbers 0, 2, 4, … are already 2i, so do not double them again.",
+            "the exponents are twice as large as they should be: they are −2i/d_model. The even numbers 0, 2, 4, … are already 2i, "
+            "and what they are divided by is d_model, not half of it.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model) ** 2),
+        ),
+        Misconception(
+            "own_exponent_doubled",
+            "every column has a frequency of its own, 10000 to the power −2j/d_model, where j counts the columns. The sine and "
+            "cosine of hand i share one: columns 2i and 2i + 1 both have the exponent −2i/d_model.",
+            lambda length, d_model: a_frequency_for_each_column(length, d_model, times=2),
+        ),
+        Misconception(
+            "power_first",
+            "your hands hardly move: every angle is almost 0. Python takes the power before it multiplies and divides, so "
+            "`10000 ** -2 * i / d_model` is `(10000 ** -2) * i / d_model`. Put the whole exponent in brackets.",
+            lambda length, d_model: table_of_clocks(
+                length, 10000.0**-2 * torch.arange(d_model // 2) / d_model
+            ),
+        ),
+        Misconception(
+            "reshaped",
+            "the numbers are right, but reshaping put them in the wrong places. Stack the sines and cosines along a new last "
+            "dimension, dim=-1: then each sine stands next to its cosine, and flatten(1) keeps them so.",
+            lambda length, d_model: (
+                table_of_clocks(length, frequencies_for(d_model))
+                .view(length, -1, 2)
+                .permute(2, 0, 1)
+                .reshape(length, d_model)
+            ),
         ),
     ),
     minutes=8,
@@ -359,7 +490,8 @@ ROTATE = Exercise(
         ),
         Misconception(
             "turned_twice",
-            "the second number was made from the first one's new value. Compute both new numbers from the old a and b.",
+            "the second number was made from the first one's new value. Compute both from the old a and b. Slices such as "
+            "`x[..., 0::2]` are views: what is written into x changes them too, so copy them with .clone(), or build a new tensor.",
             rotate_in_place,
         ),
         Misconception(
@@ -379,8 +511,26 @@ ROTATE = Exercise(
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice as large as they should be. The even numbers 0, 2, 4, … are already 2i, so do not double them again.",
+            "the exponents are twice as large as they should be: they are −2i/d_head. The even numbers 0, 2, 4, … are already 2i, "
+            "and what they are divided by is d_head, not half of it.",
             lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]) ** 2),
+        ),
+        Misconception(
+            "half_the_exponent",
+            "the exponent of pair i is −i/d_head, half of what it should be. With i = 0, 1, 2, … it is −2i/d_head.",
+            lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]).sqrt()),
+        ),
+        Misconception(
+            "growing",
+            "the pairs turn faster and faster: the exponent lacks its minus sign. Pair i has the frequency 10000 to the power −2i/d_head.",
+            lambda x, positions: turned_by(
+                x, positions[:, None] * 10000.0 ** (torch.arange(0, x.shape[-1], 2) / x.shape[-1])
+            ),
+        ),
+        Misconception(
+            "second_subtracted",
+            "the second new number has a minus where it needs a plus: it is a sin + b cos.",
+            second_subtracted,
         ),
     ),
     minutes=15,
