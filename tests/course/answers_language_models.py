@@ -21,8 +21,26 @@ def draw_by_loop(probabilities, dice):
     return len(probabilities) - 1
 
 
+def compared_too_early(probabilities, dice):
+    end = 0.0
+    for token, p in enumerate(probabilities):
+        if dice < end:
+            return token
+        end += p
+    return token
+
+
 def surprises_by_loop(table, rows):
     return [-np.log(table[this, after]) for row in rows for this, after in zip(row, row[1:], strict=False)]
+
+
+def begun_again_for_each_row(table, rows):
+    for row in rows:
+        total, n = 0.0, 0
+        for this, after in zip(row, row[1:], strict=False):
+            total -= np.log(table[this, after])
+            n += 1
+    return total / n
 
 
 def given_to(table, rows):
@@ -78,6 +96,7 @@ WRONG = {
         "entropy": lambda given: -np.dot(given, np.log(given)),
         "sign": lambda given: sum(math.log(p) for p in given),
         "bits": lambda given: surprise_by_loop(given) / math.log(2),
+        "complement": lambda given: len(given) - given.sum(),
     },
     "ngram.draw": {
         "likeliest": lambda probabilities, dice: list(probabilities).index(max(probabilities)),
@@ -95,6 +114,11 @@ WRONG = {
         "probability_returned": lambda probabilities, dice: float(
             probabilities[draw_by_loop(probabilities, dice)]
         ),
+        "counted_after": lambda probabilities, dice: sum(end > dice for end in np.cumsum(probabilities)),
+        "nearest_edge": lambda probabilities, dice: min(
+            range(len(probabilities)), key=lambda token: abs(probabilities[: token + 1].sum() - dice)
+        ),
+        "one_after": compared_too_early,
     },
     "ngram.mean_surprise": {
         "mean_of_rows": lambda table, rows: (
@@ -114,6 +138,9 @@ WRONG = {
         "skips_zeros": lambda table, rows: -np.log(given_to(table, rows)[given_to(table, rows) != 0]).mean(),
         "bits": lambda table, rows: -np.log2(given_to(table, rows)).mean(),
         "perplexity": lambda table, rows: math.exp(np.mean(surprises_by_loop(table, rows))),
+        "not_divided": lambda table, rows: sum(surprises_by_loop(table, rows)),
+        "per_row": lambda table, rows: sum(surprises_by_loop(table, rows)) / len(rows),
+        "last_row_only": begun_again_for_each_row,
     },
     "ngram.bits_per_byte": {
         "per_character": lambda loss, n_judged, texts: loss * n_judged / len("".join(texts)) / math.log(2),
@@ -125,6 +152,13 @@ WRONG = {
         "upside_down": lambda loss, n_judged, texts: loss / math.log(2) / (n_judged / bytes_of(texts)),
         "per_text": lambda loss, n_judged, texts: loss * n_judged / math.log(2) / len(texts),
         "eight_bits": lambda loss, n_judged, texts: loss * n_judged / (8 * bytes_of(texts) * math.log(2)),
+        "mean_over_texts": lambda loss, n_judged, texts: (
+            sum(loss / math.log(2) * n_judged / bytes_of([text]) for text in texts) / len(texts)
+        ),
+        "joined_with_something": lambda loss, n_judged, texts: (
+            loss * n_judged / len("\n".join(texts).encode()) / math.log(2)
+        ),
+        "not_divided": lambda loss, n_judged, texts: n_judged * np.log2(np.exp(loss)),
     },
     "ngram.with_cache": {
         "peeks": lambda given, row, share: cache_by_comparing(given, row, share, last=1),
@@ -132,8 +166,16 @@ WRONG = {
             (1 - share) * p + (share * sum(token == row[n + 1] for token in row[:n]) / n if n else 0)
             for n, p in enumerate(given)
         ],
-        "divided_by_zero": lambda given, row, share: [
-            (1 - share) * given[n] + share * (row[: n + 1].count(row[n + 1]) / n) for n in range(len(given))
+        "last_token_uncounted": lambda given, row, share: [
+            (1 - share) * p + share * sum(token == row[n + 1] for token in row[:n]) / (n + 1)
+            for n, p in enumerate(given)
+        ],
+        "length_of_the_row": lambda given, row, share: [
+            (1 - share) * p + share * sum(token == row[n + 1] for token in row[: n + 1]) / len(row)
+            for n, p in enumerate(given)
+        ],
+        "token_before": lambda given, row, share: [
+            (1 - share) * p + share * np.mean(np.array(row[: n + 1]) == row[n]) for n, p in enumerate(given)
         ],
         "whole_row": lambda given, row, share: [
             (1 - share) * p + share * np.mean(np.array(row) == token)
@@ -156,5 +198,21 @@ WRONG = {
         "added_on_top": lambda given, row, share: [
             p + share * row[: n + 1].count(row[n + 1]) / (n + 1) for n, p in enumerate(given)
         ],
+        "cache_alone": lambda given, row, share: [
+            row[: n + 1].count(row[n + 1]) / (n + 1) for n in range(len(given))
+        ],
+    },
+}
+
+REFUSED = {
+    "ngram.mean_surprise": {
+        "each_pair_once_in_a_row": lambda table, rows: np.mean(
+            surprises_by_loop(table, [pair for row in rows for pair in set(zip(row, row[1:], strict=False))])
+        ),
+    },
+    "ngram.with_cache": {
+        "divided_by_zero": lambda given, row, share: np.array(
+            [(1 - share) * p + share * row[:n].count(row[n + 1]) / n for n, p in enumerate(given)]
+        ),
     },
 }

@@ -1,5 +1,6 @@
 """Answers to the exercises on tokens as readers write them, right and wrong."""
 
+import operator
 import re
 from collections import Counter
 
@@ -141,6 +142,30 @@ def sorted_without(alike, token, k, reverse=True):
     return torch.tensor([other for other in order if other != token][:k])
 
 
+def neighbors_by_angle(table, token, k):
+    angles = [torch.dist(F.normalize(row, dim=0), F.normalize(table[token], dim=0)) for row in table]
+    return torch.tensor(sorted(set(range(len(table))) - {token}, key=lambda other: angles[other])[:k])
+
+
+def without_its_row(table, token, k):
+    rows = F.normalize(torch.cat([table[:token], table[token + 1 :]]), dim=1)
+    return (rows @ F.normalize(table[token], dim=0)).topk(k).indices
+
+
+def encode_last_row(text, merges):
+    for row in rows_of([text]):
+        for n, pair in enumerate(merges):
+            row = glued(row, pair, 256 + n)
+    return row
+
+
+def encode_in_a_dict(text, merges):
+    rows = {piece: list(piece.encode()) for piece in split(text)}
+    for n, pair in enumerate(merges):
+        rows = {piece: glued(row, pair, 256 + n) for piece, row in rows.items()}
+    return sum(rows.values(), [])
+
+
 RIGHT = {
     "tokenizer.best_pair": [
         pair_by_loop,
@@ -158,7 +183,7 @@ RIGHT = {
     "tokenizer.training_row": [row_by_sum, row_by_special_name],
     "tokenizer.nearest": [
         lambda table, token, k: sorted_without(F.cosine_similarity(table, table[token][None]), token, k),
-        lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).topk(k + 1).indices[1:],
+        neighbors_by_angle,
     ],
 }
 
@@ -174,7 +199,14 @@ WRONG = {
         ),
         "item": lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0]))[0],
         "count_alone": lambda counts: sorted(counts.values())[-1],
-        "glued": lambda counts: b"".join(pair_by_loop(counts)),
+        "glued": lambda counts: operator.add(*pair_by_loop(counts)),
+        "compared_when_glued": lambda counts: sorted(
+            counts, key=lambda pair: (-counts[pair], operator.add(*pair))
+        )[0],
+        "left_only": lambda counts: max(
+            (pair for pair in counts if pair[0] == pair_by_loop(counts)[0]), key=counts.get
+        ),
+        "largest_bytes": lambda counts: sorted(counts)[-1],
     },
     "tokenizer.naive_train": {
         "never_cut": lambda texts, n_merges: train_on_rows([list(text.encode()) for text in texts], n_merges),
@@ -192,6 +224,13 @@ WRONG = {
         ),
         "from_257": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges, first=257),
         "no_merges": lambda texts, n_merges: train_on_rows(rows_of(texts), max(0, n_merges - 256)),
+        "characters": lambda texts, n_merges: train_on_rows(
+            [[ord(sign) for sign in piece] for text in texts for piece in split(text)], n_merges
+        ),
+        "joined_with_spaces": lambda texts, n_merges: train_on_rows(rows_of([" ".join(texts)]), n_merges),
+        "once_in_each_text": lambda texts, n_merges: train_on_rows(
+            [list(piece.encode()) for text in texts for piece in Counter(split(text))], n_merges
+        ),
     },
     "tokenizer.naive_encode": {
         "never_cut": lambda text, merges: encode_rows([list(text.encode())], merges),
@@ -205,6 +244,11 @@ WRONG = {
         "first_piece_only": lambda text, merges: encode_rows(rows_of([text])[:1], merges),
         "numbered_from_zero": lambda text, merges: encode_rows(rows_of([text]), merges, first=0),
         "list_of_rows": lambda text, merges: [encode_rows([row], merges) for row in rows_of([text])],
+        "last_piece_only": encode_last_row,
+        "each_piece_once": encode_in_a_dict,
+        "characters": lambda text, merges: encode_rows(
+            [[ord(sign) for sign in piece] for piece in split(text)], merges
+        ),
     },
     "tokenizer.training_row": {
         "typed_let_through": lambda documents, tokenizer: [
@@ -234,6 +278,13 @@ WRONG = {
             [tokenizer.end_of_text, *tokenizer.encode(document)] for document in documents
         ],
         "lists_inside": row_by_append,
+        "only_at_the_front": lambda documents, tokenizer: sum(
+            map(tokenizer.encode, documents), [tokenizer.end_of_text]
+        ),
+        "typed_left_out": lambda documents, tokenizer: row_by_sum(
+            ["".join(document.split(END)) for document in documents], tokenizer
+        ),
+        "stripped": lambda documents, tokenizer: row_by_sum(map(str.strip, documents), tokenizer),
     },
     "tokenizer.nearest": {
         "itself": lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).argsort(
@@ -259,19 +310,24 @@ WRONG = {
         "cosines_returned": lambda table, token, k: (
             F.cosine_similarity(table, table[token], dim=-1).topk(k + 1).values[1:]
         ),
+        "first_dropped": lambda table, token, k: F.cosine_similarity(table, table[token], dim=-1).argsort(
+            descending=True
+        )[1 : k + 1],
+        "moved_up": without_its_row,
+        "most_alike_last": lambda table, token, k: sorted_without(
+            F.cosine_similarity(table, table[token], dim=-1), token, len(table), reverse=False
+        )[-k:],
     },
 }
 
 REFUSED = {
     "tokenizer.training_row": {
         "left_out": lambda documents, tokenizer: sum(map(tokenizer.encode, documents), []),
-        "only_at_the_start": lambda documents, tokenizer: [
-            tokenizer.end_of_text,
-            *sum(map(tokenizer.encode, documents), []),
-        ],
+        "empty_left_out": lambda documents, tokenizer: row_by_sum(filter(None, documents), tokenizer),
     },
     "tokenizer.best_pair": {
-        "left_bytes_only": lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0])),
+        "shortest": lambda counts: min(counts, key=lambda pair: (-counts[pair], len(str(pair)))),
+        "right_first": lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[::-1])),
         "as_text": lambda counts: "".join(piece.decode(errors="replace") for piece in pair_by_loop(counts)),
         "all_of_the_most_frequent": lambda counts: [
             pair for pair in counts if counts[pair] == max(counts.values())
@@ -280,20 +336,16 @@ REFUSED = {
     "tokenizer.naive_train": {
         "all_texts_as_one": lambda texts, n_merges: train_on_rows(rows_of(["".join(texts)]), n_merges),
         "stops_early": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges)[: len(rows_of(texts))],
-        "characters": lambda texts, n_merges: train_on_rows(
-            [[ord(sign) for sign in piece] for text in texts for piece in split(text)], n_merges
-        ),
         "one_too_many": lambda texts, n_merges: train_on_rows(rows_of(texts), n_merges + 1),
     },
     "tokenizer.naive_encode": {
-        "characters": lambda text, merges: encode_rows(
-            [[ord(sign) for sign in piece] for piece in split(text)], merges
+        "sorted_pieces": lambda text, merges: encode_rows(
+            [list(piece.encode()) for piece in sorted(split(text))], merges
         ),
         "from_257": lambda text, merges: encode_rows(rows_of([text]), merges, first=257),
         "only_the_first": lambda text, merges: encode_rows(
             rows_of([text]), merges, glue=lambda row, pair, token: glued(row, pair, token, limit=1)
         ),
-        "last_piece_only": lambda text, merges: encode_rows(rows_of([text])[-1:], merges),
         "without_the_last_merge": lambda text, merges: encode_rows(rows_of([text]), merges[:-1]),
     },
     "tokenizer.nearest": {

@@ -73,6 +73,7 @@ def tokens_to_draw(generator: Generator) -> Iterator[tuple[np.ndarray, float]]:
 
 def tables_and_rows(generator: Generator) -> Iterator[tuple[np.ndarray, list[list[int]]]]:
     yield np.array([[0.5, 0.5], [0.25, 0.75]]), [[0, 1, 0]]
+    yield np.array([[0.5, 0.5], [0.25, 0.75]]), [[0, 1, 0, 1]]  # a pair that comes twice
     for vocab, rows in (
         (3, [[2, 0, 1], [2, 1, 1, 0, 2, 2]]),
         (5, [[4, 0], [4, 1, 3, 3, 2, 4], [4, 2, 2, 0]]),
@@ -92,7 +93,6 @@ def guesses_and_rows(generator: Generator) -> Iterator[tuple[np.ndarray, list[in
     yield np.array([0.5, 0.5]), [0, 7, 7], 0.5
     for row, share in (([3, 1, 1, 2, 1], 0.25), ([0, 4, 2, 4, 4, 1, 2, 0], 0.1)):
         yield numbers(generator, len(row) - 1), row, share
-    yield np.array([]), [0], 0.5  # nothing is guessed; an answer that fails at the first guess shows it here
 
 
 SURPRISE_OF_TEXT = Exercise(
@@ -154,6 +154,11 @@ SURPRISE_OF_TEXT = Exercise(
             "these are bits, from a logarithm to base 2. The course measures in nats, with the natural logarithm.",
             lambda given: -np.log2(given).sum(),
         ),
+        Misconception(
+            "complement",
+            "you added up 1 − p for the pieces. The surprise of a piece with probability p is −log p.",
+            lambda given: (1 - given).sum(),
+        ),
     ),
     minutes=3,
     difficulty=1,
@@ -206,7 +211,8 @@ DRAW = Exercise(
         ),
         Misconception(
             "one_before",
-            "you took the last stretch that ended before `dice`. The dice fell on the one after it.",
+            "your token is 1 too small: it is the one before the token whose stretch `dice` fell on, or −1 where that is token 0. "
+            "Tokens are numbered from 0, so the number of stretches that end at `dice` or before it is the token itself.",
             lambda probabilities, dice: np.searchsorted(probabilities.cumsum(), dice, side="right") - 1,
         ),
         Misconception(
@@ -218,6 +224,24 @@ DRAW = Exercise(
             "probability_returned",
             "you found the right token but returned its probability. Return the number of the token.",
             lambda probabilities, dice: probabilities[draw(probabilities, dice)],
+        ),
+        Misconception(
+            "counted_after",
+            "you counted the stretches that end after `dice`. Count those that end at `dice` or before it, `ends <= dice`: they all come "
+            "before the token that was hit.",
+            lambda probabilities, dice: (probabilities.cumsum() > dice).sum(),
+        ),
+        Misconception(
+            "nearest_edge",
+            "you took the token whose stretch ends nearest to `dice`. That may be the stretch before the one that `dice` fell on: take the "
+            "first that ends after `dice`.",
+            lambda probabilities, dice: np.abs(probabilities.cumsum() - dice).argmin(),
+        ),
+        Misconception(
+            "one_after",
+            "you took the token after the one whose stretch `dice` fell on, wherever there is one. Compare `dice` with the "
+            "end of each stretch: add the probability of the token first, and then compare.",
+            lambda probabilities, dice: min(draw(probabilities, dice) + 1, len(probabilities) - 1),
         ),
     ),
     minutes=5,
@@ -289,6 +313,22 @@ MEAN_SURPRISE = Exercise(
             "this is the perplexity, e to the power of the loss. Return the loss itself.",
             lambda table, rows: np.exp(mean_surprise(table, rows)),
         ),
+        Misconception(
+            "not_divided",
+            "this is the sum of the surprises. The loss is their mean: divide by the number of guessed tokens.",
+            lambda table, rows: mean_surprise(table, rows) * sum(len(row) - 1 for row in rows),
+        ),
+        Misconception(
+            "per_row",
+            "you divided the sum of the surprises by the number of rows. Divide it by the number of guessed tokens.",
+            lambda table, rows: mean_surprise(table, rows) * sum(len(row) - 1 for row in rows) / len(rows),
+        ),
+        Misconception(
+            "last_row_only",
+            "only the last row counts in your answer, as happens when the sum starts again at 0 for each row. Take one mean over "
+            "the tokens of all rows.",
+            lambda table, rows: mean_surprise(table, rows[-1:]),
+        ),
     ),
     minutes=8,
     difficulty=2,
@@ -354,6 +394,23 @@ BITS_PER_BYTE = Exercise(
             "you divided by 8, too. It does not matter here that a byte is stored in 8 bits: these bits measure surprise.",
             lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, texts) / 8,
         ),
+        Misconception(
+            "mean_over_texts",
+            "you divided by the bytes of one text at a time and then took the mean. The pieces are those of all texts, so divide once, by the "
+            "bytes of all texts together.",
+            lambda loss, n_judged, texts: np.mean([bits_per_byte(loss, n_judged, [text]) for text in texts]),
+        ),
+        Misconception(
+            "joined_with_something",
+            "your number of bytes is too large by 1 for each gap between two texts, as happens when they are joined with a space or a line break. "
+            "Add up the bytes of each text.",
+            lambda loss, n_judged, texts: bits_per_byte(loss, n_judged, [" ".join(texts)]),
+        ),
+        Misconception(
+            "not_divided",
+            "these are the bits of all texts together. Divide by the number of their bytes.",
+            lambda loss, n_judged, texts: loss * n_judged / math.log(2),
+        ),
     ),
     minutes=5,
     difficulty=2,
@@ -391,11 +448,28 @@ WITH_CACHE = Exercise(
             ),
         ),
         Misconception(
-            "divided_by_zero",
-            "at the first guess you divide by 0. One token, `row[0]`, is known by then: `row[n + 1]` comes after "
-            "the n + 1 tokens of `row[: n + 1]`.",
+            "last_token_uncounted",
+            "the token right before the guess is among the n + 1 by which you divide, but not among those you counted. Count in `row[: n + 1]`, "
+            "which is all that comes before `row[n + 1]`.",
             lambda given, row, share: np.array(
-                [(1 - share) * p + share * row[:n].count(row[n + 1]) / n for n, p in enumerate(given)]
+                [(1 - share) * p + share * row[:n].count(row[n + 1]) / (n + 1) for n, p in enumerate(given)]
+            ),
+        ),
+        Misconception(
+            "length_of_the_row",
+            "you divided by the length of the whole row. At each guess, divide by the number of tokens so far, `n + 1`.",
+            lambda given, row, share: np.array(
+                [
+                    (1 - share) * p + share * row[: n + 1].count(row[n + 1]) / len(row)
+                    for n, p in enumerate(given)
+                ]
+            ),
+        ),
+        Misconception(
+            "token_before",
+            "you counted the token right before the guess, `row[n]`. The probability is that of the token to be guessed: count `row[n + 1]`.",
+            lambda given, row, share: np.array(
+                [(1 - share) * p + share * row[: n + 1].count(row[n]) / (n + 1) for n, p in enumerate(given)]
             ),
         ),
         Misconception(
@@ -442,6 +516,11 @@ WITH_CACHE = Exercise(
             "added_on_top",
             "you added the cache's share on top of the whole vote of the n-gram, so the probabilities sum to more than 1. The n-gram keeps only `1 - share`.",
             lambda given, row, share: with_cache(given, row, share) + share * given,
+        ),
+        Misconception(
+            "cache_alone",
+            "this is the vote of the cache alone. The n-gram votes, too: add `share` times the one to `1 - share` times the other.",
+            lambda given, row, share: with_cache(given, row, 1.0),
         ),
     ),
     minutes=12,

@@ -156,6 +156,9 @@ def without(values: Tensor, token: int, filled: float = -torch.inf) -> Tensor:
 
 def pairs_counted(generator: Generator) -> Iterator[tuple[Counter[Pair]]]:
     yield (Counter({(b"t", b"h"): 2, (b"h", b"e"): 2, (b"e", b" "): 1}),)
+    # The order of the pairs is not that of the glued pieces, nor that of their sums or lengths.
+    yield (Counter({(98, 100): 2, (97, 120): 2, (97, 98): 1, (99, 100): 1}),)
+    yield (Counter({(b"he", b"a"): 2, (b"h", b"zip"): 2, (b"t", b"o"): 2}),)
     few = {(b"b", b"a"): 1, (b"t", b"a"): 2, (b"a", b"a"): 2, (b"a", b"n"): 3, (b"a", b"d"): 3}
     yield (Counter({**few, (b"ki", b"t"): 3, (b"n", b"a"): 3, (b"b", b"e"): 3}),)
     letters = [bytes([value]) for value in b"kite"]
@@ -184,6 +187,8 @@ def texts_to_train_on(generator: Generator) -> Iterator[tuple[list[str], int]]:
 def texts_to_encode(generator: Generator) -> Iterator[tuple[str, list[Pair]]]:
     yield "the", [(116, 104), (256, 101)]
     yield "abc", [(98, 99), (97, 256), (97, 98)]
+    yield "go, go", [(103, 111)]
+    yield "no no no", [(110, 111)]  # the same piece twice
     yield "abc cab", [(98, 99), (97, 98), (99, 97)]
     yield "banana,  a band", [(97, 110), (32, 32), (98, 256), (32, 98), (256, 256)]
     yield "naïve 米米", [(97, 195), (195, 175), (231, 177), (258, 179)]
@@ -194,10 +199,16 @@ def documents_to_join(generator: Generator) -> Iterator[tuple[list[str], Tokeniz
     pieces = [*(bytes([value]) for value in range(256)), b"Mi", b"Mia"]
     tokenizer = Tokenizer({piece: token for token, piece in enumerate(pieces)}, {END_OF_TEXT: len(pieces)})
     yield ["Mia", "kite"], tokenizer
+    yield ["Mia", "", " a kite\n"], tokenizer  # each document counts, and so does each character
     yield [f"Mia{END_OF_TEXT}", "a", f"{END_OF_TEXT}{some_text(generator, 1)}"], tokenizer
 
 
 def tables_of_rows(generator: Generator) -> Iterator[tuple[Tensor, int, int]]:
+    yield (
+        torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]),
+        1,
+        1,
+    )  # token 0 is exactly as much like it as it itself
     table = torch.tensor([[1.0, 0.0], [2.0, 0.5], [-3.0, 0.2], [9.0, 9.0], [0.5, -0.9]])
     yield table, 0, 2
     yield table, 0, 4  # so many that some point away from the token
@@ -271,6 +282,23 @@ BEST_PAIR = Exercise(
             "later.",
             lambda counts: best_pair(counts)[0] + best_pair(counts)[1],
         ),
+        Misconception(
+            "compared_when_glued",
+            "of the pairs that are equally frequent you took the one that is smallest when its two pieces are added. Compare the pairs themselves: the "
+            "left pieces first and, where those are the same, the right ones.",
+            lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0] + pair[1])),
+        ),
+        Misconception(
+            "left_only",
+            "of the pairs that are equally frequent you compared only the left pieces. Where those are the same, the right ones decide: compare "
+            "whole pairs.",
+            lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0])),
+        ),
+        Misconception(
+            "largest_bytes",
+            "this is the pair with the largest bytes of all, whatever its count, which is what `max(counts)` gives. Compare the counts first.",
+            lambda counts: max(counts),
+        ),
     ),
     minutes=4,
     difficulty=1,
@@ -332,7 +360,7 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "from_257",
-            "your first merge makes token 257. The bytes end at 255, so it makes token 256.",
+            "your first merge makes token 257. The bytes end at 255, so it should make token 256.",
             lambda texts, n_merges: trained(texts, n_merges, first=257),
         ),
         Misconception(
@@ -340,6 +368,21 @@ NAIVE_TRAIN = Exercise(
             "no merges came back. `n_merges` is how many merges to make, not the size of the vocabulary, and each pair "
             "is appended to the list as it is found.",
             lambda texts, n_merges: [],
+        ),
+        Misconception(
+            "characters",
+            "your rows are made of the numbers of characters, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
+            lambda texts, n_merges: trained(texts, n_merges, to_row=lambda piece: list(map(ord, piece))),
+        ),
+        Misconception(
+            "joined_with_spaces",
+            "you joined the texts with spaces, so every text but the first seems to begin with one. Split each text by itself.",
+            lambda texts, n_merges: trained([" ".join(texts)], n_merges),
+        ),
+        Misconception(
+            "once_in_each_text",
+            "you counted a piece once for each text that contains it, however often the text repeats it. Count every occurrence: leave out the `set`.",
+            lambda texts, n_merges: trained(texts, n_merges, cut=lambda text: sorted(set(split(text)))),
         ),
     ),
     minutes=12,
@@ -409,6 +452,22 @@ NAIVE_ENCODE = Exercise(
             "list_of_rows",
             "you returned a row for each piece. Join them into one flat list: tokens += row.",
             lambda text, merges: [encoded(piece, merges, cut=lambda piece: [piece]) for piece in split(text)],
+        ),
+        Misconception(
+            "last_piece_only",
+            "only the last piece came back. Add each row to one list of tokens as soon as it is merged, inside the loop over the pieces.",
+            lambda text, merges: naive_encode(split(text)[-1], merges),
+        ),
+        Misconception(
+            "each_piece_once",
+            "a piece that comes more than once in the text is only once in your answer. Keep the pieces in a list: a dict or a set holds each "
+            "of them only once.",
+            lambda text, merges: encoded(text, merges, cut=lambda text: list(dict.fromkeys(split(text)))),
+        ),
+        Misconception(
+            "characters",
+            "you started from the numbers of characters, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
+            lambda text, merges: encoded(text, merges, to_row=lambda piece: list(map(ord, piece))),
         ),
     ),
     minutes=8,
@@ -494,6 +553,29 @@ TRAINING_ROW = Exercise(
                 part for document in documents for part in (tokenizer.end_of_text, tokenizer.encode(document))
             ],
         ),
+        Misconception(
+            "only_at_the_front",
+            "there is one special token at the front of the row and none between the documents. Put one before each document.",
+            lambda documents, tokenizer: [
+                tokenizer.end_of_text,
+                *(token for document in documents for token in tokenizer.encode(document)),
+            ],
+        ),
+        Misconception(
+            "typed_left_out",
+            "where `<|endoftext|>` was typed in a document, it is gone. It is part of the text: encode each document as it is, since without "
+            "`allow_special` nothing typed can become a special token.",
+            lambda documents, tokenizer: training_row(
+                [document.replace(END_OF_TEXT, "") for document in documents], tokenizer
+            ),
+        ),
+        Misconception(
+            "stripped",
+            "the white space at the start and the end of the documents is gone. Encode each document as it is, without `strip`.",
+            lambda documents, tokenizer: training_row(
+                [document.strip() for document in documents], tokenizer
+            ),
+        ),
     ),
     minutes=5,
     difficulty=2,
@@ -560,6 +642,23 @@ NEAREST = Exercise(
             "these are the cosines. The question is which tokens have them: `topk` gives both, as `.values` and "
             "`.indices`.",
             lambda table, token, k: without(cosines(table, token), token).topk(k).values,
+        ),
+        Misconception(
+            "first_dropped",
+            "you left out the first of the most alike, as if that were always the token itself. A row that points in exactly "
+            "the same direction can come before it: set the token's own cosine to -torch.inf instead.",
+            lambda table, token, k: cosines(table, token).topk(k + 1).indices[1:],
+        ),
+        Misconception(
+            "moved_up",
+            "tokens that come after `token` in the table have numbers that are 1 too small, as happens when its row is cut out and the rows below it move up. Keep "
+            "all rows, and set the token's own cosine to -torch.inf.",
+            lambda table, token, k: nearest(table, token, k) - (nearest(table, token, k) > token).long(),
+        ),
+        Misconception(
+            "most_alike_last",
+            "the tokens are right, but their order is not: the most alike comes last. Go from the largest cosine to the smallest.",
+            lambda table, token, k: nearest(table, token, k).flip(0),
         ),
     ),
     minutes=10,
