@@ -333,7 +333,7 @@ THROUGH_STACK = Exercise(
         ),
         Misconception(
             "last_alone",
-            "only the last branch has written, onto the stream as it was at the start. Pass each sum on to the next branch: x = x + branch(x).",
+            "only the last branch has written, and it wrote to the stream as it was at the start. Pass each sum on to the next branch: x = x + branch(x).",
             last_alone,
         ),
         Misconception(
@@ -536,7 +536,7 @@ PRE_NORM_BLOCK = Exercise(
     reference=PreNormBlock,
     inputs=streams,
     use=made_of_parts,
-    buys="Twelve of these, with an embedding below and a norm on top, are GPT-2.",
+    buys="Twelve of these, with an embedding below and a norm on top, are the smallest GPT-2.",
     hints=(
         "There are two branches, one after the other. Each reads the stream through its own norm, and its answer is added to the stream itself.",
         "x is (batch, seq, d_model), and so is everything that any of the four parts takes or returns.",
@@ -591,7 +591,7 @@ PRE_NORM_BLOCK = Exercise(
         ),
         Misconception(
             "parallel",
-            "the MLP reads the stream from before attention has written. It should work on what attention has gathered.",
+            "the MLP reads the stream as it was before attention wrote to it. It should work on what attention has gathered.",
             wired(parallel),
         ),
         Misconception(
@@ -620,7 +620,7 @@ LESSON = Lesson(
             "unembedding. Which token is rated likeliest to come next?",
             (
                 "the same token again",
-                "Storyteller uses one table for embedding and unembedding, and so far the stream holds little besides the token's own row of that table. No other row matches it better.",
+                "Storyteller uses one table for embedding and unembedding, and so far the stream holds little besides the token's own row of that table. It hardly ever matches another row better.",
             ),
             (
                 (
@@ -628,7 +628,7 @@ LESSON = Lesson(
                     "The model knows how frequent each token is, but that is not what the embedding of a token points to.",
                 ),
                 (
-                    "the token that most often follows it",
+                    "the token that most often follows the current one",
                     "For that, the vector would have to point toward the row of the following token. So far it points toward its own row.",
                 ),
                 (
@@ -679,7 +679,7 @@ LESSON = Lesson(
             ),
             (
                 (
-                    "in both without a residual connection",
+                    "in the two without a residual connection",
                     "The norm makes up for the missing connection here: it scales the vectors up again in each block, and the gradient with them.",
                 ),
                 (
@@ -698,7 +698,7 @@ LESSON = Lesson(
                 y_label="length of the gradient in the stream",
                 log_y=True,
             ),
-            finding="The axis is logarithmic, and the gradient travels from right to left. In the plain stack, each block divides the gradient by nearly the same factor, and after "
+            finding="The axis is logarithmic, and the gradient travels from right to left. In the plain stack, almost every block divides the gradient by about 3 or 4, and after "
             "24 blocks next to nothing is left. With these weights, the norm alone is enough to prevent that. In every block it divides the shrunken vectors "
             "by their small size, and on the way back the gradient is divided by the same small number, so it grows again.",
         ),
@@ -716,12 +716,12 @@ LESSON = Lesson(
                     "A norm mainly changes how long a vector is, not which way it points, so it does not keep two positions from becoming alike.",
                 ),
                 (
-                    "in both without a residual connection",
+                    "in the two without a residual connection",
                     "These two are the fastest. But post-norm normalizes the stream itself at every branch, and it gets there too.",
                 ),
                 (
                     "in none: they start out random",
-                    "They do, but then every attention layer mixes some of each position into the others.",
+                    "They do, but then every attention layer mixes some of each position into the later ones.",
                 ),
             ),
             shows=lambda likeness: figures.line_chart(
@@ -749,7 +749,7 @@ LESSON = Lesson(
                 ),
                 (
                     "skipping, at every block",
-                    "A skipped block loses only its own write. A cut loses all the writes before it.",
+                    "Skipping a block loses only its own writes. A cut loses all the writes before it.",
                 ),
                 (
                     "about the same, at every block",
@@ -783,7 +783,7 @@ LESSON = Lesson(
                 ),
                 (
                     "pre-norm and post-norm, at all three rates",
-                    "At the highest of these rates, it does matter where the norm stands.",
+                    "At the highest of these rates, it does matter where the norm goes.",
                 ),
                 (
                     "all but the plain stack, at one rate at least",
@@ -837,7 +837,7 @@ LESSON = Lesson(
                 ),
                 (
                     "it is $\\sqrt{10}$ times as large",
-                    "The variance grows by a factor of 100 and its square root by a factor of 10, so the factor cancels entirely.",
+                    "The variance grows by a factor of 100 and its square root by a factor of 10, so the factor cancels.",
                 ),
                 (
                     "it is a tenth as large",
