@@ -398,7 +398,7 @@ ENTROPY = Exercise(
         ),
         Misconception(
             "dimension_kept",
-            "the numbers are right, but the result is (…, query, 1). Leave out `keepdim=True`, and you get (…, query).",
+            "the numbers are right, but the result is (…, query, 1) and should be (…, query). Here the sum needs no `keepdim=True`.",
             lambda weights: -torch.xlogy(weights, weights).sum(dim=-1, keepdim=True),
         ),
         Misconception(
