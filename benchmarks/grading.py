@@ -46,7 +46,7 @@ POOL: dict[str, list[tuple[str, int, str | None]]] = {
             0,
             "only_the_largest",
         ),
-        ("def weighted_average(weights, values):\n    return weights.T @ values", 0, None),
+        ("def weighted_average(weights, values):\n    return weights.T @ values", 0, "weights_turned"),
         ("def weighted_average(weights, values):\n    while True: pass", 0, None),
     ],
     "look_up": [

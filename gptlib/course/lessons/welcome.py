@@ -22,6 +22,10 @@ def words_to_choose_from(generator: Generator) -> Iterator[tuple[list[str], list
     yield ["table", "stairs"], [0.7, 0.3]
     numbers = torch.rand(6, generator=generator)
     yield ["kite", "red", "under", "put", "Mia", "the"], (numbers / numbers.sum()).tolist()
+    for n_words in (8, 9, 10, 11):  # so many that a draw by chance hardly ever finds the likeliest in all
+        numbers = torch.rand(n_words, generator=generator)
+        words = ["kite", "red", "under", "put", "Mia", "the", "boat", "drum", "a", "Tom", "and"][:n_words]
+        yield words, (numbers / numbers.sum()).tolist()
 
 
 LIKELIEST = Exercise(
