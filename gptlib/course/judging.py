@@ -31,8 +31,8 @@ HOLDERS = (torch.Tensor, np.ndarray, list, tuple, dict)  # inputs in which a cha
 # What torch says in its own terms, by a part of its message, and what a reader can do about it.
 IN_PLACE = {
     "modified by an inplace operation": (
-        "something was written into a tensor that its gradient still needs. `x += y` and functions whose names "
-        "end in an underscore do that; `x = x + y` makes a new tensor"
+        "something was written into a tensor that the gradient still needs. `x += y` and functions whose "
+        "names end in an underscore do that; `x = x + y` makes a new tensor"
     ),
     "leaf Variable that requires grad": (
         "a parameter was written into while its gradient was being recorded; do that under torch.no_grad()"
@@ -228,8 +228,8 @@ def judge(
             return Verdict(exercise.name, RIGHT, exercise.buys, share=1.0)
         names = [name for place, name in enumerate(_names(exercise, len(inputs[0]))) if place in changed]
         message = (
-            f"What it returns is right, but it also changes {' and '.join(names)}, which whoever calls it may "
-            "still need. Make something new instead: `x = x + y`, say, where `x += y` writes into what was given."
+            f"What it returns is right, but it also changes {' and '.join(names)}, which the caller "
+            "may still need. Work on a copy, or make something new: `x = x + y`, for example, instead of `x += y`."
         )
         return Verdict(exercise.name, NOT_YET, message, share=share)
     for misconception in exercise.misconceptions:

@@ -84,7 +84,8 @@ class Layer(nn.Module):
         if not frozen:
             for parameter in linear.parameters():
                 parameter.requires_grad = True
-        self.lora_a = nn.Parameter(torch.empty(rank, linear.in_features).normal_(std=linear.in_features**-0.5) * a)
+        start = torch.randn(rank, linear.in_features) / linear.in_features**0.5
+        self.lora_a = nn.Parameter(start * a)
         self.lora_b = nn.Parameter(torch.ones(linear.out_features, rank) * b)
 
     def forward(self, x):

@@ -40,7 +40,7 @@ SAME_RESULTS = {
         "tokens[0, position] + 1 => tokens[0, position] - 1": ANY_TOKEN,
         "logits.shape[-1] => logits.shape[1]": ANY_TOKEN,
         "logits.shape[-1] => logits.shape[-2]": ANY_TOKEN,
-        "(model(changed) - logits)[:, :position] => (logits - model(changed))": "Its absolute value is taken.",
+        "(model(changed) - logits)[:, :position] => (logits - model(changed))": "The sign is taken away.",
     },
     "positions.rotate": {"even, odd = (x[..., 0::2]": "A slice begins at 0 by itself."},
     "block.layer_norm": {"torch.sqrt(variance + eps) => torch.sqrt(variance.add_(eps))": A_NEW_TENSOR},

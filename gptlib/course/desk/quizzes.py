@@ -139,7 +139,7 @@ class PredictionBox(widgets.VBox):
         return f"Prediction {self.prediction.name}"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The widget; and for where there is no kernel the question, with all that answers it behind a fold."""
+        """The widget; and for where there is no kernel the question, with its answer behind a fold."""
         page = _listed(self.prediction, self._revealed())
         return {**_widget(super(), options), "text/html": f"<ul>{page}</ul>", "text/plain": repr(self)}
 
