@@ -228,8 +228,8 @@ def judge(
             return Verdict(exercise.name, RIGHT, exercise.buys, share=1.0)
         names = [name for place, name in enumerate(_names(exercise, len(inputs[0]))) if place in changed]
         message = (
-            f"What it returns is right, but it also changes {' and '.join(names)}, which the caller "
-            "may still need. Work on a copy, or make something new: `x = x + y`, for example, instead of `x += y`."
+            f"What it returns is right, but it also changes {' and '.join(names)}, which the caller may "
+            "still need. Work on a copy or make something new: `x = x + y`, for example, not `x += y`."
         )
         return Verdict(exercise.name, NOT_YET, message, share=share)
     for misconception in exercise.misconceptions:
