@@ -227,13 +227,13 @@ LOOK_UP = Exercise(
         ),
         Misconception(
             "overflow",
-            "your answer is right for small scores, but nan for large ones, because their exponentials overflow. Subtract the "
+            "your answer is right for small scores, but nan for large ones, whose exponentials overflow. Subtract the "
             "largest score before `exp`, or use `softmax`, which does so.",
             lambda query, keys, values: (keys @ query).exp() / (keys @ query).exp().sum() @ values,
         ),
         Misconception(
             "sharpness_kept",
-            "you multiplied the scores by 100. The variable `sharpness` of the cell above still holds 100, but here the scores "
+            "you multiplied the scores by 100. The variable `sharpness` from the cell above still holds 100, but here the scores "
             "are the plain dot products.",
             lambda query, keys, values: (100 * keys @ query).softmax(dim=-1) @ values,
         ),
@@ -356,7 +356,7 @@ ENTROPY = Exercise(
         ),
         Misconception(
             "sign",
-            "the sign is wrong: the logarithm of a weight is never positive, so the sum needs a minus in front.",
+            "the sign is wrong: the logarithm of a weight is never positive, so the sum needs a minus sign in front.",
             lambda weights: torch.xlogy(weights, weights).sum(dim=-1),
         ),
         Misconception(

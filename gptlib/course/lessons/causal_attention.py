@@ -251,18 +251,18 @@ CAUSAL_MASK = Exercise(
         ),
         Misconception(
             "without_diagonal",
-            "no position may look at itself. Then position 0 sees nothing at all, and the softmax of its row "
+            "in your mask no position may look at itself. Then position 0 sees nothing at all, and the softmax of its row "
             "is nan (not a number).",
             lambda n: torch.ones(n, n, dtype=torch.bool).tril(-1),
         ),
         Misconception(
             "hidden",
-            "it is True where a key is hidden. In this course True means that a query may look.",
+            "your mask is True where a key is hidden. In this course True means that a query may look.",
             lambda n: torch.ones(n, n, dtype=torch.bool).triu(1),
         ),
         Misconception(
             "one_ahead",
-            "each position can see one token ahead, and that token is the answer that it should predict.",
+            "each position can see one token ahead, and that token is the very one that it should predict.",
             lambda n: torch.ones(n, n, dtype=torch.bool).tril(1),
         ),
         Misconception(
@@ -319,13 +319,13 @@ MASK_AS_BIAS = Exercise(
         ),
         Misconception(
             "zero_times_infinity",
-            "where the mask is True it is nan, which is what 0 · ∞ gives. Do not multiply, but choose between "
+            "where the mask is True, your answer is nan, which is what 0 · ∞ gives. Instead of multiplying, choose between "
             "0 and −∞.",
             lambda mask: (1 - mask.float()) * float("-inf"),
         ),
         Misconception(
             "ones_and_zeros",
-            "it is 1 where a query may look and 0 where it may not. Adding 0 to a score hides nothing.",
+            "your answer is 1 where a query may look and 0 where it may not. Adding 0 to a score hides nothing.",
             lambda mask: mask.float(),
         ),
         Misconception(
@@ -335,7 +335,7 @@ MASK_AS_BIAS = Exercise(
         ),
         Misconception(
             "not_kept",
-            "it is 0 everywhere, so it hides nothing. If you used `masked_fill`: it returns a new tensor and "
+            "your answer is 0 everywhere, so it hides nothing. If you used `masked_fill`: it returns a new tensor and "
             "leaves the old one as it was, so keep what it returns.",
             lambda mask: torch.zeros(mask.shape),
         ),
@@ -411,7 +411,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "never",
-            "it says False whatever the model does. Did you compare a model with itself, on the same tokens? "
+            "your function says False whatever the model does. Did you compare a model with itself, on the same tokens? "
             "`changed = tokens` makes no copy; `tokens.clone()` does. Or does the loop never run? "
             "len(tokens) is 1, the number of texts; tokens.shape[1] is how many tokens there are.",
             lambda model, tokens: False,
@@ -432,7 +432,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "same_token",
-            "a leak was missed because the token that you put in was already there, which changes nothing. "
+            "a leak was missed: the token that you put in was already there, which changes nothing. "
             "Put in a token that "
             "differs from the one it replaces.",
             lambda model, tokens: any(
@@ -459,7 +459,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "no_tolerance",
-            "a causal model was accused because of rounding. Count a difference only if its size is above "
+            "a causal model was accused of a leak that is only rounding. Count a difference only if its size is above "
             "1e-5.",
             lambda model, tokens: any(
                 bool((differences(model, tokens, position)[:position] != 0).any())
@@ -468,7 +468,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "relative_tolerance",
-            "a leak was missed because it is small compared with the logits. Compare the size of the difference "
+            "a leak was missed: it is small compared with the logits. Compare the size of the difference "
             "with 1e-5 alone: `torch.allclose` also allows for a part of each logit, unless you pass rtol=0.",
             lambda model, tokens: any(
                 not torch.allclose(
@@ -479,7 +479,7 @@ SEES_THE_FUTURE = Exercise(
         ),
         Misconception(
             "only_the_last_token",
-            "only a change of the last token counted. A position may peek at a token in the middle: change "
+            "only a change to the last token counted. A position may peek at a token in the middle: change "
             "each in turn.",
             lambda model, tokens: bool(moves(model, tokens, tokens.shape[1] - 1)[:-1].any()),
         ),
@@ -584,7 +584,7 @@ NEXT_TOKEN_LOSS = Exercise(
         Misconception(
             "summed",
             "this is the sum over all guesses. Return their mean, so that a longer text does not mean a larger "
-            "loss; `F.cross_entropy` takes it by itself.",
+            "loss; `F.cross_entropy` does so by default.",
             lambda logits, tokens: F.cross_entropy(
                 logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum"
             ),

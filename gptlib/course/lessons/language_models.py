@@ -284,7 +284,7 @@ MEAN_SURPRISE = Exercise(
         ),
         Misconception(
             "first_counted",
-            "you divided by the number of all tokens. The first token of each row is given, not guessed, so it does not count.",
+            "you divided by the total number of tokens. The first token of each row is given, not guessed, so it does not count.",
             lambda table, rows: (
                 mean_surprise(table, rows) * sum(len(row) - 1 for row in rows) / sum(map(len, rows))
             ),
@@ -340,14 +340,14 @@ BITS_PER_BYTE = Exercise(
     inputs=losses_of_texts,
     buys="You can compare any two models on the same texts, whatever pieces they read.",
     hints=(
-        "Take the whole surprise of all the texts, in bits, and divide it by the number of all their bytes.",
+        "Take the whole surprise of all the texts, in bits, and divide it by the total number of bytes.",
         "loss is in nats per piece and n_judged is a number of pieces, so their product is in nats. The answer is one number.",
         "Multiply loss by n_judged, divide by the sum of len(text.encode()) over the texts, and divide by log 2.",
     ),
     misconceptions=(
         Misconception(
             "per_character",
-            "you divided by characters. In UTF-8 a character may take two, three or four bytes: count `text.encode()`.",
+            "you divided by the number of characters. In UTF-8 a character may take two, three or four bytes: count those of `text.encode()`.",
             lambda loss, n_judged, texts: loss * n_judged / sum(map(len, texts)) / math.log(2),
         ),
         Misconception(
@@ -386,7 +386,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "per_text",
-            "you divided by the number of texts. Divide by the number of their bytes.",
+            "you divided by the number of texts. Divide by the total number of bytes.",
             lambda loss, n_judged, texts: loss * n_judged / len(texts) / math.log(2),
         ),
         Misconception(
@@ -408,7 +408,7 @@ BITS_PER_BYTE = Exercise(
         ),
         Misconception(
             "not_divided",
-            "these are the bits of all texts together. Divide by the number of their bytes.",
+            "these are the bits of all texts together. Divide by the total number of bytes.",
             lambda loss, n_judged, texts: loss * n_judged / math.log(2),
         ),
     ),
@@ -423,7 +423,7 @@ WITH_CACHE = Exercise(
     buys="Your counting model now remembers which words the story has used, though not where they were.",
     hints=(
         "Two guessers share the vote. One is the n-gram; the other asks how often the token has appeared in this row so far.",
-        "given has shape (token,), and row has one token more. given[n] belongs to row[n + 1], and row[: n + 1] is what came before it.",
+        "given has shape (token,), and row has one more token. given[n] belongs to row[n + 1], and row[: n + 1] is what came before it.",
         "For each n add two things: (1 - share) * given[n], and share times how often row[n + 1] appears in row[: n + 1], "
         "divided by the length of row[: n + 1].",
     ),
@@ -623,7 +623,7 @@ LESSON = Lesson(
             ),
             shows=unseen_table,
             finding="The longer a sequence is, the less often it comes back. Of the sequences of 4 tokens in new stories, almost a fifth have never been counted; "
-            "of those of 8 tokens more than half, and of those of 41 tokens all. After a sequence that has never been counted, the counts say nothing at all.",
+            "of those of 8 tokens, more than half; and of those of 41 tokens, all. After a sequence that has never been counted, the counts say nothing at all.",
         ),
         Prediction(
             "ngram.below_the_floor",
@@ -782,7 +782,7 @@ LESSON = Lesson(
                     "Overfitting shows up as a high loss on new stories. This one is too low.",
                 ),
                 (
-                    "Take a smaller vocabulary",
+                    "Use a smaller vocabulary",
                     "The floor was computed for this vocabulary, so that explains nothing.",
                 ),
             ),
@@ -795,8 +795,8 @@ LESSON = Lesson(
                 ("A", "1.0 is less than 3.0, but one token of B covers as much text as five letters of A."),
                 ("They are equal", "For that B would need 5.0 nats per token: five letters at 1.0 each."),
                 (
-                    "That cannot be compared",
-                    "It can: spread the surprise of the whole text over its letters, or over its bytes.",
+                    "They cannot be compared",
+                    "They can: spread the surprise of the whole text over its letters, or over its bytes.",
                 ),
             ),
         ),
@@ -835,8 +835,8 @@ LESSON = Lesson(
                     "It can: there are at most as many sequences of 41 tokens as there are tokens. But they do not come back.",
                 ),
                 (
-                    "The name does not help to guess",
-                    "It does: storyteller, which can look back at the name, is hardly surprised when it comes again.",
+                    "The name is of no help in guessing",
+                    "It does help: storyteller, which can look back at the name, is hardly surprised when it comes again.",
                 ),
                 (
                     "Its probabilities would not sum to 1",

@@ -439,7 +439,7 @@ BACKWARD = Exercise(
         Misconception(
             "counted_again",
             "some contributions are counted more than once. A node that is reached along several paths must not pass its gradient "
-            "on each time: go once through the nodes, from the last to the first.",
+            "on each time: go through the nodes once, from the last to the first.",
             counted_again,
         ),
     ),
@@ -497,7 +497,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "not_padded",
-            "the first tokens of the text are never guessed, because you began at the first full window. Fill the "
+            "you began at the first full window, so the first tokens of the text are never guessed. Fill the "
             "gap with end-of-text tokens, and begin at the first token.",
             lambda tokens, n, end: full_windows(tokens, n, [*tokens, end]),
         ),
@@ -537,7 +537,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "targets_without_end",
-            "there is one target fewer than there are contexts. `end` is guessed after the last token, so it is the last "
+            "there is one fewer target than there are contexts. `end` is guessed after the last token, so it is the last "
             "target.",
             lambda tokens, n, end: (windows(tokens, n, end)[0], torch.tensor(tokens)),
         ),
@@ -552,7 +552,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "one_context_too_many",
-            "there is one context more than there are targets. The last one already holds `end`, after which nothing is guessed: "
+            "there is one more context than there are targets. The last one already holds `end`, after which nothing is guessed: "
             "leave it out.",
             lambda tokens, n, end: (
                 torch.tensor([end] * n + tokens + [end]).unfold(0, n, 1),
@@ -561,7 +561,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "in_lists",
-            "the numbers are right, but they are in lists. Return two tensors: `torch.tensor` makes one of a list.",
+            "the numbers are right, but they are in lists. Return two tensors: `torch.tensor` turns a list into one.",
             lambda tokens, n, end: tuple(part.tolist() for part in windows(tokens, n, end)),
         ),
     ),

@@ -232,13 +232,13 @@ BEST_PAIR = Exercise(
     misconceptions=(
         Misconception(
             "counted_first",
-            "of the pairs that are equally frequent you took the one that was counted first. Then the merges "
+            "among pairs that are equally frequent, you took the one that was counted first. Then the merges "
             "would depend on the order of the texts: take the pair with the smaller bytes.",
             lambda counts: max(counts, key=counts.get),
         ),
         Misconception(
             "larger_bytes",
-            "of the pairs that are equally frequent you took the one with the larger bytes, as `max` of "
+            "among pairs that are equally frequent, you took the one with the larger bytes, as `max` of "
             "(count, pair) does. Negate the count and take the `min`.",
             lambda counts: max(counts, key=lambda pair: (counts[pair], pair)),
         ),
@@ -256,7 +256,7 @@ BEST_PAIR = Exercise(
         ),
         Misconception(
             "counted_last",
-            "of the pairs that are equally frequent you took the one that was counted last, as sorting by "
+            "among pairs that are equally frequent, you took the one that was counted last, as sorting by "
             "the count alone does. Take the pair with the smaller bytes.",
             lambda counts: sorted(counts, key=counts.get)[-1],
         ),
@@ -284,13 +284,13 @@ BEST_PAIR = Exercise(
         ),
         Misconception(
             "compared_when_glued",
-            "of the pairs that are equally frequent you took the one that is smallest when its two pieces are added. Compare the pairs themselves: the "
+            "among pairs that are equally frequent, you took the one that is smallest when its two pieces are added. Compare the pairs themselves: the "
             "left pieces first and, where those are the same, the right ones.",
             lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0] + pair[1])),
         ),
         Misconception(
             "left_only",
-            "of the pairs that are equally frequent you compared only the left pieces. Where those are the same, the right ones decide: compare "
+            "among pairs that are equally frequent, you compared only the left pieces. Where those are the same, the right ones decide: compare "
             "whole pairs.",
             lambda counts: min(counts, key=lambda pair: (-counts[pair], pair[0])),
         ),
@@ -348,13 +348,13 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "never_glued",
-            "the same pair wins every time, because the rows never change. After a merge, put the new token "
+            "the rows never change, so the same pair wins every time. After a merge, put the new token "
             "into each row: `replace` returns a new row, so keep it.",
             lambda texts, n_merges: trained(texts, n_merges, glue=lambda row, pair, token: row),
         ),
         Misconception(
             "ties_by_order",
-            "of the pairs that are equally frequent you took the one that was counted first. Use "
+            "among pairs that are equally frequent, you took the one that was counted first. Use "
             "`best_pair`, which knows the rule for ties.",
             lambda texts, n_merges: trained(texts, n_merges, choose=lambda pairs: max(pairs, key=pairs.get)),
         ),
@@ -371,7 +371,7 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "characters",
-            "your rows are made of the numbers of characters, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
+            "your rows are made of character numbers, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
             lambda texts, n_merges: trained(texts, n_merges, to_row=lambda piece: list(map(ord, piece))),
         ),
         Misconception(
@@ -381,7 +381,7 @@ NAIVE_TRAIN = Exercise(
         ),
         Misconception(
             "once_in_each_text",
-            "you counted a piece once for each text that contains it, however often the text repeats it. Count every occurrence: leave out the `set`.",
+            "you counted a piece once for each text that contains it, however often the text repeats it. Count every occurrence: a `set` holds each piece only once.",
             lambda texts, n_merges: trained(texts, n_merges, cut=lambda text: sorted(set(split(text)))),
         ),
     ),
@@ -460,13 +460,13 @@ NAIVE_ENCODE = Exercise(
         ),
         Misconception(
             "each_piece_once",
-            "a piece that comes more than once in the text is only once in your answer. Keep the pieces in a list: a dict or a set holds each "
+            "a piece that occurs more than once in the text appears only once in your answer. Keep the pieces in a list: a dict or a set holds each "
             "of them only once.",
             lambda text, merges: encoded(text, merges, cut=lambda text: list(dict.fromkeys(split(text)))),
         ),
         Misconception(
             "characters",
-            "you started from the numbers of characters, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
+            "you started from character numbers, which is what `ord` gives. Beyond the first 128 these are not bytes: use `list(piece.encode())`.",
             lambda text, merges: encoded(text, merges, to_row=lambda piece: list(map(ord, piece))),
         ),
     ),
@@ -606,7 +606,7 @@ NEAREST = Exercise(
         ),
         Misconception(
             "zeroed",
-            "the token itself came before rows whose cosine is negative, because its own was set to 0. Set it to "
+            "the token's own cosine was set to 0, so the token itself came before rows whose cosine is negative. Set it to "
             "-torch.inf.",
             lambda table, token, k: without(cosines(table, token), token, 0.0).topk(k).indices,
         ),
@@ -623,7 +623,7 @@ NEAREST = Exercise(
         ),
         Misconception(
             "least_alike",
-            "these are the tokens that are least alike. The largest cosines come first.",
+            "these are the tokens that are least like `token`. The largest cosines come first.",
             lambda table, token, k: cosines(table, token).topk(k, largest=False).indices,
         ),
         Misconception(
@@ -645,7 +645,7 @@ NEAREST = Exercise(
         ),
         Misconception(
             "first_dropped",
-            "you left out the first of the most alike, as if that were always the token itself. A row that points in exactly "
+            "you left out the first of the most similar tokens, as if that were always the token itself. A row that points in exactly "
             "the same direction can come before it: set the token's own cosine to -torch.inf instead.",
             lambda table, token, k: cosines(table, token).topk(k + 1).indices[1:],
         ),
@@ -657,7 +657,7 @@ NEAREST = Exercise(
         ),
         Misconception(
             "most_alike_last",
-            "the tokens are right, but their order is not: the most alike comes last. Go from the largest cosine to the smallest.",
+            "the tokens are right, but their order is not: the most similar one comes last. Go from the largest cosine to the smallest.",
             lambda table, token, k: nearest(table, token, k).flip(0),
         ),
     ),

@@ -53,7 +53,7 @@ LIKELIEST = Exercise(
         ),
         Misconception(
             "last_in_the_alphabet",
-            "this is the word that comes last in the alphabet, which is what `max(words)` gives. Look for the largest "
+            "this is the word that comes last in alphabetical order, which is what `max(words)` gives. Look for the largest "
             "probability instead.",
             lambda words, probabilities: max(words),
         ),
