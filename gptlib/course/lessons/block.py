@@ -313,7 +313,7 @@ THROUGH_STACK = Exercise(
         ),
         Misconception(
             "added_to_the_start",
-            "each answer was added to the stream as it was at the start, so what earlier branches wrote is lost. Add each answer to the current stream.",
+            "each answer was added to the stream as it was at the start, so what earlier branches wrote is missing from the sum. Add each answer to the current stream.",
             added_to_the_start,
         ),
         Misconception(
@@ -463,7 +463,7 @@ GELU = Exercise(
     reference=gelu,
     source=GELU_SOURCE,
     inputs=numbers,
-    buys="This is the exact formula for the bend in every MLP of GPT-2.",
+    buys="This is the formula that GPT-2 uses for the bend in every MLP.",
     hints=(
         "Multiply each number by (nearly) the chance that a standard normal random number is below it.",
         "The formula is applied to each number separately, so the result has the shape of x.",

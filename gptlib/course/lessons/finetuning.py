@@ -473,7 +473,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "finetuning.everything",
-            "The same 24 batches, with loss on everything. How good is the model at the answer?",
+            "A model is fine-tuned on the same 24 batches, but with loss on everything. How well does it predict "
+            "the answers to held-out stories, compared with the one whose loss was on the answer alone?",
             (
                 "worse than knowing only how often each answer comes",
                 "Two tokens of some hundred and forty are the answer, and they pull as little as that.",
@@ -496,7 +497,10 @@ LESSON = Lesson(
                 highlight=["answer alone"],
                 title="After the same 24 batches, loss on everything has not taught the answer",
             ),
-            finding="After the same 24 batches, loss on everything has not taught the answer. Two tokens of some hundred and forty are the answer, so the gradient is nearly all about telling stories, which the model can do; it pulls a seventieth as hard where we want it. That makes it slower, and not impossible: with more steps or a higher rate, loss on everything learns this answer, too.",
+            finding="After the same 24 batches, loss on everything has not taught the answer. Two tokens of some "
+            "hundred and forty are the answer, so the gradient is nearly all about telling stories, which the model "
+            "can already do; where we want it, it pulls only a seventieth as hard. That makes learning slower, not "
+            "impossible: with more steps or a higher rate, a model with loss on everything learns this answer, too.",
         ),
         Prediction(
             "finetuning.forgetting",

@@ -321,7 +321,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "generation.hotter",
-            "From temperature 0.6 up to 2, what happens to the share of stories that are possible?",
+            "As the temperature rises from 0.6 to 2, what happens to the share of the model's stories that are "
+            "possible?",
             (
                 "it falls",
                 "A small chance of nonsense at each token is a large one in a hundred tokens.",
@@ -346,11 +347,15 @@ LESSON = Lesson(
                 x_label="temperature",
                 y_label="share",
             ),
-            finding="**Possible part** is how far into the text one gets, on average, before the first impossible word. Greedy buys its caution with all the variety there is. And a little temperature brings nearly all of it back: most of Storyworld’s dice are fair, so there is no single likely path to fall into. From there up to 0.6, more heat hardly matters; above 1 a story turns impossible ever sooner.",
+            finding="**Possible part** is how far into the text one gets, on average, before the first impossible "
+            "word. Greedy pays for its caution with all the variety there is. Even a little temperature makes "
+            "nearly all the beginnings different: most of Storyworld’s dice are fair, so there is no single likely "
+            "path to fall into. From there up to 0.6, more heat makes little difference; beyond that, stories turn "
+            "impossible sooner and sooner.",
         ),
         Prediction(
             "generation.growth",
-            "Without a cache, how does the cost of a text grow with its length?",
+            "Without a cache, how does the cost of writing a text grow with its length?",
             (
                 "with the square, or faster",
                 "Step $t$ reads $t$ tokens again: $1 + 2 + … + n$ is about $n^2/2$ readings.",
@@ -371,11 +376,13 @@ LESSON = Lesson(
                 x_label="length of the text (tokens)",
                 y_label="billion operations",
             ),
-            finding="Without a cache the cost grows with the square of the length; with it, nearly in a straight line.",
+            finding="Without a cache the cost grows with the square of the length, or a little faster; with one, "
+            "nearly in a straight line.",
         ),
         Prediction(
             "generation.ban",
-            "No two tokens in a row may come twice. What does that do to the stories of a good model?",
+            "No pair of neighboring tokens may occur twice in a story. What does that ban do to the stories of a "
+            "good model?",
             (
                 "they go wrong sooner",
                 "Real stories say “Mia had” or “said Mia” again and again. The ban makes them say something else.",
@@ -397,7 +404,8 @@ LESSON = Lesson(
                 highlight=["no ban"],
                 title="A ban on repetition spoils stories that have to repeat themselves",
             ),
-            finding="A ban on repetition spoils stories that have to repeat themselves. Real stories repeat three tokens in a row often: that is how they stay about the same people.",
+            finding="A ban on repetition spoils stories that have to repeat themselves. Real stories often repeat "
+            "three tokens in a row: that is how they stay with the same people.",
         ),
     ),
     quiz=(

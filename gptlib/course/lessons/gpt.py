@@ -406,11 +406,13 @@ LESSON = Lesson(
                 log_x=True,
                 marks={"knows nothing: ln V =": nothing},
             ),
-            finding="With GPT-2’s 0.02 the first loss is close to ln V. From about ten times that size on it is far above: weights that start too large make a model that is sure of nonsense.",
+            finding="With GPT-2’s 0.02 the first loss is close to ln V. At ten times that size it is clearly "
+            "higher, and at fifty times it is far above: weights that start too large make a model that is sure of "
+            "nonsense.",
         ),
         Prediction(
             "gpt.another_batch",
-            "The batch is known by heart. What is the loss on another batch now?",
+            "A model has learned one batch by heart. What is its loss on another batch?",
             (
                 "above ln V",
                 "It has learned to be sure. Where it was not trained, it is sure and wrong.",
@@ -431,7 +433,8 @@ LESSON = Lesson(
         ),
         Prediction(
             "gpt.too_good",
-            "Which mistake makes a curve that looks better than that of the right code?",
+            "A model learns one batch with each of three mistakes in turn. Which mistake makes a loss curve that "
+            "looks better than that of the correct code?",
             (
                 "no shift",
                 "To repeat what one reads is far easier than to guess what comes next. Nothing of use is learned.",
@@ -445,7 +448,9 @@ LESSON = Lesson(
                 marks={"ln V": nothing},
                 title="Each mistake has its own curve, and one of them looks too good",
             ),
-            finding="Without `zero_grad` the loss never gets down, and the plain list learns more slowly. The missing shift looks **better** than the right code, and that makes it the dangerous one. Its start gives it away.",
+            finding="Without `zero_grad` the loss gets stuck at about 5, and the plain list learns more slowly. "
+            "Without the shift the curve looks **better** than that of the correct code, and that makes this "
+            "mistake the dangerous one. Its start gives it away: it is below ln V.",
         ),
     ),
     quiz=(

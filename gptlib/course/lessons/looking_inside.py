@@ -397,7 +397,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "inspecting.where_is_the_name",
-            "The stream is carried over at one position, before the last block. Where does it bring the name back?",
+            "In the run on the corrupted text, the stream before the last block is replaced at one position by that "
+            "of the clean run. Where does this bring the name back?",
             (
                 "still at the name itself",
                 "Nobody has fetched it yet. The last block does that, from where the name was told.",
@@ -426,11 +427,15 @@ LESSON = Lesson(
                 diverging=True,
                 annotate=False,
             ),
-            finding="The name stays at its own position until the last block. It is not handed on from token to token, and nothing at the **period**, where the sentence ends, brings it back, though a period has little else to remember and every later sentence could find it there. The last block fetches the name from where it was told, past all the tokens between in one step.",
+            finding="The name stays at its own position until the last block. It is not handed on from token to "
+            "token, and nothing at the **period**, where the sentence ends, brings it back, though a period has "
+            "little else to remember and every later sentence could find it there. The last block fetches the name "
+            "from where it was mentioned, past all the tokens in between, in one step.",
         ),
         Prediction(
             "inspecting.what_is_lost",
-            "Both heads are removed for whole stories. What happens to the loss?",
+            "Both of the heads that carried the name are removed while the model reads whole stories. What happens "
+            "to the loss?",
             (
                 "on names it rises by nats, on other tokens by a little",
                 "Fetching what was told before is most of what the two do. No other head does it for names.",
@@ -456,11 +461,14 @@ LESSON = Lesson(
                 label="loss (nats per token)",
                 highlight=["without the two: names"],
             ),
-            finding="Without the two heads the names are lost. Needed: yes, but only one of the two at a time. Without one of them the loss on names is about half a nat, since the other still fetches the name; without both it is above five. So a head whose removal changes little may still do much, if there is another that does the same.",
+            finding="Without the two heads the names are lost. They are needed, but only one of the two at a time. "
+            "Without one of them the loss on names is about half a nat, since the other still fetches the name; "
+            "without both it is above five. So a head whose removal changes little may still do a lot, if there is "
+            "another that does the same.",
         ),
         Prediction(
             "roles.one_block",
-            "The same training with one block in place of two. What does the induction score do?",
+            "The same training is repeated with one block instead of two. What does the induction score do?",
             (
                 "it stays low, and so the loss stays high",
                 "A key does not know what stood before it, so no query can find the right one.",
@@ -488,7 +496,9 @@ LESSON = Lesson(
                 x_label="training step",
                 y_label="loss on repeats (of the first), and induction score",
             ),
-            finding="With one block no head learned induction. It gets about as far as knowing which letters are in the row. Induction is made of **two** heads in two blocks: one brings something to a position, another reads it from there.",
+            finding="With one block no head learned induction. The model gets only about as far as knowing which "
+            "letters are in the row. Induction takes **two** heads in two blocks: one brings something to a "
+            "position, and the other reads it from there.",
         ),
     ),
     quiz=(

@@ -121,7 +121,7 @@ def layer_on(layer_class: type[nn.Module], x: Float[Tensor, "batch seq d_model"]
     if output is None:
         raise TypeError("forward returns None; is a `return` missing?")
     if isinstance(output, tuple):
-        raise TypeError("forward returns the output alone; the weights are kept as self.weights")
+        raise TypeError("forward should return the output alone and keep the weights as self.weights")
     patterns = getattr(layer, "weights", None)
     if patterns is None:
         raise AttributeError("forward needs to keep the patterns as self.weights, (batch, head, query, key)")
@@ -390,7 +390,7 @@ CONTRIBUTION = Exercise(
         Misconception(
             "others_set_to_0",
             "you kept the head's own columns of the whole output and set the others to 0. The output map mixes the heads: a head adds to all "
-            "d_model numbers, and so do the others.",
+            "d_model numbers, and so do the other heads.",
             lambda mixed, weight, head: merge_heads(mixed) @ own_rows(weight, mixed, head).T,
         ),
         Misconception(
@@ -418,7 +418,7 @@ CONTRIBUTION = Exercise(
         Misconception(
             "slice_of_the_output",
             "you cut the head's columns out of the whole output. The output map mixes the heads: a head writes into all d_model numbers, "
-            "and so do the others.",
+            "and so do the other heads.",
             lambda mixed, weight, head: (merge_heads(mixed) @ weight.T)[
                 ..., head * mixed.shape[-1] : (head + 1) * mixed.shape[-1]
             ],

@@ -334,7 +334,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "myths.positions",
-            "Which table fails to tell its positions apart, once there is noise?",
+            "Noise is added to each of three tables of positions. Which table then fails to tell its positions "
+            "apart?",
             (
                 "the one slow sine",
                 "Divided by $10000^2$, even position 255 has an angle of nearly 0. All rows are alike.",
@@ -363,7 +364,7 @@ LESSON = Lesson(
         ),
         Prediction(
             "myths.passes",
-            "How many forward passes does it take to write 60 tokens with the cache?",
+            "How many forward passes does it take to write 60 tokens with a cache?",
             ("60", "Each token is chosen from the logits that the token before it made possible."),
             (
                 ("1", "That is learning: there all 60 tokens are known before the pass begins."),
@@ -383,7 +384,8 @@ LESSON = Lesson(
                 "forward passes",
                 number="{:.0f}",
             ),
-            finding="Learning from a text takes one pass; writing it takes one for each token. The cache saves work inside a pass and not one pass.",
+            finding="Learning from a text takes one pass; writing it takes one for each token. The cache saves work "
+            "within each pass, but it does not save a single pass.",
         ),
         Prediction(
             "myths.removed",
@@ -413,11 +415,12 @@ LESSON = Lesson(
                 "probability of the right color",
                 highlight=names[3:],
             ),
-            finding="Where the two differ, the most attended token can go; the color cannot.",
+            finding="Where the most attended token is not the color, it can go; the color cannot.",
         ),
         Prediction(
             "myths.unscaled",
-            "Scores as they are, not divided. What happens to the gradient as $d_k$ grows?",
+            "The scores are left as they are, not divided by $\\sqrt{d_k}$. What happens to their gradient as $d_k$ "
+            "grows?",
             (
                 "it fades",
                 "Scores of size $\\sqrt{d_k}$ make softmax sure of one key, and a sure softmax passes nothing on.",
@@ -443,11 +446,13 @@ LESSON = Lesson(
                 "gradient at the scores",
                 log_x=True,
             ),
-            finding="Without the division the gradient fades as heads get wider: a score is a sum of $d_k$ products, so it grows like $\\sqrt{d_k}$; softmax then puts all its weight on one key, and where a softmax is sure, it passes no gradient on.",
+            finding="Without the division the gradient fades as heads get wider: a score is a sum of $d_k$ "
+            "products, so it grows like $\\sqrt{d_k}$; softmax then puts nearly all its weight on one key, and "
+            "where a softmax is sure, it passes hardly any gradient on.",
         ),
         Prediction(
             "myths.girls",
-            "In the data 9 of 10 heroes are girls. How often does the model say girl, at temperature 0.5?",
+            "In the data 9 of 10 heroes are girls. How often does the model say “girl” at temperature 0.5?",
             (
                 "more than 9 times in 10",
                 "The model learns the data's share, and a temperature below 1 makes what is likely likelier.",
@@ -473,7 +478,8 @@ LESSON = Lesson(
         ),
         Prediction(
             "myths.cold",
-            "The young model near temperature 0, asked for a color that the story has settled:",
+            "Near temperature 0, the young model is asked for a color that the story has settled. What does it "
+            "answer?",
             (
                 "always the same answer, mostly wrong",
                 "Cold takes the likeliest token. That it is likely for this model does not make it true.",
@@ -502,7 +508,8 @@ LESSON = Lesson(
         ),
         Prediction(
             "myths.by_heart",
-            "The same model and number of steps; 4 stories, then more and more. What does the loss on *its own* stories do?",
+            "The same model is trained for the same number of steps on 4 stories, then on more and more. What does "
+            "its loss on the stories that it was trained on do?",
             (
                 "it rises until it meets that on others",
                 "Four stories can be learned by heart. With thousands it can learn only what they share.",
@@ -525,11 +532,13 @@ LESSON = Lesson(
                 "loss (nats per token)",
                 log_x=True,
             ),
-            finding="With more stories the two losses meet: with four stories each is known by heart, with thousands only what they share can be learned.",
+            finding="With more stories the two losses meet: with four, each story is known by heart; with "
+            "thousands, only what they share can be learned.",
         ),
         Prediction(
             "myths.budget",
-            "Five widths share one budget of operations. Which has the lowest loss?",
+            "Models of five widths are trained, each with the same budget of operations, and then again with a "
+            "larger budget. Which has the lowest loss?",
             (
                 "one that is not the largest",
                 "The largest pays so much for a token that it sees too few of them.",
@@ -555,7 +564,8 @@ LESSON = Lesson(
                 "held-out loss (nats per token)",
                 log_x=True,
             ),
-            finding="Each budget has its best size, and it is not the largest. The wide ones have not seen enough to use what they have.",
+            finding="Each budget has its best size, and it is not the largest. The wide models have not seen enough "
+            "to use what they have.",
         ),
     ),
     quiz=(

@@ -243,14 +243,14 @@ IS_EQUIVARIANT = Exercise(
         ),
         Misconception(
             "each_to_the_last_bit",
-            "you gave one answer for each number, and True only where two are equal to the last bit. Return a single True or "
+            "you gave one answer for each number, and True only where the two are equal to the last bit. Return a single True or "
             "False that allows for rounding: use torch.allclose with atol=1e-5.",
             lambda layer, x, order: layer(x[order]) == layer(x)[order],
         ),
         Misconception(
             "default_tolerance",
             "your test is too strict for numbers near 0, where rounding makes a larger difference than torch.allclose allows "
-            "by itself. Add atol=1e-5.",
+            "by default. Add atol=1e-5.",
             lambda layer, x, order: torch.allclose(layer(x[order]), layer(x)[order]),
         ),
         Misconception(
@@ -266,7 +266,7 @@ IS_EQUIVARIANT = Exercise(
         ),
         Misconception(
             "as_bags",
-            "you tested whether the same outputs come out in any order. Which word gets which output matters too: compare "
+            "you tested only whether the same outputs come out, in whatever order. Which word gets which output matters too: compare "
             "layer(x[order]) with layer(x)[order] row by row.",
             lambda layer, x, order: torch.allclose(
                 layer(x[order]).sort(dim=0).values, layer(x).sort(dim=0).values, atol=1e-5
@@ -301,7 +301,7 @@ ADD_POSITIONS = Exercise(
         ),
         Misconception(
             "counted_from_one",
-            "you took each row one too far down. Positions count from 0, so the first token gets row start itself.",
+            "every row you took is one too far down. Positions count from 0, so the first token gets row start itself.",
             lambda x, table, start: x + table[start + 1 : start + 1 + x.shape[1]],
         ),
         Misconception(
@@ -348,7 +348,7 @@ ADD_POSITIONS = Exercise(
         ),
         Misconception(
             "one_too_early",
-            "you took each row one too far up. The first token gets row start itself, not the row before it.",
+            "every row you took is one too far up. The first token gets row start itself, not the row before it.",
             lambda x, table, start: x + table[start - 1 : start - 1 + x.shape[1]],
         ),
         Misconception(
@@ -398,7 +398,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "growing",
-            "the hands turn faster and faster: the exponent lacks its minus sign. Hand i turns by 10000 to the power −2i/d_model.",
+            "each hand turns faster than the one before: the exponent lacks its minus sign. Hand i turns by 10000 to the power −2i/d_model.",
             lambda length, d_model: table_of_clocks(
                 length, 10000.0 ** (torch.arange(0, d_model, 2) / d_model)
             ),
@@ -410,7 +410,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "half_the_exponent",
-            "the exponent of hand i is −i/d_model, half of what it should be. With i = 0, 1, 2, … it is −2i/d_model.",
+            "the exponent of hand i is −i/d_model, half of what it should be. With i = 0, 1, 2, … it should be −2i/d_model.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model).sqrt()),
         ),
         Misconception(
@@ -420,7 +420,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice as large as they should be: they are −2i/d_model. The even numbers 0, 2, 4, … are already 2i, "
+            "the exponents are twice as large as they should be. The right ones are −2i/d_model. The even numbers 0, 2, 4, … are already 2i, "
             "and what they are divided by is d_model, not half of it.",
             lambda length, d_model: table_of_clocks(length, frequencies_for(d_model) ** 2),
         ),
@@ -432,8 +432,8 @@ SINUSOIDAL_POSITIONS = Exercise(
         ),
         Misconception(
             "power_first",
-            "your hands hardly move: every angle is almost 0. Python takes the power before it multiplies and divides, so "
-            "`10000 ** -2 * i / d_model` is `(10000 ** -2) * i / d_model`. Put the whole exponent in brackets.",
+            "the hands hardly move: every angle is almost 0. Python takes the power before it multiplies and divides, so "
+            "`10000 ** -2 * i / d_model` is `(10000 ** -2) * i / d_model`. Put the whole exponent in parentheses.",
             lambda length, d_model: table_of_clocks(
                 length, 10000.0**-2 * torch.arange(d_model // 2) / d_model
             ),
@@ -441,7 +441,7 @@ SINUSOIDAL_POSITIONS = Exercise(
         Misconception(
             "reshaped",
             "the numbers are right, but reshaping put them in the wrong places. Stack the sines and cosines along a new last "
-            "dimension, dim=-1: then each sine stands next to its cosine, and flatten(1) keeps them so.",
+            "dimension, dim=-1: then each sine stands next to its cosine, and flatten(1) keeps them that way.",
             lambda length, d_model: (
                 table_of_clocks(length, frequencies_for(d_model))
                 .view(length, -1, 2)
@@ -496,7 +496,7 @@ ROTATE = Exercise(
         ),
         Misconception(
             "counted_anew",
-            "you counted the positions from 0. Use the argument positions, whose first number need not be 0.",
+            "you counted the positions from 0. Use the argument `positions`, whose first number need not be 0.",
             lambda x, positions: turned_by(x, angles_for(x, torch.arange(len(positions)))),
         ),
         Misconception(
@@ -511,18 +511,18 @@ ROTATE = Exercise(
         ),
         Misconception(
             "twice_the_exponent",
-            "the exponents are twice as large as they should be: they are −2i/d_head. The even numbers 0, 2, 4, … are already 2i, "
+            "the exponents are twice as large as they should be. The right ones are −2i/d_head. The even numbers 0, 2, 4, … are already 2i, "
             "and what they are divided by is d_head, not half of it.",
             lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]) ** 2),
         ),
         Misconception(
             "half_the_exponent",
-            "the exponent of pair i is −i/d_head, half of what it should be. With i = 0, 1, 2, … it is −2i/d_head.",
+            "the exponent of pair i is −i/d_head, half of what it should be. With i = 0, 1, 2, … it should be −2i/d_head.",
             lambda x, positions: turned_by(x, positions[:, None] * frequencies_for(x.shape[-1]).sqrt()),
         ),
         Misconception(
             "growing",
-            "the pairs turn faster and faster: the exponent lacks its minus sign. Pair i has the frequency 10000 to the power −2i/d_head.",
+            "each pair turns faster than the one before: the exponent lacks its minus sign. Pair i has the frequency 10000 to the power −2i/d_head.",
             lambda x, positions: turned_by(
                 x, positions[:, None] * 10000.0 ** (torch.arange(0, x.shape[-1], 2) / x.shape[-1])
             ),
@@ -665,8 +665,9 @@ LESSON = Lesson(
         ),
         Prediction(
             "positions.short_run",
-            "Each kind is trained with the same data, number of steps and learning rate, with three seeds. After 220 "
-            "steps, which kinds have a lower loss on new stories than the model without positions?",
+            "A model with each kind of positions and one without positions are trained with the same data, number "
+            "of steps and learning rate, with three seeds. After 220 steps, which kinds have a lower loss on new "
+            "stories than the model without positions?",
             (
                 "rotary and ALiBi",
                 "Their loss is lower for every seed. Both build the distance into the scores, where it acts from the first step on.",
@@ -750,7 +751,8 @@ LESSON = Lesson(
     quiz=(
         Question(
             "positions.two_sentences",
-            "One causal layer, no positions. “Mia chased Tom .” and “Tom chased Mia .”: how do the logits at the period compare?",
+            "A model has one causal layer and no positions. How do its logits at the period compare in “Mia chased "
+            "Tom .” and “Tom chased Mia .”?",
             (
                 "they are the same",
                 "The period sees the same bag of four tokens, with the same keys and values.",
@@ -817,7 +819,8 @@ LESSON = Lesson(
         ),
         Question(
             "positions.alibi_number",
-            "ALiBi, slope ¼. One key is 1 position back with the score 1.0, another is 9 back with 2.5. Which gets more weight?",
+            "ALiBi has slope ¼. One key is 1 position back and has the score 1.0; another is 9 back and has 2.5. "
+            "Which gets more weight?",
             (
                 "the near key",
                 "$1.0 - 0.25 = 0.75$ against $2.5 - 2.25 = 0.25$: the distance costs the far key its lead.",

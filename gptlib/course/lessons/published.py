@@ -300,7 +300,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "gpt2.not_turned",
-            "The square matrix of each layer is read the wrong way round, in all four layers. What is the surprise?",
+            "Storyteller's square matrix is read the wrong way around in all four layers. How well does the model "
+            "predict new stories then?",
             (
                 "worse than a blind guess",
                 "The model is sure of itself and wrong. Whoever spreads the bets evenly is surprised less.",
@@ -323,11 +324,14 @@ LESSON = Lesson(
                 marks={"a blind guess": blind},
                 title="A matrix on its side raises no error, and can ruin the model",
             ),
-            finding="A matrix on its side raises no error, and it can ruin the model. Turned in layer 0 or layer 3 alone it does; in layer 1 or layer 2 alone it hardly shows. So neither shapes nor a low loss protect you.",
+            finding="A matrix on its side raises no error, and it can ruin the model. Turned in layer 0 or layer 3 "
+            "alone it does; in layer 1 or layer 2 alone it hardly shows. So neither matching shapes nor a low loss "
+            "proves that every matrix is the right way around.",
         ),
         Prediction(
             "gpt2.sinks",
-            "Late in a story, after at least 16 tokens: how much of their weight do the last layer's heads leave on the first token, compared with an even share?",
+            "Late in a story, after at least 16 tokens, how much of their weight do the heads of the last layer "
+            "give the first token, compared with an even share?",
             (
                 "several even shares",
                 "It says the same in every text, so weight that has nowhere to go does little harm there.",
@@ -352,7 +356,9 @@ LESSON = Lesson(
                 column_name="head",
                 label="share on the first token",
             ),
-            finding="Some heads leave far more on the first token than an even share. The weights of a query sum to 1: the softmax sees to that. A head that finds nothing to fetch cannot fetch nothing. It has to put its weight somewhere.",
+            finding="Some heads leave far more on the first token than an even share. The weights of a query sum to "
+            "1: the softmax sees to that. So a head that finds nothing to fetch still has to put its weight "
+            "somewhere.",
         ),
     ),
     quiz=(

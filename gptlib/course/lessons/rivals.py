@@ -311,7 +311,8 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "rivals.left_over",
-            "A state is multiplied by 0.9 at each word, another keeps 0.99. After 64 words, of the first word's trace?",
+            "One state is multiplied by 0.9 at each word, and another keeps 0.99 of itself. How much of the first "
+            "word's trace is left in each of them 64 words later?",
             (
                 "less than a thousandth, and half",
                 "$0.9^{64}$ is 0.001, and the tanh takes its share too; $0.99^{64}$ is 0.53. The factor decides.",
@@ -359,11 +360,13 @@ LESSON = Lesson(
                 label="1: only in the encoder",
                 annotate=False,
             ),
-            finding="There is no mask, so every output of the encoder depends on all eight words: on all that a decoder sees, and on all that comes later. So it cannot be trained as a GPT is: “say the next token” is no riddle to a model that has read it.",
+            finding="There is no mask, so every output of the encoder depends on all eight words: on all that a "
+            "decoder sees, and on all that comes later. So it cannot be trained as a GPT is: “say the next token” "
+            "is no challenge to a model that has already read it.",
         ),
         Prediction(
             "rivals.finds_the_word",
-            "How often does the best of the eight heads look at the word whose Chinese is being written?",
+            "How often does the best of the eight heads look at the English word whose Chinese is being written?",
             (
                 "twice as often as straight across",
                 "The order of the two languages differs, and the head follows the words, though not every time.",
@@ -385,11 +388,14 @@ LESSON = Lesson(
                 label="share of words found",
                 highlight=["the chosen head"],
             ),
-            finding="One head finds twice as many words as a look straight across, and still fewer than half. Nobody told it which word is which: the loss was on the Chinese characters alone. Cross-attention looks there because that is where the answer lies.",
+            finding="One head finds more than twice as many words as a look straight across, and still fewer than "
+            "half. Nobody told it which word belongs to which: the loss was on the Chinese characters alone. "
+            "Cross-attention looks there because that is where the answer lies.",
         ),
         Prediction(
             "rivals.long_race",
-            "Equal size, ten times as much text as in the short race: who has the lowest loss at its end?",
+            "Rivals of equal size have read ten times as much text as in the short race. Which of them has the "
+            "lowest loss at the end?",
             (
                 "a gated recurrent model, by a little",
                 "The decoder started last and has nearly caught up: a fiftieth of a nat is missing.",
@@ -414,7 +420,8 @@ LESSON = Lesson(
                 title="Equal size, equal text: LSTM and GRU lead by a little, and none is near the floor",
                 x_label="million tokens read",
             ),
-            finding="The LSTM and the GRU end ahead of the decoder, by a little, and none is near the floor. The decoder started last and came closer all the way.",
+            finding="The LSTM and the GRU end ahead of the decoder, by a little, and none is near the floor. The "
+            "decoder was far behind at first and has nearly caught up.",
         ),
         Prediction(
             "rivals.far_names",
@@ -439,7 +446,8 @@ LESSON = Lesson(
                 x_label="tokens since the name was said",
                 y_label="nats above the true surprise",
             ),
-            finding="From nine tokens on, no rival knows the name. The lowest line is no rival: it is storyteller, a decoder too, larger, trained for much longer, and in another way.",
+            finding="From nine tokens on, no rival knows the name. The lowest line is not a rival's: it is that of "
+            "storyteller, which is also a decoder, but larger, and trained for much longer and in another way.",
         ),
     ),
     quiz=(

@@ -375,7 +375,9 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "costs.where_memory_goes",
-            "GPT-2, 124 million parameters, trained on sequences of 1,024 tokens. From how many sequences in a batch on do activations outweigh weights, gradients and optimizer together?",
+            "GPT-2, with its 124 million parameters, is trained on sequences of 1,024 tokens. From how many "
+            "sequences in a batch on do the activations take more memory than weights, gradients and optimizer "
+            "together?",
             ("3", "Two gigabytes for all that belongs to the parameters, and most of one for each sequence."),
             (
                 (
@@ -395,11 +397,14 @@ LESSON = Lesson(
                 log_x=True,
                 log_y=True,
             ),
-            finding="So it is the **batch** that fills the memory, and a smaller batch is the first thing to try.",
+            finding="From 3 sequences on, the activations take more memory than all the rest. So it is the "
+            "**batch** that fills the memory, and a smaller batch is the first thing to try when there is too "
+            "little of it.",
         ),
         Prediction(
             "scaling.ten_times",
-            "By the law of our runs, you get ten times the operations. How much larger should the model be?",
+            "You get ten times as many operations. By the law that was fitted to our runs, how much larger should "
+            "the model be?",
             (
                 "about 4 times",
                 "Size and data both get their share of the budget, and size has a little more than half of it, in powers of ten.",
@@ -426,7 +431,9 @@ LESSON = Lesson(
                 log_x=True,
                 log_y=True,
             ),
-            finding="Size and data both grow with the budget. Such a rule is a property of a corpus and a recipe: Kaplan et al. (2020) had found that size should grow far faster than data, Hoffmann et al. (2022) that both should grow alike.",
+            finding="Size and data both grow with the budget. How fast each should grow is a property of a corpus "
+            "and a recipe: Kaplan et al. (2020) found that size should grow far faster than data, and Hoffmann et "
+            "al. (2022) that both should grow equally fast.",
         ),
     ),
     quiz=(

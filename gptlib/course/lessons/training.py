@@ -358,7 +358,7 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "training.freak",
-            "AdamW meets one freak gradient of −1,000 among many of 1. What happens?",
+            "Without clipping, AdamW meets one freak gradient of −1,000 among many of 1. What does the weight do?",
             (
                 "it goes astray for some steps, then hardly moves",
                 "The freak stays in both averages: the mean points the wrong way, and the square makes steps tiny.",
@@ -379,11 +379,13 @@ LESSON = Lesson(
                 x_label="step",
                 y_label="weight",
             ),
-            finding="The freak stays in both averages. The mean points the wrong way for many steps, and the swollen square makes the right steps tiny for longer still. Clipped, the freak counts as one ordinary step.",
+            finding="The freak stays in both averages. The mean points the wrong way for many steps, and the "
+            "swollen square makes the steps in the right direction tiny for longer still. Clipped, the freak is no "
+            "larger than any other gradient, and it does little harm.",
         ),
         Prediction(
             "training.sixteen_stories",
-            "Sixteen stories, over and over. What does the loss on unseen stories do?",
+            "A model is trained on sixteen stories, over and over. What does its loss on unseen stories do?",
             (
                 "it falls, then rises",
                 "First it learns what all stories share, then what only these sixteen hold.",
@@ -410,11 +412,15 @@ LESSON = Lesson(
                 smooth=5,
                 title="Sixteen stories: training sinks through the floor, validation turns and rises",
             ),
-            finding="The training loss sinks below the floor. No **honest** model of Storyworld can be there, on average. This one is, on stories that it has learned by heart, while its loss on unseen ones turns and rises. That is **overfitting**, and it is why a training loss alone proves nothing. The best moment to stop was where the validation loss turned.",
+            finding="The training loss sinks below the floor. No **honest** model of Storyworld can get there, on "
+            "average. This one does, on stories that it has learned by heart, while its loss on unseen ones turns "
+            "and rises. That is **overfitting**, and it is why a training loss alone proves nothing. The best "
+            "moment to stop was where the validation loss turned.",
         ),
         Prediction(
             "training.hundredfold",
-            "Sixty steps with a hundredth of the learning rate, or a hundred times as much. Where do they end?",
+            "The model is trained for sixty steps at a hundredth of the usual learning rate, and again at a hundred "
+            "times the usual rate. Where do the two losses end, compared with the usual rate?",
             (
                 "both end higher",
                 "The one is still near the start; the other undoes with each step what it has learned.",
@@ -437,7 +443,9 @@ LESSON = Lesson(
                 log_x=True,
                 marks={"blind guessing": math.log(tokenizer.vocab_size)},
             ),
-            finding="Too small a rate gets nowhere in sixty steps; too large a rate undoes its own work. Even at the worst rate nothing exploded. That is AdamW and clipping at work: a step is never longer than about the learning rate.",
+            finding="Too small a rate gets hardly anywhere in sixty steps; too large a rate undoes its own work. "
+            "Even at the highest rate nothing exploded. That is AdamW and clipping at work: a step is never longer "
+            "than about the learning rate.",
         ),
     ),
     quiz=(
