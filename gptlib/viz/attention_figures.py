@@ -347,9 +347,9 @@ def _mosaic(panels, hidden, rows, columns, title, tokens, names=None):
         rows or [],
         color=INK,
     )
-    axes.set_ylabel("query (each panel, downwards)", size=8.5, labelpad=8)
+    axes.set_ylabel("query (each panel, downward)", size=8.5, labelpad=8)
     axes.set_xlabel(
-        f"key (each panel, rightwards)\n{_sentence(tokens, width)}",
+        f"key (each panel, rightward)\n{_sentence(tokens, width)}",
         size=8.5,
         labelpad=8,
         linespacing=1.6,

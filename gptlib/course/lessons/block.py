@@ -254,7 +254,7 @@ def before_any_block(log_probabilities: Tensor, inputs: Tensor, targets: Tensor)
     return "\n".join(
         (
             "the token that is rated likeliest before any block",
-            f"  is the token itself at          {(likeliest == inputs).float().mean():5.0%} of the positions",
+            f"  is the token just read at       {(likeliest == inputs).float().mean():5.0%} of the positions",
             f"  is the token that follows at    {(likeliest == targets).float().mean():5.0%} of the positions",
             f"  has a mean probability of       {sureness.mean():5.2f}",
         )

@@ -605,7 +605,7 @@ LESSON = Lesson(
                     "Without the tanh, two linear maps in a row are one linear map, so nothing is gained.",
                 ),
                 (
-                    "neither: the average has lost who was who",
+                    "neither: the average no longer says who was who",
                     "It has lost nothing. As long as the two weights differ, each pair of names gives its own average.",
                 ),
             ),
@@ -719,7 +719,7 @@ LESSON = Lesson(
                 list(rises),
                 list(rises.values()),
                 label="loss added on repeated names (nats)",
-                title="Removing both heads costs far more than the sum of the two single costs",
+                title="Removing both heads costs far more than the sum of the two individual costs",
                 highlight=[name for name, rise in rises.items() if rise > 2],
             ),
             finding="With one of the two left, the loss on repeated names rises by less than a nat, so neither head seems indispensable. With both gone, it rises by "
@@ -729,7 +729,7 @@ LESSON = Lesson(
     quiz=(
         Question(
             "heads.why_one_fails",
-            "Why can one head with a linear readout, however wide, not name both the giver and the receiver?",
+            "Why is one head with a linear readout, however wide, unable to name both the giver and the receiver?",
             (
                 "it would need two sets of weights at once",
                 "To name the giver linearly, the average must lean toward the giver; to name the receiver, it must lean toward the receiver.",
