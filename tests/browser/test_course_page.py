@@ -22,7 +22,7 @@ def page(chromium, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTLIB_PROGRESS", str(folder / "progress.json"))
         with notebook_page(chromium, folder, CODE, width=1100, height=1600) as (page, beyond):
-            page.get_by_text("6 right").wait_for()
+            page.get_by_text("7 right").wait_for()
             yield page
             assert errors(page) == [] and beyond == []
 
@@ -55,7 +55,7 @@ def test_a_quiz_by_keyboard_alone(page):
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
     quiz.get_by_text("A. ").first.wait_for()
-    quiz.get_by_text("1 of 6 right").wait_for()
+    quiz.get_by_text("1 of 7 right").wait_for()
 
 
 def test_a_quiz_is_readable_for_all(page):

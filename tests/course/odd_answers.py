@@ -313,13 +313,13 @@ average("double precision", "return (weights.double() @ values.double())", "not 
 case(
     "the loop's leftover",
     "scaled_scores",
-    "one_size",
+    "not yet",
     "def scaled_scores(queries, keys):\n    return queries @ keys.mT / math.sqrt(d_k)",
 )
 case(
     "the leftover by another name",
     "scaled_scores",
-    "one_size",
+    "not yet",
     """
     SIZE = sizes[-1]
     =====

@@ -136,7 +136,7 @@ function render({ model, el }) {
     return `"${tokens[query]}" looks most at "${tokens[weights.indexOf(most)]}": ${written(most, 3)}`;
   });
   stage.root.append(found, make("p", { className: "soft" },
-    `${about} Type over a number, or nudge it with Alt ↑ ↓; click a cell of the mask to hide a key. What changes is underlined.`),
+    `${about} Type over a number, or nudge it with Alt ↑ ↓; click in the mask to hide a key. What changes is underlined.`),
     div("row", make("span", {}, "query"), controls.query),
     div("row", controls.d_k, make("span", {}, "scores"), controls.scale, controls.temperature, make("span", {}, undo, " ", reset)),
     div("columns", ...tables));
