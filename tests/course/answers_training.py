@@ -78,11 +78,49 @@ def accumulate_sums(model, inputs, targets, size):
     return total
 
 
+def row_by_row(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for tokens, wanted in zip(inputs, targets, strict=True):  # parts of one row are no larger than `size`
+        loss = F.cross_entropy(model(tokens[None])[0], wanted) / len(inputs)
+        loss.backward()
+        losses.append(loss.item())
+    return sum(losses)
+
+
 def all_at_once(model, inputs, targets, size):
     model.zero_grad()
-    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    log_p = model(inputs).log_softmax(-1)
+    loss = -log_p.gather(-1, targets[..., None]).mean()
+    loss.backward()
+    return float(loss)
+
+
+def mean_of_kept_losses(model, inputs, targets, size):
+    model.zero_grad()
+    kept = []
+    for start in range(0, len(inputs), size):
+        logits = model(inputs[start : start + size]).transpose(1, 2)
+        kept.append(F.cross_entropy(logits, targets[start : start + size], reduction="none").flatten())
+    loss = torch.cat(kept).mean()
     loss.backward()
     return loss.item()
+
+
+def chunks(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for part, wanted in zip(inputs.chunk(size), targets.chunk(size), strict=True):
+        loss = F.cross_entropy(model(part).transpose(1, 2), wanted, reduction="sum") / targets.numel()
+        loss.backward()
+        losses.append(loss.item())
+    return sum(losses)
+
+
+def stepped(model, inputs, targets, size):
+    loss = accumulate(model, inputs, targets, size)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    return loss
 
 
 def accumulate(model, inputs, targets, size, zero=1, zero_in_loop=0, divide="share"):
@@ -118,7 +156,7 @@ RIGHT = {
     "training.windows": [by_places, by_unfold],
     "training.clip_gradients": [clip_by_long_vector, clip_by_torch],
     "training.schedule": [schedule_by_min, schedule_by_mean],
-    "training.accumulate": [accumulate_sums, all_at_once],
+    "training.accumulate": [accumulate_sums, row_by_row],
 }
 
 WRONG = {
@@ -170,5 +208,10 @@ WRONG = {
             model, inputs, targets, size, zero=0
         ),
         "scaled_too_late": scaled_too_late,
+        "whole_batch": all_at_once,
+        "backward_at_the_end": mean_of_kept_losses,
+        "size_parts": chunks,
     },
 }
+
+REFUSED = {"training.accumulate": {"stepped": stepped}}

@@ -78,7 +78,7 @@ def settings(generator: Generator) -> Iterator[tuple[float, float, int, int]]:
 
 
 def batches(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
-    for batch, seq, size in ((2, 1, 1), (3, 2, 2), (7, 3, 3)):
+    for batch, seq, size in ((2, 1, 1), (3, 2, 2), (7, 3, 3), (8, 2, 2)):
         inputs, targets = torch.randint(5, (2, batch, seq), generator=generator)
         yield inputs, targets, size
 
@@ -89,15 +89,70 @@ def all_rates(answer: Callable[..., Any], highest: float, lowest: float, warmup:
     return ... if rates[0] is ... else rates
 
 
+class WatchedModel(nn.Module):
+    """A small model that notes how many rows it was given at once, and how many parts waited for backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
+        self.most_rows, self.waiting, self.most_waiting = 0, 0, 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = self.layers(tokens)
+        self.most_rows = max(self.most_rows, len(tokens))
+        if logits.requires_grad:
+            self.waiting += 1
+            self.most_waiting = max(self.most_waiting, self.waiting)
+            logits.register_hook(self._arrived)
+        return logits
+
+    def _arrived(self, gradient: Tensor) -> None:
+        self.waiting -= 1
+
+
 def loss_and_gradients(answer: Callable[..., Any], inputs: Tensor, targets: Tensor, size: int) -> Any:
-    """What is returned, and the gradients that are left in a small model that held old ones."""
-    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
+    """What is returned, what is left in a small model that held old gradients, and what had to be in memory."""
+    model = WatchedModel()
     for parameter in model.parameters():
         nn.init.normal_(parameter)
         parameter.grad = torch.ones_like(parameter)
-    with torch.enable_grad():
-        loss = answer(model, inputs, targets, size)
-    return loss if loss is ... else (loss, [parameter.grad for parameter in model.parameters()])
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    loss = answer(model, inputs, targets, size)
+    if loss is ...:
+        return ...
+    return {
+        "loss": loss,
+        "gradients": [parameter.grad for parameter in model.parameters()],
+        "rows read at once": max(model.most_rows, size),  # smaller parts do no harm
+        "parts in memory at once": model.most_waiting,
+        "weights are as before": all(map(torch.equal, before, model.parameters())),
+    }
+
+
+def whole_batch(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
+    model.zero_grad()
+    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    loss.backward()
+    return loss.item()
+
+
+def backward_at_the_end(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
+    model.zero_grad()
+    total = torch.tensor(0.0)
+    for part, wanted in zip(inputs.split(size), targets.split(size), strict=True):
+        total = total + F.cross_entropy(model(part).flatten(0, 1), wanted.flatten()) * len(part) / len(inputs)
+    total.backward()
+    return total.item()
+
+
+def cut_into_size_parts(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
+    model.zero_grad()
+    total = 0.0
+    for part, wanted in zip(inputs.chunk(size), targets.chunk(size), strict=True):
+        loss = F.cross_entropy(model(part).flatten(0, 1), wanted.flatten()) * len(part) / len(inputs)
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def scaled(gradients: list[Tensor], factors: list[float]) -> list[Tensor]:
@@ -346,6 +401,21 @@ ACCUMULATE = Exercise(
             "scaled_too_late",
             "the loss is right, but each part's gradient went in whole. Scale the part's loss before backward, not after.",
             with_share(share_of, too_late=True),
+        ),
+        Misconception(
+            "whole_batch",
+            "the model was given the whole batch at once, which is what does not fit. Give it `size` rows at a time.",
+            whole_batch,
+        ),
+        Misconception(
+            "backward_at_the_end",
+            "the losses of all parts were added up first, so all parts were in memory until the one backward at the end. Call backward for each part: then its memory is free before the next part is read.",
+            backward_at_the_end,
+        ),
+        Misconception(
+            "size_parts",
+            "the batch was cut into `size` parts. `size` is the number of rows in a part: split(size), not chunk(size).",
+            cut_into_size_parts,
         ),
     ),
     minutes=15,
