@@ -590,7 +590,7 @@ LESSON = Lesson(
         ),
         Question(
             "myths.quiz_emergent",
-            "“At 10 billion parameters an ability appears from nothing.” The measure was: share of tasks with *every* step right. What do you suspect?",
+            "“At 10 billion parameters an ability appears from nothing.” The measure was: share of tasks with every step right. What do you suspect?",
             (
                 "a smooth gain that the measure makes look sudden",
                 "If each of 20 steps is right with $p$, all are with $p^{20}$: near 0 for long, then steep. See Schaeffer et al. 2023, section 2.",
@@ -615,7 +615,7 @@ LESSON = Lesson(
             "“Our model reproduces nothing: only 2% of held-out texts are continued word for word.” What is missing?",
             (
                 "the same share for texts that it was trained on",
-                "Memory is what it knows of *those* beyond what it knows of others. The held-out share is the control.",
+                "Memory is what it knows of those beyond what it knows of others. The held-out share is the control.",
             ),
             (
                 (

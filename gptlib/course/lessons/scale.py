@@ -298,7 +298,7 @@ OPTIMUM = Exercise(
     misconceptions=(
         Misconception(
             "equal_terms",
-            "you made the two terms of the excess equal. Their *slopes* cancel at the best point, and each slope has its exponent in front.",
+            "you made the two terms of the excess equal. Their slopes cancel at the best point, and each slope has its exponent in front.",
             lambda A, alpha, B, beta, flops: optimum(A / alpha, alpha, B / beta, beta, flops),
         ),
         Misconception(
