@@ -45,7 +45,9 @@ def loss_curves(
     curves: name -> (steps, losses), both (n,).
     floor: the entropy floor: no model is below it on average. A dashed line, hatched beneath.
     marks: name -> loss of a baseline, each a dotted line.
-    smooth: draw the mean of so many neighboring losses over the faint raw curve; 1 draws the raw curve.
+    smooth: draw the mean of so many neighboring losses, half of them to each side, over the faint raw curve;
+        1 draws the raw curve. A curve that is measured more rarely than another, such as a validation loss,
+        is drawn as it is.
 
     Returns a Drawing with an array (2, n) of steps and losses under each curve's name, as given and not
     smoothed, and a scalar under each mark's name and "floor".
@@ -267,13 +269,13 @@ def _draw_curves(
     axes: Axes, curves: Mapping[str, np.ndarray], smooth: Index
 ) -> list[tuple[Number, str, str, str]]:
     labels = []
+    spacings = {name: np.ptp(x) / max(1, len(x) - 1) for name, (x, _) in curves.items()}
     for index, (name, (x, y)) in enumerate(curves.items()):
         color, dash = PALETTE[index % len(PALETTE)], DASHES[index // len(PALETTE) % len(DASHES)]
-        window = smooth if len(y) >= 4 * smooth else 1  # a curve of few points is drawn as it is
-        if window > 1:
+        densest = spacings[name] <= 2 * min(spacings.values())
+        if smooth > 1 and densest and len(y) >= 4 * smooth:
             axes.plot(x, y, color=color, linewidth=0.8, alpha=0.3, zorder=2)
-            y = np.convolve(y, np.full(window, 1 / window), "valid")
-            x = x[window - 1 :]
+            y = _smoothed(y, smooth)
         few = len(x) <= 25
         marker = "osD^vP"[index % 6] if few else None
         axes.plot(
@@ -290,6 +292,14 @@ def _draw_curves(
         )
         labels.append((float(y[-1]), name, color, "bold"))
     return labels
+
+
+def _smoothed(values: np.ndarray, window: Index) -> np.ndarray:
+    """The mean of the window around each value, or of what there is of it near an end."""
+    kernel = np.ones(window)
+    start = (window - 1) // 2
+    sums, counts = (np.convolve(each, kernel)[start:] for each in (values, np.ones_like(values)))
+    return (sums / counts)[: len(values)]
 
 
 def _label_right(axes: Axes, labels: list[tuple[Number, str, str, str]]) -> None:

@@ -322,7 +322,27 @@ def test_smoothing_changes_the_picture_and_not_the_arrays():
     np.testing.assert_array_equal(drawing.arrays["train"][1], losses)
     raw, smooth = drawing.figure.axes[0].lines[:2]
     np.testing.assert_array_equal(raw.get_ydata(), losses)
-    np.testing.assert_allclose(smooth.get_ydata(), 1.5)
+    np.testing.assert_array_equal(smooth.get_xdata(), raw.get_xdata())
+    np.testing.assert_allclose(smooth.get_ydata()[5:-5], 1.5)
+
+
+def test_smoothing_neither_delays_nor_lifts_a_curve():
+    """A trailing mean lies above whatever falls. On a straight line a mean around each point changes nothing."""
+    line = np.linspace(5, 1, 101)
+    smooth = figures.loss_curves({"train": (np.arange(101), line)}, smooth=9).figure.axes[0].lines[1]
+    np.testing.assert_allclose(smooth.get_ydata()[4:-4], line[4:-4])
+    np.testing.assert_allclose(smooth.get_ydata()[[0, -1]], [line[:5].mean(), line[-5:].mean()])
+
+
+def test_what_is_measured_more_rarely_is_not_smoothed():
+    curves = {
+        "train": (np.arange(1, 1001), np.linspace(5, 1, 1000)),
+        "validation": (np.arange(10, 1001, 10), np.geomspace(5, 1, 100)),
+    }
+    axes = figures.loss_curves(curves, smooth=9).figure.axes[0]
+    drawn = [line.get_ydata() for line in axes.lines if len(line.get_xdata()) == 100]
+    assert len(drawn) == 1
+    np.testing.assert_array_equal(drawn[0], curves["validation"][1])
 
 
 @pytest.mark.parametrize(
