@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 
 from gptlib.text.storyworld import (
     PLOTS,
+    NotAStory,
     Storyworld,
     derivations,
     derive,
     entropy_floor,
+    is_possible,
     name_positions,
+    possible_until,
     split_of,
     surprises,
+    token_kinds,
     token_surprises,
 )
 from gptlib.text.storyworld.grammar import Language, Telling, Word, either, in_any_order, maybe
@@ -163,14 +167,44 @@ def test_names_are_found_with_their_distance(stories):
         assert all(story.text[at].isupper() for at, _ in name_positions(story, Letters()))
 
 
+def test_tokens_are_sorted_by_what_they_belong_to(stories):
+    class Words:
+        def spans(self, text):
+            return [match.span() for match in re.finditer(r"\s?\w+|[^\w\s]|\s", text)]
+
+    for story in stories[:20]:
+        kinds, spans = token_kinds(story, Words()), Words().spans(story.text)
+        assert len(kinds) == len(spans) + 1 and kinds[-1] == "end of the story"
+        begins = [start + (end - start > 1 and story.text[start].isspace()) for start, end in spans]
+        at = dict(zip(begins, kinds[:-1], strict=True))
+        named = set()
+        for mention in story.mentions:
+            wanted = "mentioned before" if mention.chain in named else "first mention"
+            assert at[mention.start] == ("pronoun" if mention.is_pronoun else wanted)
+            named.add(mention.chain)
+        told = {at for mention in story.mentions for at in range(mention.start, mention.end)}
+        assert all(kind == "other words" for start, kind in at.items() if start not in told)
+
+
+def test_how_far_a_text_is_possible(stories):
+    text = stories[0].text
+    assert is_possible(text) and possible_until(text) == len(text) + 1
+    for end in (0, 1, len(text) // 2, len(text) - 1):
+        assert not is_possible(text[:end]) and possible_until(text[:end]) == end  # it breaks off
+    assert not is_possible(text + "!") and possible_until(text + "!") == len(text)
+    assert possible_until("Once upon a time there was nobody") == len("Once upon a time there was ")
+
+
 @settings(max_examples=12)
 @given(st.integers(0, 10**6), st.data())
 def test_a_changed_story_is_refused_with_its_position(seed, data):
     text = Storyworld(seed).story().text
     position = data.draw(st.integers(1, len(text) - 1))
-    with pytest.raises(ValueError, match="not a Storyworld story from character") as error:
-        derive(text[:position] + "#" + text[position + 1 :])
-    assert int(re.search(r"character (\d+)", str(error.value))[1]) <= position
+    changed = text[:position] + "#" + text[position + 1 :]
+    with pytest.raises(NotAStory, match="not a Storyworld story from character") as error:
+        derive(changed)
+    assert int(re.search(r"character (\d+)", str(error.value))[1]) == error.value.position <= position
+    assert possible_until(changed) == error.value.position
     with pytest.raises(ValueError, match="not a Storyworld story"):
         derive(text[:position])
 

@@ -50,6 +50,19 @@ def _follow(
     return complete, np.cumsum(mass[::-1])[::-1]
 
 
+class NotAStory(ValueError):
+    """Storyworld cannot tell this text. `position` is where it stops being a story: as for `possible_until`."""
+
+    def __init__(self, text: str, position: int) -> None:
+        self.position = position
+        found = (
+            f"{text[position : position + 30]!r}"
+            if position < len(text)
+            else "the text ends before the story does"
+        )
+        super().__init__(f"text: not a Storyworld story from character {position} on: {found}")
+
+
 def derivations(text: str, steps: tuple[Step, ...] = ANY_STORY) -> list[Story]:
     """Every way in which `text` can be told; Storyworld is unambiguous, so at most one."""
     return [Story(telling.text, telling.log_p, telling) for telling in _follow(text, steps)[0]]
@@ -58,8 +71,8 @@ def derivations(text: str, steps: tuple[Step, ...] = ANY_STORY) -> list[Story]:
 def derive(text: str, heroines: float = 0.5) -> Story:
     """Reads the derivation of a story back from its text. `log_p` is that of `Storyworld(heroines=heroines)`.
 
-    Raises ValueError when Storyworld cannot tell this text; the message names the position where it
-    stops being a story.
+    Raises NotAStory, a ValueError, when Storyworld cannot tell this text; it holds the position where the
+    text stops being a story.
     """
     return _derive(text, heroines)[0]
 
@@ -68,14 +81,26 @@ def _derive(text: str, heroines: float) -> tuple[Story, np.ndarray]:
     """The story, and the probability of beginning with its first i characters, for i from 0."""
     complete, reachable = _follow(text, ANY_STORY, hero_weights(heroines))
     if not complete:
-        position = int(np.count_nonzero(reachable)) - 1
-        found = (
-            f"{text[position : position + 30]!r}"
-            if position < len(text)
-            else "the text ends before the story does"
-        )
-        raise ValueError(f"text: not a Storyworld story from character {position} on: {found}")
+        raise NotAStory(text, int(np.count_nonzero(reachable)) - 1)
     return Story(complete[0].text, complete[0].log_p, complete[0]), reachable
+
+
+def possible_until(text: str) -> int:
+    """How far Storyworld could have told this text: the number of characters with which a story can begin.
+
+    The end counts as one more. So it is len(text) + 1 for a story, len(text) for a text that breaks off, and
+    otherwise the position of the first character that no story has there.
+    """
+    try:
+        derive(text)
+    except NotAStory as error:
+        return error.position
+    return len(text) + 1
+
+
+def is_possible(text: str) -> bool:
+    """Whether Storyworld could have told this text, from its beginning to its end."""
+    return possible_until(text) > len(text)
 
 
 def surprises(text: str, heroines: float = 0.5) -> Float[np.ndarray, "characters_and_end"]:
@@ -112,6 +137,23 @@ def name_positions(story: Story, tokenizer: Any) -> list[tuple[int, int | None]]
             found.append((position, position - last[name] if name in last else None))
             last[name] = position
     return found
+
+
+def token_kinds(story: Story, tokenizer: Any) -> list[str]:
+    """What each token of a story belongs to, and last the end-of-text token that follows it.
+
+    "first mention" and "mentioned before" for a person, an object or a place, "pronoun" for one that stands for
+    them, "other words", and "end of the story". A token that a mention shares with other characters counts as its.
+    """
+    spans = tokenizer.spans(story.text)
+    kinds, named = ["other words"] * len(spans), set()
+    for mention in sorted(story.mentions, key=lambda mention: mention.start):
+        kind = "mentioned before" if mention.chain in named else "first mention"
+        named.add(mention.chain)
+        for place, (start, end) in enumerate(spans):
+            if start < mention.end and mention.start < end:
+                kinds[place] = "pronoun" if mention.is_pronoun else kind
+    return [*kinds, "end of the story"]
 
 
 @dataclass(frozen=True)
