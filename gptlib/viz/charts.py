@@ -98,23 +98,27 @@ def line_chart(
     log_x: bool = False,
     log_y: bool = False,
     marks: Mapping[str, Number] | None = None,
+    errors: Mapping[str, Array] | None = None,
 ) -> Drawing:
     """Several named lines, each labeled at its end; points are marked when they are few.
 
     lines: name -> (x, y), both (n,).
     log_x, log_y: a logarithmic axis; every value must then be more than 0.
     marks: name -> value of y, each a dotted line across.
+    errors: name -> (n,), how far a bar at each point of that line reaches up and down: a standard error, say.
 
-    Returns a Drawing with an array (2, n) of x and y under each line's name, and a scalar under each
-    mark's name.
+    Returns a Drawing with an array (2, n) of x and y under each line's name, a scalar under each mark's name,
+    and an array (n,) under the name of each line with errors and " error".
 
     Raises ValueError for no lines, x and y of different lengths, NaN, values a logarithmic axis cannot
-    show, a name used twice.
+    show, a name used twice, errors of a line that is not there or below 0.
     """
     lines = _curves("lines", lines)
-    across = as_marks(marks, lines)
+    across, bars = as_marks(marks, lines), _errors(errors or {}, lines)
     values = np.concatenate(
-        [line[1] for line in lines.values()] + [np.atleast_1d(value) for value in across.values()]
+        [line[1] for line in lines.values()]
+        + [lines[name][1] + sign * bar for name, bar in bars.items() for sign in (-1, 1)]
+        + [np.atleast_1d(value) for value in across.values()]
     )
     if log_y and values.min() <= 0:
         raise ValueError(f"log_y needs values above 0, and {values.min():g} is not: log_y=False would do")
@@ -128,12 +132,18 @@ def line_chart(
         axes.set_ylim(low - margin, high + margin)
     _set_x(axes, lines, log_x)
     labels = _draw_curves(axes, lines, 1)
+    for (_, _, color, _), (name, (x, y)) in zip(labels, lines.items(), strict=True):
+        if name in bars:
+            style = {"ecolor": color, "elinewidth": 1.1, "capsize": 3, "zorder": 2.5}
+            _, caps, (bar,) = axes.errorbar(x, y, bars[name], fmt="none", **style)
+            for part in (*caps, bar):  # the first and the last stand on the frame
+                part.set_clip_on(False)
     for name, value in across.items():
         axes.axhline(value, color=FAINT, linestyle=(0, (1, 1.8)), linewidth=1.2, zorder=1)
         labels.append((float(value), f"{name} {_plain(float(value))}", SOFT, "normal"))
     _label_right(axes, labels)
     _finish(axes, title, x_label, y_label)
-    return Drawing(figure, {**lines, **across})
+    return Drawing(figure, {**lines, **across, **{f"{name} error": bar for name, bar in bars.items()}})
 
 
 @styled
@@ -215,6 +225,21 @@ def _curves(argument: str, curves: Mapping[str, Array]) -> dict[str, np.ndarray]
             )
         stacked[name] = np.stack([x, y])
     return stacked
+
+
+def _errors(errors: Mapping[str, Array], lines: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    bars = {}
+    for name, given in errors.items():
+        if name not in lines:
+            raise ValueError(f"errors has {name!r}, which is not one of the lines")
+        bars[name] = as_array(f"errors[{name!r}]", given, 1, "(n,)")
+        n = lines[name].shape[1]
+        if len(bars[name]) != n or bars[name].min() < 0:
+            raise ValueError(
+                f"errors[{name!r}] has {len(bars[name])} values, the lowest {bars[name].min():g}; "
+                f"it needs {n}, none below 0"
+            )
+    return bars
 
 
 class PlainFormatter(ScalarFormatter):

@@ -378,6 +378,28 @@ def test_line_chart_draws_each_line_and_its_name():
         figures.line_chart({"a": ([1], [0])}, log_y=True)
 
 
+def test_line_chart_draws_a_bar_for_each_error():
+    lines = {"a": ([1, 2, 3], [1, 1, 4]), "b": ([1, 2], [2, 2])}
+    drawing = figures.line_chart(lines, errors={"a": [0.5, 0, 2]})
+    axes = drawing.figure.axes[0]
+    np.testing.assert_array_equal(drawing.arrays["a error"], [0.5, 0, 2])
+    (bars,) = axes.collections
+    reach = np.array([bar[:, 1] for bar in bars.get_segments()])
+    np.testing.assert_allclose(reach, [[0.5, 1.5], [1, 1], [2, 6]])
+    assert to_rgb(bars.get_color()[0]) == to_rgb(axes.lines[0].get_color())
+    low, high = axes.get_ylim()
+    assert low < 0.5 and high > 6
+    for errors, message in (
+        ({"c": [1]}, "'c', which is not one of the lines"),
+        ({"b": [1]}, "has 1 values, the lowest 1; it needs 2, none below 0"),
+        ({"b": [1, -1]}, "it needs 2, none below 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            figures.line_chart(lines, errors=errors)
+    with pytest.raises(ValueError, match="log_y needs values above 0"):
+        figures.line_chart({"a": ([1], [1])}, log_y=True, errors={"a": [1]})
+
+
 def test_scatter_draws_each_point_and_the_diagonal():
     drawing = figures.scatter({"a": ([1, 2], [2, 5])}, "Notice", "x", "y", diagonal="equal")
     axes = drawing.figure.axes[0]
