@@ -103,7 +103,7 @@ def test_generates_the_same_text(settings, monkeypatch):
 def test_whoever_looks_is_called_even_between_two_tokens():
     model = build(CONFIG)
     tokens = torch.zeros(1, 2, dtype=torch.long)
-    tokens_after = writing._next_tokens(model, tokens, Sampling(max_new_tokens=9, temperature=0), (), [0])
+    tokens_after = writing._next_tokens(model, tokens.tolist(), Sampling(max_new_tokens=9, temperature=0), (), [0])
     next(tokens_after)
     next(tokens_after)  # by the fast way
     seen = []
@@ -152,7 +152,7 @@ def test_what_is_exchanged_between_two_tokens_counts(monkeypatch):
 
     def text():
         model.load_state_dict(weights[0], assign=True)
-        tokens_after = writing._next_tokens(model, tokens, Sampling(max_new_tokens=9, temperature=0), (), [0])
+        tokens_after = writing._next_tokens(model, tokens.tolist(), Sampling(max_new_tokens=9, temperature=0), (), [0])
         beginning = [int(next(tokens_after)) for _ in range(3)]
         model.load_state_dict(weights[1], assign=True)
         return beginning + [int(token) for token in tokens_after]

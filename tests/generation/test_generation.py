@@ -487,7 +487,17 @@ def test_several_sequences_are_those_of_the_seeds_that_follow():
     assert len(set(texts)) == 4
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"stop": ["o", "the"]}, {"cached": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.0},
+        {"stop": ["o", "the"]},
+        {"cached": False},
+        {"min_new_tokens": 12},
+        {"no_repeat_ngram": 2},
+        {"max_new_tokens": 3},
+    ],
+)
 def test_prompts_of_any_lengths_are_written_on_as_each_alone(settings):
     model, prompts = (
         a_model(),
@@ -500,6 +510,25 @@ def test_prompts_of_any_lengths_are_written_on_as_each_alone(settings):
     ]
     assert generate_many(model, TOKENIZER, prompts, 2, **settings) == expected
     assert generate_many(model, TOKENIZER, [], 2) == []
+
+
+def test_prompts_of_unequal_lengths_are_read_in_one_batch_unless_that_takes_longer(monkeypatch):
+    model, read = a_model(context_length=40), []
+    plain = writing.last_logits
+
+    def note_shape(model, tokens, cache):
+        read.append(tuple(tokens.shape))
+        return plain(model, tokens, cache)
+
+    monkeypatch.setattr(writing, "last_logits", note_shape)
+    monkeypatch.setattr(writing, "can_decode", lambda model: False)
+    generate_many(model, TOKENIZER, ["a b c", "", "a b"], max_new_tokens=6)
+    assert read[0] == (3, 1) and set(read[1:]) == {(3, 1)}
+    lengths = [1 + len(TOKENIZER.encode(prompt)) for prompt in ("", "a b c")]
+    assert len(read) == lengths[1] - lengths[0] + 6  # none is read twice
+    read.clear()
+    generate_many(model, TOKENIZER, ["a b c a b c a b c", ""], max_new_tokens=2)
+    assert [shape[0] for shape in read] == [1, 1, 1, 1]
 
 
 def test_the_cache_is_as_large_as_what_is_asked(monkeypatch):
