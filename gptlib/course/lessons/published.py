@@ -452,19 +452,6 @@ LESSON = Lesson(
                 ("are as before, if d_head is even", "Rotary positions need pairs. A dot product does not."),
             ),
         ),
-        Question(
-            "gpt2.when_beams",
-            "For which of these is beam search the wrong choice?",
-            (
-                "ten different bedtime stories",
-                "It looks for the one likeliest text, and finds the same one each time.",
-            ),
-            (
-                ("a translation", "One text is close to right, so the likeliest is a good bet."),
-                ("an answer of one word", "One word is right; looking ahead does no harm."),
-                ("text from a table", "The facts leave little choice, so the likeliest is a good bet."),
-            ),
-        ),
     ),
     objectives=(
         ("gpt2.bytes_needed", "gpt2.half_of_xl"),
@@ -478,6 +465,5 @@ LESSON = Lesson(
             "gpt2.alike",
         ),
         ("gpt2.sinks", "gpt2.why_first"),
-        ("gpt2.when_beams",),
     ),
 )
