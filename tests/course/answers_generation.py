@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from gptlib.model.cache import KeyValueCache
+
 NEVER = float("-inf")
 
 
@@ -95,6 +97,54 @@ def write_after_filling(model, cache, tokens, n):
     return torch.cat(written, dim=1)
 
 
+def top_p_by_sorted_mask(logits, p, back):
+    order = logits.argsort(dim=-1, descending=True)
+    probabilities = logits.gather(-1, order).softmax(-1)
+    out = F.pad(probabilities.cumsum(-1) >= p, (1, 0), value=False)[..., :-1]
+    return logits.masked_fill(back(out, order), NEVER)
+
+
+def top_p_of_running_sums(values, logits, p):
+    """Keeps what comes before the sum of `values`, in the order that they are in, reaches p."""
+    before = values.cumsum(-1) - values
+    return logits.where(before < p, torch.tensor(NEVER))
+
+
+def top_p_of_logits(logits, p):
+    ordered, order = torch.sort(logits, dim=-1, descending=True)
+    return torch.full_like(logits, NEVER).scatter(-1, order, top_p_of_running_sums(ordered, ordered, p))
+
+
+def write_with_fresh_caches(model, cache, tokens, n):
+    """A new cache in each step, and one token to read after the first."""
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, KeyValueCache(model.config, len(tokens)))[:, -1].argmax(-1, keepdim=True)
+        tokens = torch.hstack([tokens, unread])
+    return tokens
+
+
+def write_by(choose, updated=True):
+    def answer(model, cache, tokens, n):
+        unread = tokens
+        for _ in range(n):
+            chosen = choose(model(unread, cache))
+            tokens = torch.hstack([tokens, chosen])
+            unread = chosen if updated else unread
+        return tokens
+
+    return answer
+
+
+def write_one_before_the_loop(model, cache, tokens, n):
+    latest = model(tokens, cache)[:, -1:].argmax(-1)
+    tokens = torch.hstack([tokens, latest])
+    for _ in range(n):
+        latest = model(latest, cache)[:, -1:].argmax(-1)
+        tokens = torch.hstack([tokens, latest])
+    return tokens
+
+
 RIGHT = {
     "generation.at_temperature": [powers, exponentials],
     "generation.keep_top_k": [top_k_by_scatter, top_k_by_rank],
@@ -109,32 +159,68 @@ WRONG = {
         "logits_returned": lambda logits, temperature: logits * (1 / temperature),
         "not_scaled_to_1": lambda logits, temperature: torch.exp(logits.log_softmax(-1) / temperature),
         "over_the_batch": lambda logits, temperature: F.softmax(logits / temperature, 0),
+        "second_dimension": lambda logits, temperature: torch.softmax(logits / temperature, 1),
+        "no_dimension": lambda logits, temperature: torch.nn.Softmax()(logits / temperature),
+        "over_everything": lambda logits, temperature: (
+            torch.exp(logits / temperature) / torch.exp(logits / temperature).sum()
+        ),
+        "softmax_twice": lambda logits, temperature: F.softmax(exponentials(logits, temperature), -1),
+        "softmax_of_probabilities": lambda logits, temperature: exponentials(
+            F.softmax(logits, -1), temperature
+        ),
+        "exp_alone": lambda logits, temperature: torch.e ** (logits / temperature),
+        "at_temperature_1": lambda logits, temperature: exponentials(logits - temperature, 1),
     },
     "generation.keep_top_k": {
         "zeros": lambda logits, k: top_k_by_rank(logits, k, fill=0.0),
         "one_too_few": lambda logits, k: top_k_by_rank(logits, k - 1),
+        "one_too_many": lambda logits, k: top_k_by_rank(logits, k + 1),
         "values_alone": lambda logits, k: logits.sort(dim=-1, descending=True).values[..., :k],
+        "indices_returned": lambda logits, k: logits.argsort(dim=-1, descending=True)[..., :k],
         "across_rows": lambda logits, k: top_k_by_rank(logits.flatten(), k).view_as(logits),
         "lowest_kept": lambda logits, k: -top_k_by_rank(-logits, k, fill=float("inf")),
+        "best_ruled_out": lambda logits, k: logits.scatter(-1, logits.topk(k).indices, NEVER),
+        "sorted_once": lambda logits, k: logits.masked_fill(torch.argsort(-logits, dim=-1) >= k, NEVER),
+        "large_number": lambda logits, k: top_k_by_rank(logits, k, fill=-1e9),
+        "softmaxed": lambda logits, k: F.softmax(top_k_by_scatter(logits, k), -1),
+        "not_for_a_batch": lambda logits, k: torch.where(
+            logits < logits.sort(descending=True).values[..., k - 1], NEVER, logits
+        ),
     },
     "generation.keep_top_p": {
         "without_the_last": lambda logits, p: top_p_by_loop(logits, p, last=False),
         "mask_in_sorted_order": top_p_in_sorted_order,
+        "gathered": lambda logits, p: top_p_by_sorted_mask(
+            logits, p, lambda out, order: out.gather(-1, order)
+        ),
         "least_likely": lambda logits, p: top_p_by_loop(logits, p, likeliest=False),
+        "not_sorted": lambda logits, p: top_p_of_running_sums(F.softmax(logits, -1), logits, p),
+        "sum_of_logits": top_p_of_logits,
         "each_at_least": lambda logits, p: torch.where(logits.softmax(-1) >= 1 - p, logits, NEVER),
+        "each_at_p": lambda logits, p: torch.where(logits.softmax(-1) >= p, logits, NEVER),
+        "best_ruled_out": lambda logits, p: logits.where(
+            top_p_by_loop(logits, p) == NEVER, torch.tensor(NEVER)
+        ),
         "zeros": lambda logits, p: top_p_by_loop(logits, p).where(
             top_p_by_loop(logits, p) > NEVER, torch.tensor(0.0)
         ),
         "left_sorted": top_p_left_sorted,
+        "softmaxed": lambda logits, p: F.softmax(top_p_by_comparison(logits, p), -1),
     },
     "generation.write_with_cache": {
         "no_cache": lambda model, cache, tokens, n: write(model, tokens, n),
         "all_into_the_cache": lambda model, cache, tokens, n: write(model, tokens, n, cache),
+        "start_again": write_by(lambda logits: logits[:, -1:].argmax(-1), updated=False),
         "start_not_read": lambda model, cache, tokens, n: write(model, tokens, n, cache, reads=1),
         "forgets": lambda model, cache, tokens, n: write(model, tokens, n, reads=1),
+        "forgets_the_start": write_with_fresh_caches,
         "without_the_start": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[
             :, -n:
         ],
         "last_read_twice": write_after_filling,
+        "first_position": write_by(lambda logits: logits.argmax(-1)[:, :1]),
+        "least_likely": write_by(lambda logits: logits[:, -1:].min(dim=-1).indices),
+        "one_too_few": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[:, :-1],
+        "one_too_many": write_one_before_the_loop,
     },
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
@@ -79,12 +80,19 @@ def with_a_counter(answer: Callable[..., Any], tokens: Tensor, n: int) -> Any:
     """What is written, and how many positions were read if it was more than each once."""
     model = ReadingGPT()
     longer = answer(model, KeyValueCache(model.config, len(tokens)), tokens, n)
-    return longer if longer is ... else (longer, max(model.n_read, tokens.shape[1] + n))
+    if longer is ...:
+        return ...
+    return {"tokens": longer, "positions read": max(model.n_read, tokens.shape[1] + n)}
 
 
 def kept_below(logits: Tensor, k: int) -> Tensor:
     highest = logits.topk(k, largest=False).values[..., -1:]
     return logits.masked_fill(logits > highest, -torch.inf)
+
+
+def one_too_many(logits: Tensor, k: int) -> Tensor:
+    threshold = logits.sort(dim=-1, descending=True).values[..., k : k + 1]
+    return logits.masked_fill(logits < threshold, -torch.inf)
 
 
 def kept_until(logits: Tensor, p: float, crossing: bool = True, largest: bool = True) -> Tensor:
@@ -98,6 +106,23 @@ def kept_until(logits: Tensor, p: float, crossing: bool = True, largest: bool = 
 def mask_left_in_order(logits: Tensor, p: float) -> Tensor:
     ordered = logits.softmax(dim=-1).sort(dim=-1, descending=True).values
     return logits.masked_fill(ordered.cumsum(dim=-1) - ordered >= p, -torch.inf)
+
+
+def mask_gathered(logits: Tensor, p: float) -> Tensor:
+    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    out = ordered.cumsum(dim=-1) - ordered >= p
+    return logits.masked_fill(out.gather(-1, order), -torch.inf)
+
+
+def kept_in_vocabulary_order(logits: Tensor, p: float) -> Tensor:
+    probabilities = logits.softmax(dim=-1)
+    return logits.masked_fill(probabilities.cumsum(dim=-1) - probabilities >= p, -torch.inf)
+
+
+def sum_of_logits(logits: Tensor, p: float) -> Tensor:
+    ordered, order = logits.sort(dim=-1, descending=True)
+    out = ordered.cumsum(dim=-1) - ordered >= p
+    return logits.masked_fill(torch.zeros_like(out).scatter(-1, order, out), -torch.inf)
 
 
 def write_by_reading_all(model: nn.Module, cache: KeyValueCache | None, tokens: Tensor, n: int) -> Tensor:
@@ -116,6 +141,33 @@ def write_from_one_token(model: nn.Module, cache: KeyValueCache | None, tokens: 
 def write_after_reading(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
     model(tokens, cache)
     return write_from_one_token(model, cache, tokens, n)
+
+
+def write_forgetting_the_start(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    return write_from_one_token(model, None, write_by_reading_all(model, None, tokens, 1), n - 1)
+
+
+def write_from_the_start_again(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    start = tokens
+    for _ in range(n):
+        tokens = torch.cat([tokens, model(start, cache)[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+    return tokens
+
+
+def write_the_least_likely(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, cache)[:, -1].argmin(dim=-1, keepdim=True)
+        tokens = torch.cat([tokens, unread], dim=1)
+    return tokens
+
+
+def write_from_the_first_position(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, cache)[:, 0].argmax(dim=-1, keepdim=True)
+        tokens = torch.cat([tokens, unread], dim=1)
+    return tokens
 
 
 TOP_K_SOURCE = """\
@@ -138,37 +190,80 @@ AT_TEMPERATURE = Exercise(
     name="generation.at_temperature",
     reference=at_temperature,
     inputs=logits_and_temperatures,
-    buys="One number now goes all the way from greedy to a blind throw.",
+    buys="One number now takes you from nearly always the likeliest token to nearly all tokens alike.",
     hints=(
-        "Dividing the logits changes their differences, and differences are all that a softmax looks at.",
-        "logits are (…, vocab), and so are the probabilities; each row sums to 1.",
+        "Dividing the logits changes their differences, and a softmax depends on differences alone.",
+        "The logits are (…, vocab), and so are the probabilities. Each row sums to 1.",
         "Take the softmax of logits / temperature over the last dimension.",
     ),
     misconceptions=(
         Misconception(
             "multiplied",
-            "the logits were multiplied, so a high temperature sharpens. It should even out: divide.",
+            "you multiplied the logits by the temperature, so a high one sharpens the distribution. It should even it out: "
+            "divide.",
             lambda logits, temperature: (logits * temperature).softmax(dim=-1),
         ),
         Misconception(
             "divided_after",
-            "the probabilities were divided, after the softmax. They no longer sum to 1, and their ratios are as before.",
+            "you divided the probabilities, after the softmax. They no longer sum to 1, and their ratios have not changed. "
+            "Divide the logits.",
             lambda logits, temperature: logits.softmax(dim=-1) / temperature,
         ),
         Misconception(
             "logits_returned",
-            "these are logits still, and can be negative. The softmax makes probabilities of them.",
+            "these are still logits, which can be negative. The softmax turns them into probabilities.",
             lambda logits, temperature: logits / temperature,
         ),
         Misconception(
             "not_scaled_to_1",
-            "the powers of the probabilities do not sum to 1. Divide by their sum, as the softmax of the divided logits does.",
+            "you raised the probabilities to the power 1 / temperature. That is a good way to begin, but the powers do not sum "
+            "to 1: divide them by their sum.",
             lambda logits, temperature: logits.softmax(dim=-1) ** (1 / temperature),
         ),
         Misconception(
             "over_the_batch",
-            "the softmax runs over the first dimension. The tokens of the vocabulary share the 1, so it is the last one.",
+            "the softmax runs over the first dimension. The tokens of the vocabulary share a total of 1, and they are in the "
+            "last one: `dim=-1`.",
             lambda logits, temperature: (logits / temperature).softmax(dim=0),
+        ),
+        Misconception(
+            "second_dimension",
+            "your answer is right for two dimensions only: `dim=1` is the last of them. `dim=-1` is always the last.",
+            lambda logits, temperature: (logits / temperature).softmax(dim=1),
+        ),
+        Misconception(
+            "no_dimension",
+            "the softmax was not told its dimension, and torch takes the first one when there are three. Say `dim=-1`.",
+            lambda logits, temperature: F.softmax(logits / temperature),
+        ),
+        Misconception(
+            "over_everything",
+            "your answer is right for one row, but in a batch all rows together sum to 1. Each row is a distribution of its "
+            "own: divide by the sum over the last dimension, with `keepdim=True`, or use `softmax(dim=-1)`.",
+            lambda logits, temperature: (logits / temperature).flatten().softmax(dim=-1).view_as(logits),
+        ),
+        Misconception(
+            "softmax_twice",
+            "you took the softmax twice. The first one gives the probabilities, and the second treats them as logits and makes "
+            "them almost equal.",
+            lambda logits, temperature: (logits / temperature).softmax(dim=-1).softmax(dim=-1),
+        ),
+        Misconception(
+            "softmax_of_probabilities",
+            "you divided the probabilities by the temperature and took the softmax of the result. What is divided has to be "
+            "the logits, and one softmax is enough.",
+            lambda logits, temperature: (logits.softmax(dim=-1) / temperature).softmax(dim=-1),
+        ),
+        Misconception(
+            "exp_alone",
+            "you took `exp` but did not divide by the sum of each row, so these numbers do not sum to 1. The softmax does both.",
+            lambda logits, temperature: (logits / temperature).exp(),
+        ),
+        Misconception(
+            "at_temperature_1",
+            "these are the probabilities at temperature 1. If you used the temperature, it canceled: what is subtracted from all "
+            "logits alike, or divides all numbers after `exp`, makes no difference once a row is scaled to 1. Divide the logits.",
+            lambda logits, temperature: logits.softmax(dim=-1),
         ),
     ),
     minutes=3,
@@ -180,37 +275,80 @@ KEEP_TOP_K = Exercise(
     reference=keep_top_k,
     source=TOP_K_SOURCE,
     inputs=logits_and_k,
-    buys="The tail is gone, for a whole batch of texts at once.",
+    buys="You cut off the tail for a whole batch of texts at once.",
     hints=(
         "Find the k-th largest logit of each row. Whatever is below it is ruled out.",
-        "logits are (…, vocab), and so is the answer; the k-th largest of each row is (…, 1).",
-        "logits.topk(k).values[..., -1:] is the lowest that stays; masked_fill what is less with float('-inf').",
+        "The logits are (…, vocab), and so is the answer. The k-th largest of each row is (…, 1).",
+        "logits.topk(k).values[..., -1:] is the smallest that stays; use masked_fill to set what is less to float('-inf').",
     ),
     misconceptions=(
         Misconception(
             "zeros",
-            "what is ruled out got the logit 0. That is no ban: a logit of 0 can be larger than others. Use −∞.",
+            "what is ruled out got the logit 0. That does not rule it out, since a logit of 0 can be larger than others. "
+            "Use −∞.",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], 0.0),
         ),
         Misconception(
             "one_too_few",
-            "the k-th token is ruled out too, so k − 1 are left. Rule out what is less than its logit, not equal to it.",
+            "the k-th token is ruled out too, so k − 1 are left. Rule out what is less than its logit, not what is equal to it.",
             lambda logits, k: logits.masked_fill(logits <= logits.topk(k).values[..., -1:], -torch.inf),
         ),
         Misconception(
+            "one_too_many",
+            "k + 1 tokens are left in each row. Python counts from 0, so in sorted order the k-th largest is at index k − 1.",
+            one_too_many,
+        ),
+        Misconception(
             "values_alone",
-            "only the k values are left, and nobody can say whose they are. Keep the shape, and fill with −∞.",
+            "you returned the k largest values without the rest, so nobody can tell which tokens they belong to. Keep the shape "
+            "of `logits` and fill the rest with −∞.",
             lambda logits, k: logits.topk(k).values,
         ),
         Misconception(
+            "indices_returned",
+            "you returned which tokens are the k likeliest. The answer is the logits, (…, vocab), with −∞ for all other tokens.",
+            lambda logits, k: logits.topk(k).indices,
+        ),
+        Misconception(
             "across_rows",
-            "k tokens are kept in the whole batch. Each row is a text of its own, and keeps k.",
+            "k tokens are kept in the whole batch. Each row is a text of its own and keeps k.",
             lambda logits, k: logits.masked_fill(logits < logits.flatten().topk(k).values[-1], -torch.inf),
         ),
         Misconception(
             "lowest_kept",
-            "the k least likely tokens were kept, and the best ruled out.",
+            "you kept the k least likely tokens. Keep the largest logits instead.",
             kept_below,
+        ),
+        Misconception(
+            "best_ruled_out",
+            "the mask is the wrong way round: you ruled out the k likeliest tokens and kept the others.",
+            lambda logits, k: logits.masked_fill(logits >= logits.topk(k).values[..., -1:], -torch.inf),
+        ),
+        Misconception(
+            "sorted_once",
+            "`argsort` says which token comes first, second and so on. It does not give the rank of each token. Take `argsort` "
+            "of the result once more, or compare the logits with the k-th largest.",
+            lambda logits, k: logits.where(
+                logits.argsort(dim=-1, descending=True) < k, torch.tensor(-torch.inf)
+            ),
+        ),
+        Misconception(
+            "large_number",
+            "what is ruled out got −1e9. A softmax would give it 0 as well, but the task asks for −∞, `float('-inf')`, "
+            "which can be told from any logit.",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], -1e9),
+        ),
+        Misconception(
+            "softmaxed",
+            "you returned probabilities. The right tokens are kept, but the answer is their logits: the softmax comes after "
+            "all cuts.",
+            lambda logits, k: keep_top_k(logits, k).softmax(dim=-1),
+        ),
+        Misconception(
+            "not_for_a_batch",
+            "your answer is right for a single row and fails for a batch. Look for the k largest in the last dimension and keep "
+            "that dimension, so that there is one bound for each row: `logits.topk(k, dim=-1).values[..., -1:]`.",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1], -torch.inf),
         ),
     ),
     minutes=6,
@@ -222,7 +360,7 @@ KEEP_TOP_P = Exercise(
     reference=keep_top_p,
     source=TOP_P_SOURCE,
     inputs=logits_and_p,
-    buys="As many tokens stay as the place allows: one where all is clear, dozens before a name.",
+    buys="The number of tokens that stay now follows the distribution: few where it is peaked, many where it is flat.",
     hints=(
         "Go through the tokens from the likeliest down and add up. Stop with the token that reaches p; it stays.",
         "Sorted probabilities, their running sum and the mask are all (…, vocab). The mask must go back to the old order.",
@@ -232,33 +370,69 @@ KEEP_TOP_P = Exercise(
     misconceptions=(
         Misconception(
             "without_the_last",
-            "the token that reaches p was ruled out, so what is kept adds up to less than p, and may be nothing at all.",
+            "you ruled out the token that reaches p. What is left then adds up to less than p, and may be nothing at all.",
             lambda logits, p: kept_until(logits, p, crossing=False),
         ),
         Misconception(
             "mask_in_sorted_order",
-            "the mask is still in sorted order, and falls on the wrong tokens. Bring it back to the order of the vocabulary.",
+            "the mask is still in sorted order, so it falls on the wrong tokens. Bring it back to the order of the vocabulary "
+            "with `scatter`.",
             mask_left_in_order,
         ),
         Misconception(
+            "gathered",
+            "you used `gather` to bring the mask back to the order of the vocabulary. `gather` sorts a second time; "
+            "`scatter(-1, order, …)` puts each entry back where it came from.",
+            mask_gathered,
+        ),
+        Misconception(
             "least_likely",
-            "you added up from the least likely token. The likeliest come first.",
+            "you added up from the least likely token. Begin with the likeliest.",
             lambda logits, p: kept_until(logits, p, largest=False),
         ),
         Misconception(
+            "not_sorted",
+            "you added up in the order of the vocabulary. Sort the probabilities first, so that the likeliest tokens are "
+            "counted first.",
+            kept_in_vocabulary_order,
+        ),
+        Misconception(
+            "sum_of_logits",
+            "you added up the logits. p is a share of the probability, so take the softmax before `cumsum`.",
+            sum_of_logits,
+        ),
+        Misconception(
             "each_at_least",
-            "each probability was compared with 1 − p. It is their sum, from the likeliest down, that has to reach p.",
+            "you compared each probability with 1 − p. It is their sum, from the likeliest down, that has to reach p.",
             lambda logits, p: logits.masked_fill(logits.softmax(dim=-1) < 1 - p, -torch.inf),
         ),
         Misconception(
+            "each_at_p",
+            "you compared each probability with p. It is their sum, from the likeliest down, that has to reach p.",
+            lambda logits, p: logits.masked_fill(logits.softmax(dim=-1) < p, -torch.inf),
+        ),
+        Misconception(
+            "best_ruled_out",
+            "the mask is the wrong way round: you ruled out the likeliest tokens and kept the tail.",
+            lambda logits, p: logits.masked_fill(keep_top_p(logits, p).isfinite(), -torch.inf),
+        ),
+        Misconception(
             "zeros",
-            "what is ruled out got the logit 0. A logit of 0 is no ban; −∞ is.",
+            "what is ruled out got the logit 0. That does not rule it out, since a logit of 0 can be larger than others. "
+            "Use −∞.",
             lambda logits, p: torch.nan_to_num(keep_top_p(logits, p), neginf=0.0),
         ),
         Misconception(
             "left_sorted",
-            "the logits come back sorted, so nobody can say whose they are. Bring them back to the order of the vocabulary.",
+            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in the order "
+            "of the vocabulary.",
             lambda logits, p: keep_top_p(logits, p).sort(dim=-1, descending=True).values,
+        ),
+        Misconception(
+            "softmaxed",
+            "you returned probabilities. The right tokens are kept, but the answer is their logits: the softmax comes after "
+            "all cuts.",
+            lambda logits, p: keep_top_p(logits, p).softmax(dim=-1),
         ),
     ),
     minutes=12,
@@ -270,45 +444,80 @@ WRITE_WITH_CACHE = Exercise(
     reference=write_with_cache,
     inputs=starts,
     use=with_a_counter,
-    buys="The same text, and each token is read once. This is how every GPT is served.",
+    buys="You get the same text, and each token is read only once.",
     hints=(
-        "At first all tokens are unread. After that, only the one that was chosen last; the cache knows the rest.",
-        "model(unread, cache) is (batch, unread, vocab); the last position's argmax is (batch,), with keepdim=True (batch, 1).",
-        "Set unread = tokens. Then n times: take the argmax at the last position of model(unread, cache), put it behind "
-        "tokens with torch.cat, and let it be the new unread.",
+        "At first all tokens are unread. After that, only the one that was chosen last is; the cache knows the rest.",
+        "model(unread, cache) is (batch, unread, vocab). The argmax at its last position is (batch,), with keepdim=True (batch, 1).",
+        "Set unread = tokens. Then n times: take the argmax at the last position of model(unread, cache), append it to "
+        "tokens with torch.cat, and make it the new unread.",
     ),
     misconceptions=(
         Misconception(
             "no_cache",
-            "all tokens are read anew for each one. The text is right, but nothing is saved: give the model the cache.",
+            "your text is right, but nothing is saved: at each step all tokens are read again. Give the model the same `cache` "
+            "every time, and only the tokens that it has not read yet.",
             lambda model, cache, tokens, n: write_by_reading_all(model, None, tokens, n),
         ),
         Misconception(
             "all_into_the_cache",
-            "the cache is used, but all tokens are read into it again each time, so it holds them twice and more. "
-            "Give only the new one.",
+            "you read all tokens into the cache again at each step, so it holds them twice and more. Give the model only the "
+            "new one.",
             write_by_reading_all,
         ),
         Misconception(
+            "start_again",
+            "you read the tokens that you were given again at each step, and never the new ones. After the first step, the "
+            "token that was chosen last is what is unread.",
+            write_from_the_start_again,
+        ),
+        Misconception(
             "start_not_read",
-            "of the tokens you were given, only the last was read. The first pass has to read them all into the cache.",
+            "of the tokens that you were given, only the last was read. Read all of them into the cache in the first step.",
             write_from_one_token,
         ),
         Misconception(
             "forgets",
-            "one token is read at a time, and nothing is kept: the cache is not given to the model.",
+            "you chose each token from the one before it alone, because nothing that was read earlier was kept. Read all the "
+            "given tokens in the first step, and use the same `cache` in every step.",
             lambda model, cache, tokens, n: write_from_one_token(model, None, tokens, n),
         ),
         Misconception(
+            "forgets_the_start",
+            "you read the start in the first step, but it was forgotten: after that, each token is chosen from the one before "
+            "it alone. Use the same `cache` in every step.",
+            write_forgetting_the_start,
+        ),
+        Misconception(
             "without_the_start",
-            "only the new tokens come back. The given ones belong in front.",
+            "only the new tokens come back. Return the given ones in front of them.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, tokens.shape[1] :],
         ),
         Misconception(
             "last_read_twice",
-            "the last of the given tokens was read twice: with the others, and once more alone. The first pass already gives "
+            "you read the last of the given tokens twice: with the others, and once more alone. The first step already gives "
             "the logits to choose from.",
             write_after_reading,
+        ),
+        Misconception(
+            "first_position",
+            "you chose from the logits at the first of the unread positions. What comes next is predicted at the last one: "
+            "`[:, -1]`.",
+            write_from_the_first_position,
+        ),
+        Misconception(
+            "least_likely",
+            "at each step you chose the least likely token. The likeliest has the largest logit: `argmax`.",
+            write_the_least_likely,
+        ),
+        Misconception(
+            "one_too_few",
+            "one token is missing at the end. Choose n tokens, and append every one of them.",
+            lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n - 1),
+        ),
+        Misconception(
+            "one_too_many",
+            "you appended n + 1 tokens. If you choose one before the loop, n − 1 more are left for it.",
+            lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n + 1),
         ),
     ),
     minutes=12,
