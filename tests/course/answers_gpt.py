@@ -8,13 +8,15 @@ from torch import nn
 def embedded_by_loop(tokens, token_table, position_table):
     rows = []
     for sequence in tokens:
-        rows.append([token_table[token] + position_table[place] for place, token in enumerate(sequence)])
+        rows.append(
+            [token_table[token] + position_table[position] for position, token in enumerate(sequence)]
+        )
     return torch.stack([torch.stack(row) for row in rows])
 
 
 def forward_with_arange(self, tokens):
-    places = torch.arange(tokens.size(1))
-    x = nn.Sequential(*self.blocks)(self.token_embedding(tokens) + self.position(places))
+    positions = torch.arange(tokens.size(1))
+    x = nn.Sequential(*self.blocks)(self.token_embedding(tokens) + self.position(positions))
     return F.linear(self.final_norm(x), self.unembedding.weight)
 
 
@@ -44,13 +46,31 @@ def overwritten(self, tokens):
     return self.unembedding(self.final_norm(y))
 
 
-def count(config, tables=1, positions=1, bias=1, final=1, norm=2, times=1):
+def first_block_only(self, tokens):
+    x = self.token_embedding(tokens) + self.position(torch.arange(tokens.shape[-1]))
+    return self.unembedding(self.final_norm(nn.Sequential(*self.blocks)[:1](x)))
+
+
+def normed_before(self, tokens):
+    x = self.final_norm(self.token_embedding(tokens) + self.position(torch.arange(tokens.shape[-1])))
+    return self.unembedding(nn.Sequential(*self.blocks)(x))
+
+
+def positions_by_token(self, tokens):
+    x = nn.Sequential(*self.blocks)(self.token_embedding(tokens) + self.position.weight[tokens])
+    return self.unembedding(self.final_norm(x))
+
+
+def right_logits(self, tokens):
+    return self.unembedding(self.final_norm(stream(self, tokens)))
+
+
+def count(config, tables=1, positions=1, final=1, norm=2, norms=2, qkv=3, biases=(3, 1, 4, 1), layers=None):
     d = config.d_model
-    attention = times * (4 * d * d + bias * 4 * d)
-    mlp = 8 * d * d + bias * 5 * d
-    block = attention + mlp + 2 * norm * d
+    linear = (qkv + 1) * d * d + 8 * d * d + sum(biases) * d
+    block = linear + norms * norm * d
     in_tables = tables * config.vocab_size * d + positions * config.context_length * d
-    return in_tables + config.n_layers * block + final * norm * d
+    return in_tables + (layers or config.n_layers) * block + final * norm * d
 
 
 def count_twelve(config):
@@ -90,9 +110,61 @@ class Untied(ByModules):
         self.writing = nn.Linear(d_model, vocab_size, bias=False)
 
 
-class Data(ByFunctions):
+class ReadData(ByFunctions):
+    def embed(self, tokens):
+        return F.embedding(tokens, self.w.data)
+
+
+class NewParameter(ByFunctions):
     def logits(self, x):
-        return x @ self.w.data.T
+        return x @ nn.Parameter(self.w).T
+
+
+class Divided(ByFunctions):
+    def logits(self, x):
+        return x / self.w.shape[1] ** 0.5 @ self.w.T
+
+
+class LogProbable(ByFunctions):
+    def logits(self, x):
+        return F.log_softmax(x @ self.w.T, dim=2)
+
+
+class LastOnly(ByModules):
+    def logits(self, x):
+        return self.writing(x)[:, -1]
+
+
+class Turned(nn.Module):
+    """The table is held as (d_model, vocab_size)."""
+
+    def __init__(self, vocab_size, d_model):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(d_model, vocab_size))
+
+    def embed(self, tokens):
+        return self.table.T[tokens]
+
+    def logits(self, x):
+        return x @ self.table
+
+
+class Frozen(ByFunctions):
+    def __init__(self, vocab_size, d_model):
+        super().__init__(vocab_size, d_model)
+        self.w.requires_grad_(False)
+
+
+class NoParameter(nn.Module):
+    def __init__(self, vocab_size, d_model):
+        super().__init__()
+        self.table = torch.randn(vocab_size, d_model)
+
+    def embed(self, tokens):
+        return self.table[tokens]
+
+    def logits(self, x):
+        return x @ self.table.T
 
 
 class Biased(ByModules):
@@ -139,6 +211,27 @@ WRONG = {
         "multiplied": lambda tokens, token_table, position_table: torch.mul(
             position_table[: tokens.shape[1]], token_table[tokens]
         ),
+        "concatenated": lambda tokens, token_table, position_table: torch.cat(
+            (token_table[tokens], position_table[: tokens.shape[1]].repeat(len(tokens), 1, 1)), dim=2
+        ),
+        "one_row": lambda tokens, token_table, position_table: (
+            F.embedding(tokens, token_table) + position_table[tokens.size(-1)]
+        ),
+        "batch_for_seq": lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[: len(tokens)]
+        ),
+        "one_position": lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[torch.zeros_like(tokens)]
+        ),
+        "swapped": lambda tokens, token_table, position_table: (
+            F.embedding(tokens, position_table) + token_table[: tokens.size(1)]
+        ),
+        "scaled": lambda tokens, token_table, position_table: (
+            (token_table * token_table.shape[-1] ** 0.5)[tokens] + position_table[: tokens.size(1)]
+        ),
+        "averaged": lambda tokens, token_table, position_table: (
+            0.5 * token_table[tokens] + 0.5 * position_table[: tokens.size(1)]
+        ),
     },
     "gpt.forward": {
         "residual_twice": lambda self, tokens: self.unembedding(
@@ -146,27 +239,55 @@ WRONG = {
         ),
         "no_final_norm": lambda self, tokens: stream(self, tokens) @ self.unembedding.weight.T,
         "no_positions": lambda self, tokens: self.unembedding(self.final_norm(stream(self, tokens, False))),
+        "position_of_the_token": positions_by_token,
         "last_block_alone": overwritten,
-        "softmaxed": lambda self, tokens: F.softmax(
-            self.unembedding(self.final_norm(stream(self, tokens))), -1
-        ),
+        "returned_early": first_block_only,
+        "norm_first": normed_before,
+        "softmaxed": lambda self, tokens: F.softmax(right_logits(self, tokens), -1),
+        "log_softmaxed": lambda self, tokens: F.log_softmax(right_logits(self, tokens), 2),
         "embedding_reused": lambda self, tokens: F.linear(
             self.final_norm(stream(self, tokens)), self.token_embedding.weight
         ),
+        "last_position_alone": lambda self, tokens: self.unembedding(
+            self.final_norm(stream(self, tokens)[:, -1])
+        ),
+        "no_unembedding": lambda self, tokens: self.final_norm(stream(self, tokens)),
     },
     "gpt.count_by_hand": {
         "untied": lambda config: count(config, tables=2),
         "no_positions": lambda config: count(config, positions=0),
-        "no_biases": lambda config: count(config, bias=0),
+        "one_layer": lambda config: count(config, layers=1),
         "no_final_norm": lambda config: count(config, final=0),
+        "rule_of_twelve": lambda config: count(config, norms=0, final=0, biases=()),
+        "no_biases": lambda config: count(config, biases=()),
+        "no_norms": lambda config: count(config, norms=0, final=0),
         "norm_without_bias": lambda config: count(config, norm=1),
-        "attention_for_each_head": lambda config: count(config, times=config.n_heads),
+        "qkv_as_one": lambda config: count(config, qkv=1, biases=(1, 1, 4, 1)),
+        "two_d_short": lambda config: count(config, norms=1),
+        "three_d_short": lambda config: count(config, biases=(3, 1, 1, 1)),
+        "three_d_long": lambda config: count(config, biases=(3, 1, 4, 4)),
     },
     "gpt.TiedTable": {
         "two_tables": Untied,
-        "detached": Data,
+        "detached": NewParameter,
+        "detached_reading": ReadData,
         "with_bias": Biased,
         "scaled": Scaled,
+        "divided": Divided,
         "softmaxed": Probable,
+        "log_softmaxed": LogProbable,
+        "last_position_alone": LastOnly,
     },
+}
+
+# Without a sentence of their own.
+REFUSED = {
+    "gpt.embedded": [
+        lambda tokens, token_table, position_table: token_table[tokens] + position_table,
+        lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[: tokens.shape[1] - 1]
+        ),
+    ],
+    "gpt.count_by_hand": [lambda config: count(config, biases=(1, 1, 4, 1), norms=1)],
+    "gpt.TiedTable": [Turned, Frozen, NoParameter],
 }

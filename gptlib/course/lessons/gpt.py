@@ -14,6 +14,7 @@ from gptlib.model.blocks import Block
 from gptlib.model.config import GPTConfig
 from gptlib.scaling.counting import count_parameters
 from gptlib.viz import figures
+from gptlib.viz.drawing import Drawing
 
 
 def embedded(
@@ -81,9 +82,19 @@ class BiasedTable(TiedTable):
         return super().logits(x) + self.bias
 
 
+class DetachedReading(TiedTable):
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens).detach()
+
+
 class ScaledTable(TiedTable):
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens) * self.table.shape[1] ** 0.5
+
+
+class DividedTable(TiedTable):
+    def logits(self, x: Tensor) -> Tensor:
+        return super().logits(x) / self.table.shape[1] ** 0.5
 
 
 class ProbabilityTable(TiedTable):
@@ -91,9 +102,22 @@ class ProbabilityTable(TiedTable):
         return super().logits(x).softmax(dim=-1)
 
 
+class LogProbabilityTable(TiedTable):
+    def logits(self, x: Tensor) -> Tensor:
+        return super().logits(x).log_softmax(dim=-1)
+
+
+class LastPositionTable(TiedTable):
+    def logits(self, x: Tensor) -> Tensor:
+        return super().logits(x[:, -1])
+
+
 def tokens_and_tables(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Tokens, (batch, seq), and tables of 5 tokens and 9 positions, (row, d_model)."""
-    for batch, seq, d_model in ((1, 2, 1), (2, 3, 2), (3, 5, 4)):
+    """Tokens, (batch, seq), and tables of 5 tokens and 9 positions, (row, d_model).
+
+    One batch has a single text, and one has as many texts as positions.
+    """
+    for batch, seq, d_model in ((1, 2, 1), (2, 3, 2), (3, 5, 4), (4, 4, 3)):
         tokens = torch.randint(1, 5, (batch, seq), generator=generator)
         token_table = torch.randn(5, d_model, generator=generator)
         yield tokens, token_table, torch.randn(9, d_model, generator=generator)
@@ -153,81 +177,187 @@ def read_and_written(answer: Callable[..., Any], tokens: Tensor, table: Tensor) 
             return ...
         if not parameters:
             raise TypeError("torch knows of no parameter in this class: wrap the table in nn.Parameter")
+        if all(parameter.shape != table.shape for parameter in parameters):
+            wanted = f"(vocab_size, d_model), here {tuple(table.shape)}"
+            raise TypeError(f"no parameter has the shape {wanted}: the table has one row for each token")
+        if not all(parameter.requires_grad for parameter in parameters):
+            raise TypeError("a parameter has requires_grad=False, so training could not move it")
         gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
     arrived = [gradient for gradient in gradients if gradient is not None and gradient.shape == table.shape]
     return logits, sum(arrived), sum(parameter.numel() for parameter in parameters)
 
 
-def stream_of(self: nn.Module, tokens: Tensor) -> Tensor:
-    x = self.token_embedding(tokens) + self.position.weight[: tokens.shape[1]]
+def start_of(self: nn.Module, tokens: Tensor) -> Tensor:
+    return self.token_embedding(tokens) + self.position.weight[: tokens.shape[1]]
+
+
+def through_blocks(self: nn.Module, x: Tensor) -> Tensor:
     for block in self.blocks:
         x = block(x)
     return x
 
 
+def stream_of(self: nn.Module, tokens: Tensor) -> Tensor:
+    return through_blocks(self, start_of(self, tokens))
+
+
+def read_out(self: nn.Module, x: Tensor) -> Tensor:
+    return self.unembedding(self.final_norm(x))
+
+
 def residual_twice(self: nn.Module, tokens: Tensor) -> Tensor:
-    x = self.token_embedding(tokens) + self.position.weight[: tokens.shape[1]]
+    x = start_of(self, tokens)
     for block in self.blocks:
         x = x + block(x)
-    return self.unembedding(self.final_norm(x))
+    return read_out(self, x)
 
 
-def no_positions(self: nn.Module, tokens: Tensor) -> Tensor:
-    x = self.token_embedding(tokens)
-    for block in self.blocks:
-        x = block(x)
-    return self.unembedding(self.final_norm(x))
+def position_of_the_token(self: nn.Module, tokens: Tensor) -> Tensor:
+    return read_out(self, through_blocks(self, self.token_embedding(tokens) + self.position(tokens)))
 
 
-def last_block_alone(self: nn.Module, tokens: Tensor) -> Tensor:
-    x = self.token_embedding(tokens) + self.position.weight[: tokens.shape[1]]
-    return self.unembedding(self.final_norm(self.blocks[-1](x)))
+def counted_otherwise(config: GPTConfig, for_each_block: int, besides: int = 0) -> int:
+    return count_by_hand(config) + config.n_layers * for_each_block + besides
 
 
-def one_block_miscounted(config: GPTConfig, by: int) -> int:
-    return count_by_hand(config) + config.n_layers * by
+def rule_of_twelve(config: GPTConfig) -> int:
+    tables = (config.vocab_size + config.context_length) * config.d_model
+    return tables + config.n_layers * 12 * config.d_model**2
+
+
+def counts_and_logits(checked: dict[str, tuple[int, float, float]], n_parameters: int) -> str:
+    """What each mistake does to the count, the logits and the loss: name -> (count, distance, loss)."""
+    lines = [f"{'':24}parameters   logits off by up to       loss"]
+    for name, (count, off, loss) in checked.items():
+        changed = f"{count - n_parameters:+,}" if count != n_parameters else "no change"
+        lines.append(f"{name:24}{changed:>10}   {off:19,.2f}   {loss:8,.2f}")
+    return "\n".join(lines)
+
+
+def first_losses(losses: dict[str, list[float]], sizes: list[float], nothing: float) -> Drawing:
+    """The loss before training, by the standard deviation of the matrices that are drawn larger."""
+    return figures.line_chart(
+        {name: (sizes, values) for name, values in losses.items()},
+        title="The first loss when some of the initial weights are larger than GPT-2’s",
+        x_label="standard deviation of the matrices that are changed",
+        y_label="loss before training (nats per token)",
+        log_x=True,
+        marks={"ln V": nothing},
+    )
+
+
+def growing_stream(lengths: list[float], sums: list[float]) -> Drawing:
+    """The stream's length at each depth, beside what independent writes would give."""
+    depths = range(len(lengths))
+    return figures.line_chart(
+        {"measured": (depths, lengths), "if the squares add up": (depths, sums)},
+        title="The length of the stream in 48 blocks whose initial weights are not scaled down",
+        x_label="depth: number of blocks below (0 = the embeddings)",
+        y_label="mean length of the stream",
+    )
+
+
+def memorized(by_step: list[float], elsewhere: dict[int, float], nothing: float) -> Drawing:
+    """The loss on the batch that is repeated, and on another one: step -> loss."""
+    return figures.loss_curves(
+        {
+            "the batch": (range(len(by_step)), by_step),
+            "another batch": (list(elsewhere), list(elsewhere.values())),
+        },
+        marks={"ln V": nothing},
+        title="The batch that is repeated is memorized; on another batch the loss falls at first and then rises",
+    )
 
 
 EMBEDDED = Exercise(
     name="gpt.embedded",
     reference=embedded,
     inputs=tokens_and_tables,
-    buys="This is where text enters the model, and all it is told about order.",
+    buys="This is how text enters the model.",
     hints=(
-        "A token's vector says what it is, and the vector of its place says where it stands. Both are added.",
-        "tokens (batch, seq) pick rows of the first table: (batch, seq, d_model). Of the second take (seq, d_model).",
+        "One vector says which token it is, and another says at which position it stands. They are added.",
+        "tokens (batch, seq) pick rows of the first table: (batch, seq, d_model). Of the second you need (seq, d_model).",
         "token_table[tokens] plus the first seq rows of position_table, where seq is tokens.shape[1].",
     ),
     misconceptions=(
         Misconception(
             "no_positions",
-            "the positions are missing: a word would be the same vector wherever it stands.",
+            "the positions are missing, so a token gets the same vector wherever it stands. Add the rows of position_table.",
             lambda tokens, token_table, position_table: token_table[tokens],
         ),
         Misconception(
             "position_of_the_token",
-            "the tokens pick the rows of both tables. A position is picked by the place, 0, 1, 2, not by what stands there.",
+            "the tokens pick the rows of both tables. The rows of position_table go by position, 0, 1, 2 and so on, whatever token stands there.",
             lambda tokens, token_table, position_table: token_table[tokens] + position_table[tokens],
         ),
         Misconception(
             "counted_from_1",
-            "the positions are counted from 1. The first token stands at position 0.",
+            "the positions are counted from 1. The first token is at position 0.",
             lambda tokens, token_table, position_table: (
                 token_table[tokens] + position_table[1 : tokens.shape[1] + 1]
             ),
         ),
         Misconception(
             "last_rows",
-            "you took the last rows of the position table. However short the text, its first token has position 0.",
+            "you took the last rows of the position table. The first token has position 0, however short the text is.",
             lambda tokens, token_table, position_table: (
                 token_table[tokens] + position_table[-tokens.shape[1] :]
             ),
         ),
         Misconception(
             "multiplied",
-            "token and position were multiplied. They are added: both are writes into the stream.",
+            "token and position were multiplied. Both are writes into the stream, so they are added.",
             lambda tokens, token_table, position_table: (
                 token_table[tokens] * position_table[: tokens.shape[1]]
+            ),
+        ),
+        Misconception(
+            "concatenated",
+            "token and position were put side by side, which makes the vectors twice as wide. They are added, so the stream stays d_model wide.",
+            lambda tokens, token_table, position_table: torch.cat(
+                [
+                    token_table[tokens],
+                    position_table[: tokens.shape[1]].expand(*tokens.shape, position_table.shape[1]),
+                ],
+                dim=-1,
+            ),
+        ),
+        Misconception(
+            "one_row",
+            "every token got the same row of position_table, row tokens.shape[1]. A colon is missing: [: tokens.shape[1]] takes all the rows before it.",
+            lambda tokens, token_table, position_table: token_table[tokens] + position_table[tokens.shape[1]],
+        ),
+        Misconception(
+            "batch_for_seq",
+            "the number of texts was taken for the number of positions. tokens is (batch, seq), so len(tokens) is the batch; the positions are tokens.shape[1].",
+            lambda tokens, token_table, position_table: (
+                token_table[tokens] + position_table[: tokens.shape[0]]
+            ),
+        ),
+        Misconception(
+            "one_position",
+            "every token got the same row of position_table, the first one. Take the rows from 0 up to the number of tokens, one for each position.",
+            lambda tokens, token_table, position_table: token_table[tokens] + position_table[0],
+        ),
+        Misconception(
+            "swapped",
+            "the tables are the wrong way round: tokens pick rows of token_table, and positions pick rows of position_table.",
+            lambda tokens, token_table, position_table: (
+                position_table[tokens] + token_table[: tokens.shape[1]]
+            ),
+        ),
+        Misconception(
+            "scaled",
+            "the token's row was multiplied by √d_model. The first transformer did that; GPT adds the row as it is.",
+            lambda tokens, token_table, position_table: (
+                token_table[tokens] * token_table.shape[1] ** 0.5 + position_table[: tokens.shape[1]]
+            ),
+        ),
+        Misconception(
+            "averaged",
+            "you took the mean of the two rows. They are added: the stream is a sum.",
+            lambda tokens, token_table, position_table: (
+                (token_table[tokens] + position_table[: tokens.shape[1]]) / 2
             ),
         ),
     ),
@@ -242,42 +372,74 @@ FORWARD = Exercise(
     use=in_a_model,
     buys="This is the whole way through a GPT. The cells below give it storyteller's weights.",
     hints=(
-        "In at the two tables, up through the blocks one by one, out through the final norm and the unembedding.",
-        "(batch, seq) becomes (batch, seq, d_model), stays so through all blocks, and ends as (batch, seq, vocab).",
-        "x is self.token_embedding(tokens) plus the first rows of self.position.weight; each block maps x to the next x; "
+        "Start from the two tables, go through the blocks one after the other, and end with the final norm and the unembedding.",
+        "(batch, seq) becomes (batch, seq, d_model), keeps that shape through all the blocks, and ends as (batch, seq, vocab).",
+        "x is self.token_embedding(tokens) plus the first rows of self.position.weight; each block turns x into the next x; "
         "return self.unembedding of self.final_norm of x.",
     ),
     misconceptions=(
         Misconception(
             "residual_twice",
-            "each block was added to x. A block returns the stream with its own writes in it; x is there already.",
+            "each block's result was added to x. A block returns the whole stream, with x already in it, so write x = block(x).",
             residual_twice,
         ),
         Misconception(
             "no_final_norm",
-            "the final norm is missing. The stream has grown on its way, and the unembedding expects a normed vector.",
+            "the final norm is missing. The stream has grown on its way through the blocks, and the unembedding expects a normed vector.",
             lambda self, tokens: self.unembedding(stream_of(self, tokens)),
         ),
         Misconception(
             "no_positions",
-            "the positions are missing, so the model can hardly tell the order of words.",
-            no_positions,
+            "the positions are missing. Add the first rows of self.position.weight to the token embeddings.",
+            lambda self, tokens: read_out(self, through_blocks(self, self.token_embedding(tokens))),
+        ),
+        Misconception(
+            "position_of_the_token",
+            "self.position was given the tokens. Its rows go by position, 0, 1, 2 and so on, whatever token stands there.",
+            position_of_the_token,
         ),
         Misconception(
             "last_block_alone",
-            "the blocks do not build on each other: the last one got the embeddings, and the work of the others is lost.",
-            last_block_alone,
+            "each block got the embeddings, so only the last one counts. It has to read what the block before it returned.",
+            lambda self, tokens: read_out(self, self.blocks[-1](start_of(self, tokens))),
+        ),
+        Misconception(
+            "returned_early",
+            "only the first block was used. Is the return inside the loop? It belongs after it.",
+            lambda self, tokens: read_out(self, self.blocks[0](start_of(self, tokens))),
+        ),
+        Misconception(
+            "norm_first",
+            "the final norm was applied to the embeddings, before the blocks. It comes after the last block.",
+            lambda self, tokens: self.unembedding(
+                through_blocks(self, self.final_norm(start_of(self, tokens)))
+            ),
         ),
         Misconception(
             "softmaxed",
-            "these are probabilities. The model gives logits; softmax comes after, in the loss or when a token is drawn.",
+            "these are probabilities. The model returns logits; the softmax comes later, in the loss or when a token is chosen.",
             lambda self, tokens: forward(self, tokens).softmax(dim=-1),
         ),
         Misconception(
+            "log_softmaxed",
+            "these are log probabilities. The model returns logits; the loss takes the log softmax itself.",
+            lambda self, tokens: forward(self, tokens).log_softmax(dim=-1),
+        ),
+        Misconception(
             "embedding_reused",
-            "the token embedding was used at the end. That is right while the two are tied; section 4 unties them. "
+            "the token embedding was used at the end. That works only while the two are tied, and section 4 unties them. "
             "Use self.unembedding.",
             lambda self, tokens: self.final_norm(stream_of(self, tokens)) @ self.token_embedding.weight.T,
+        ),
+        Misconception(
+            "last_position_alone",
+            "these are the logits after the last position alone. Training needs those after every position: (batch, seq, vocab).",
+            lambda self, tokens: forward(self, tokens)[:, -1],
+        ),
+        Misconception(
+            "no_unembedding",
+            "this is the normed stream, d_model wide. The unembedding is missing, which turns it into one logit for each token of the vocabulary.",
+            lambda self, tokens: self.final_norm(stream_of(self, tokens)),
         ),
     ),
     minutes=8,
@@ -288,10 +450,10 @@ COUNT_BY_HAND = Exercise(
     name="gpt.count_by_hand",
     reference=count_by_hand,
     inputs=configs,
-    buys="Your count is about to meet the published ones.",
+    buys="The next cell compares your count with the published ones.",
     hints=(
-        "Two tables, then the same block n_layers times, then the final norm. A linear layer has a weight and a bias.",
-        "With d = d_model: qkv is (d, 3d), output (d, d), up (d, 4d), down (4d, d), each with one bias a column; a norm has 2d.",
+        "There are two tables, then the same block n_layers times, then the final norm. A linear layer has a weight and a bias.",
+        "With d = d_model: qkv is (d, 3d), output (d, d), up (d, 4d), down (4d, d), each with one bias for each output; a norm has 2d.",
         "(vocab_size + context_length) · d, plus n_layers times (attention + MLP + two norms), plus 2d for the final norm. "
         "The unembedding is the token embedding: it adds nothing.",
     ),
@@ -299,35 +461,65 @@ COUNT_BY_HAND = Exercise(
     misconceptions=(
         Misconception(
             "untied",
-            "the unembedding was counted too. It is the token embedding's own tensor, and a tensor counts once.",
-            lambda config: count_by_hand(config) + config.vocab_size * config.d_model,
+            "the table of vocab_size · d_model numbers was counted twice. The unembedding is the token embedding's own tensor, and a tensor counts once.",
+            lambda config: counted_otherwise(config, 0, config.vocab_size * config.d_model),
         ),
         Misconception(
             "no_positions",
-            "the position table is missing: one row of d_model numbers for each place in the context.",
-            lambda config: count_by_hand(config) - config.context_length * config.d_model,
+            "the position table is missing: one row of d_model numbers for each position in the context.",
+            lambda config: counted_otherwise(config, 0, -config.context_length * config.d_model),
         ),
         Misconception(
-            "no_biases",
-            "the linear layers have no biases in your count: 3d and d in attention, 4d and d in the MLP.",
-            lambda config: one_block_miscounted(config, -9 * config.d_model),
+            "one_layer",
+            "the count is right for a single block. The block is there n_layers times, each time with numbers of its own.",
+            lambda config: (
+                count_by_hand(config) - (config.n_layers - 1) * (12 * config.d_model**2 + 13 * config.d_model)
+            ),
         ),
         Misconception(
             "no_final_norm",
-            "the final norm is missing, 2 · d_model numbers after all blocks.",
-            lambda config: count_by_hand(config) - 2 * config.d_model,
+            "2 · d_model numbers are missing outside the blocks: the weight and the bias of the final norm.",
+            lambda config: counted_otherwise(config, 0, -2 * config.d_model),
+        ),
+        Misconception(
+            "rule_of_twelve",
+            "the blocks were counted as 12 · d_model² each. That rule leaves out the small parts: the biases of the linear layers and all the norms.",
+            rule_of_twelve,
+        ),
+        Misconception(
+            "no_biases",
+            "9 · d_model numbers are missing in each block. So many biases do its linear layers have: 3d and d in attention, 4d and d in the MLP.",
+            lambda config: counted_otherwise(config, -9 * config.d_model),
+        ),
+        Misconception(
+            "no_norms",
+            "the norms are missing: two in each block and the final one, each with a weight and a bias of d_model numbers.",
+            lambda config: counted_otherwise(config, -4 * config.d_model, -2 * config.d_model),
         ),
         Misconception(
             "norm_without_bias",
-            "each norm was counted with d_model numbers. It has a weight and a bias, so 2 · d_model.",
-            lambda config: one_block_miscounted(config, -2 * config.d_model) - config.d_model,
+            "d_model numbers are missing for every norm: two norms in each block, and the final one. A norm has a weight and a bias, so 2 · d_model.",
+            lambda config: counted_otherwise(config, -2 * config.d_model, -config.d_model),
         ),
         Misconception(
-            "attention_for_each_head",
-            "attention was counted once for each head. The heads share the d columns among them; their number changes nothing.",
-            lambda config: one_block_miscounted(
-                config, (config.n_heads - 1) * 4 * (config.d_model + 1) * config.d_model
-            ),
+            "qkv_as_one",
+            "each block has 2 · (d_model² + d_model) numbers too few. Queries, keys and values take three matrices with three biases, here in one: (d, 3d) and 3d.",
+            lambda config: counted_otherwise(config, -2 * (config.d_model + 1) * config.d_model),
+        ),
+        Misconception(
+            "two_d_short",
+            "each block has 2 · d_model numbers too few. Are there two norms, each with a weight and a bias? Has qkv a bias for each of its 3d outputs?",
+            lambda config: counted_otherwise(config, -2 * config.d_model),
+        ),
+        Misconception(
+            "three_d_short",
+            "each block has 3 · d_model numbers too few. Look at the biases: qkv has 3d, output d, up 4d and down d, one for each output.",
+            lambda config: counted_otherwise(config, -3 * config.d_model),
+        ),
+        Misconception(
+            "three_d_long",
+            "each block has 3 · d_model numbers too many. Look at the biases: a layer has one for each output, so up has 4d and down has d.",
+            lambda config: counted_otherwise(config, 3 * config.d_model),
         ),
     ),
     minutes=10,
@@ -339,9 +531,9 @@ TIED_TABLE = Exercise(
     reference=TiedTable,
     inputs=tokens_and_a_table,
     use=read_and_written,
-    buys="One table at both ends of the model, and whatever it learns at one end it knows at the other.",
+    buys="One table serves both ends of the model, so what it learns at one end changes what it does at the other.",
     hints=(
-        "Make one parameter. Reading picks its rows; writing compares a vector with all of its rows.",
+        "Make one parameter. Embedding picks some of its rows; the logits compare a vector with all of its rows.",
         "The table is (vocab, d_model). embed: (batch, seq) -> (batch, seq, d_model). logits: back to (batch, seq, vocab).",
         "In __init__ wrap a random (vocab_size, d_model) in nn.Parameter and keep it on self. embed picks rows by tokens; "
         "logits multiplies x with the transposed table.",
@@ -349,28 +541,48 @@ TIED_TABLE = Exercise(
     misconceptions=(
         Misconception(
             "two_tables",
-            "there are two tables. Even if they start equal, training moves them apart; tied means one and the same tensor.",
+            "there are two tables. Even if they start out equal, training moves them apart. Tied means that both ends use the same tensor.",
             TwoTables,
         ),
         Misconception(
             "detached",
-            "no gradient comes from the logits back into the table, so it learns at the reading end alone. Is there a detach?",
+            "the logits send no gradient back into the table, so it learns from the embedding alone. Is there a detach, a .data, or a new nn.Parameter in logits?",
             DetachedTable,
         ),
         Misconception(
+            "detached_reading",
+            "the embedding sends no gradient back into the table, so it learns from the logits alone. Is there a detach, a .data, or a new nn.Parameter in embed?",
+            DetachedReading,
+        ),
+        Misconception(
             "with_bias",
-            "there is a bias beside the table. GPT's unembedding is a product with the table and no more.",
+            "there is a parameter of vocab_size numbers besides the table, such as a bias. GPT's unembedding is a product with the table and has no bias.",
             BiasedTable,
         ),
         Misconception(
             "scaled",
-            "the embeddings were multiplied by √d_model. The first transformer did so; GPT reads its table as it is.",
+            "the embeddings were multiplied by √d_model. The first transformer did that; GPT uses the rows as they are.",
             ScaledTable,
         ),
         Misconception(
+            "divided",
+            "the logits were divided by √d_model. That belongs to attention's scores; a logit is the product as it is.",
+            DividedTable,
+        ),
+        Misconception(
             "softmaxed",
-            "logits gives probabilities. Leave out the softmax: the loss takes it, and so does whoever draws a token.",
+            "logits returns probabilities. Leave out the softmax, since it comes later: in the loss, or when a token is chosen.",
             ProbabilityTable,
+        ),
+        Misconception(
+            "log_softmaxed",
+            "logits returns log probabilities. Leave out the log_softmax, because the loss computes it.",
+            LogProbabilityTable,
+        ),
+        Misconception(
+            "last_position_alone",
+            "logits uses the vector at the last position alone. Every position needs its logits: (batch, seq, vocab).",
+            LastPositionTable,
         ),
     ),
     minutes=10,
@@ -382,75 +594,165 @@ LESSON = Lesson(
     exercises=(EMBEDDED, FORWARD, COUNT_BY_HAND, TIED_TABLE),
     predictions=(
         Prediction(
+            "gpt.same_count",
+            "Five mistakes are made in storyteller's code, one at a time, and its weights are loaded each time: there is no causal mask; the scores are not divided by "
+            "√d_head; the norms come after the sums instead of before attention and MLP; ReLU replaces GELU; the final norm is missing. Which of them change the number of parameters?",
+            (
+                "only the missing final norm",
+                "A norm has a weight and a bias to learn. The other four change what is computed with the parameters.",
+            ),
+            (
+                (
+                    "the missing mask and the missing final norm",
+                    "The mask is as large as the scores, but nothing in it is learned: each forward pass makes it anew.",
+                ),
+                (
+                    "the missing final norm and the norms after the sums",
+                    "Norms that are applied at another point keep their weights and biases, so the count stays the same.",
+                ),
+                (
+                    "all five, since each of them changes the model",
+                    "Each of them does change the logits. But a parameter count only adds up the sizes of the tensors that are learned.",
+                ),
+            ),
+            shows=counts_and_logits,
+            finding="Only the missing final norm changes the count, because its 256 numbers are gone. The other four leave every tensor as it is, so no count can find them. "
+            "The comparison of logits finds all five.\n\nReLU is the hardest to notice. It moves some logits by tenths and leaves the loss as it was, to two decimals. "
+            "So a good loss does not prove either that the code computes what it should.",
+        ),
+        Prediction(
             "gpt.too_large",
-            "All matrices start fifty times larger than in GPT-2. What is the first loss?",
+            "GPT-2 draws the initial weights of its matrices with a standard deviation of 0.02. We make some of them larger, up to a standard deviation of 1: "
+            "first the token table alone, which is embedding and unembedding at once, and then every matrix except that table. In which case does the first loss rise far above ln V, the loss of a model that knows nothing?",
             (
-                "far above ln V",
-                "Large weights make large logits: the model starts sure, and it is sure of nonsense.",
+                "only with the larger token table",
+                "It makes the logits. What the other matrices do to the length of the stream is undone by the final norm.",
             ),
             (
                 (
-                    "near ln V: random is random",
-                    "Random weights give random logits, but large ones. The softmax of large logits is a bet.",
+                    "only with the other matrices larger",
+                    "They do make the stream longer. But the final norm divides by that length before the unembedding reads the vector.",
                 ),
                 (
-                    "below ln V",
-                    "To be below it must know something. It is untrained: its bets are as random as they are high.",
+                    "in both cases: large weights make large logits",
+                    "Only the last matrix can do that. The final norm comes before it and undoes what the others did to the length.",
+                ),
+                (
+                    "in neither: an untrained model knows nothing",
+                    "It knows nothing, but with large logits it bets as if it did, and a wrong bet costs more than none.",
                 ),
             ),
-            shows=lambda sizes, losses, nothing: figures.line_chart(
-                {"first loss": (sizes, losses)},
-                title="Weights that start too large make a model that is sure of nonsense",
-                x_label="standard deviation of the first weights",
-                y_label="loss before training (nats per token)",
-                log_x=True,
-                marks={"knows nothing: ln V =": nothing},
+            shows=first_losses,
+            finding="The first loss shows the size of **the matrix that makes the logits**, and that is the token table. Large logits make a model that is sure of nonsense.\n\n"
+            "With the other matrices fifty times larger, the loss stays at ln V: the stream gets longer, and the final norm takes that away again. So a first loss near ln V says nothing about "
+            "the other matrices.",
+        ),
+        Prediction(
+            "gpt.growing_stream",
+            "A model of 48 untrained blocks has initial weights with a standard deviation of 0.02 in every matrix; nothing is scaled down with depth. How does the length of the stream at the top (after 48 blocks) "
+            "compare with its length after 12 blocks?",
+            (
+                "about twice as long",
+                "Independent writes point in unrelated directions, so the squares of their lengths add up. Four times as many writes make the stream √4 = 2 times as long.",
             ),
-            finding="With GPT-2’s 0.02 the first loss is close to ln V. At ten times that size it is clearly "
-            "higher, and at fifty times it is far above: weights that start too large make a model that is sure of "
-            "nonsense.",
+            (
+                (
+                    "about the same: random writes cancel out",
+                    "They cancel in part. But a sum of independent vectors still gets longer with each of them.",
+                ),
+                (
+                    "about four times as long",
+                    "Lengths add up like that when all writes point the same way. Independent writes do not.",
+                ),
+                (
+                    "more than ten times: each block multiplies it",
+                    "A block reads the stream through a norm, so what it writes does not get longer when the stream does.",
+                ),
+            ),
+            shows=growing_stream,
+            finding="Four times as many blocks make the stream about twice as long. The second line shows why: it takes the measured lengths of all the writes, adds up their squares and draws the root, "
+            "which is the length that vectors at right angles to each other would give. The measured length follows it closely. So $n$ independent writes of "
+            "length 1 give a length of about $\\sqrt{n}$.",
+        ),
+        Prediction(
+            "gpt.tied_or_not",
+            "Two small models of two blocks start with the same weights and see the same 120 batches. In one, embedding and unembedding are tied. The other has two tables "
+            "that start out equal and may then move apart. Which has the lower loss over the last 20 steps?",
+            (
+                "the untied one, clearly",
+                "So it was here, with both initial weights that we tried.",
+            ),
+            (
+                (
+                    "the tied one: its table learns from both ends",
+                    "It does get both gradients, but one table also has to suit both ends. In this run that costs more than it brings.",
+                ),
+                (
+                    "the tied one: it has fewer parameters to learn",
+                    "Fewer parameters take less memory, but they are not learned faster for that. Each step of the optimizer moves all of them.",
+                ),
+                (
+                    "neither: they differ by less than 0.1",
+                    "They start out equal, but from the first step on the untied model can give each end a table of its own.",
+                ),
+            ),
+            shows=lambda runs, nothing: figures.loss_curves(
+                {name: (range(len(losses)), losses) for name, losses in runs.items()},
+                marks={"ln V": nothing},
+                title="The first 120 steps with one table and with two",
+            ),
+            finding="In this short run the untied model learns faster, and a second pair with other initial weights agrees. Tying saves parameters, and here it costs speed. This does not tell which "
+            "of the two is ahead after a long training.",
         ),
         Prediction(
             "gpt.another_batch",
-            "A model has learned one batch by heart. What is its loss on another batch?",
+            "A small model is trained for 100 steps on one batch of 512 tokens and memorizes it. What is its loss on another batch of stories afterwards, compared with ln V, the loss of a model that knows nothing?",
             (
                 "above ln V",
-                "It has learned to be sure. Where it was not trained, it is sure and wrong.",
+                "The model has become sure. On other text it is sure and often wrong, and that costs more than knowing nothing.",
             ),
             (
-                ("near 0 there too", "It would have to know stories. It knows 512 tokens."),
                 (
-                    "well below ln V: it learned some English",
-                    "It did meet words, but it also learned to follow each with what came after it in this one batch.",
+                    "near 0, as on its own batch",
+                    "For that it would have to know how stories go on in general. It has seen 512 tokens.",
+                ),
+                (
+                    "well below ln V, since it learned some English",
+                    "Early on that is so. But after that, it learns to be sure of what followed each word in this one batch.",
+                ),
+                (
+                    "at ln V, as before the training",
+                    "Then the training would have left no trace on other text. It did: the model bets with confidence now.",
                 ),
             ),
-            shows=lambda by_heart, nothing, elsewhere: figures.loss_curves(
-                {"the batch": (range(100), by_heart)},
-                marks={"ln V": nothing, "another batch": elsewhere},
-                title="One batch is learned by heart; another one is worse than knowing nothing",
-            ),
-            finding="The loss on the batch falls from ln V to nearly 0. On another batch the model is **worse** than one that knows nothing: it has learned to be sure, not to be right. Learning by heart proves that the machine works. It does not prove that anything was understood.",
+            shows=memorized,
+            finding="The loss on the repeated batch falls nearly to 0. On the other batch it falls at first as well: the model learns which tokens are frequent, and that holds for all stories. Then it rises, "
+            "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that the machine works: the loss goes back through all parts, and the optimizer moves them. It does not "
+            "show that the model learned anything about stories.",
         ),
         Prediction(
             "gpt.too_good",
-            "A model learns one batch with each of three mistakes in turn. Which mistake makes a loss curve that "
-            "looks better than that of the correct code?",
+            "The same batch is memorized with three mistakes, one at a time. “Plain list”: the blocks are in a Python list, so the optimizer does not know their weights. “No zero_grad”: each gradient is added to all "
+            "those before. “No shift”: the targets are the inputs themselves. Which mistake gives a loss curve that is lower than that of the correct code?",
             (
                 "no shift",
-                "To repeat what one reads is far easier than to guess what comes next. Nothing of use is learned.",
+                "To repeat the token that was read is far easier than to predict the next one. The model learns nothing that is useful.",
             ),
             (
-                ("plain list", "Fewer numbers are trained, so it learns more slowly: worse, not better."),
-                ("no zero_grad", "Old gradients pile up, and the steps overshoot: worse, not better."),
+                ("plain list", "With fewer weights to move, the loss falls more slowly."),
+                (
+                    "no zero_grad",
+                    "Larger sums of gradients sound faster. But they also hold old gradients that point the wrong way by now, and Adam does not step further for a longer gradient.",
+                ),
+                ("none of them", "A loss can be low because the task has become too easy."),
             ),
             shows=lambda broken, nothing: figures.loss_curves(
-                {name: (range(100), losses) for name, losses in broken.items()},
+                {name: (range(len(losses)), losses) for name, losses in broken.items()},
                 marks={"ln V": nothing},
-                title="Each mistake has its own curve, and one of them looks too good",
+                title="The loss on one repeated batch: the correct code and three mistakes",
             ),
-            finding="Without `zero_grad` the loss gets stuck at about 5, and the plain list learns more slowly. "
-            "Without the shift the curve looks **better** than that of the correct code, and that makes this "
-            "mistake the dangerous one. Its start gives it away: it is below ln V.",
+            finding="Without `zero_grad` the loss gets stuck near 5. With the plain list it falls more slowly. Without the shift it is **lower** than with the correct code from the first step "
+            "to the last, so the curve gives no reason to look for a mistake. Only the first loss does, because it is below $\\ln V$.",
         ),
     ),
     quiz=(
@@ -459,128 +761,143 @@ LESSON = Lesson(
             "`tokens` is (4, 10), `d_model` is 128, the vocabulary has 2,048 tokens. What shape are the logits?",
             (
                 "(4, 10, 2048)",
-                "Every position of every sequence scores each token of the vocabulary as its next.",
+                "At every position of every sequence, each token of the vocabulary gets a score.",
             ),
             (
                 (
                     "(4, 2048)",
-                    "That is one prediction for each sequence. A pass gives one for each position.",
+                    "That would be one prediction for each sequence. A forward pass gives one for each position.",
                 ),
-                ("(4, 10, 128)", "That is the stream. The unembedding maps 128 to 2,048."),
+                (
+                    "(4, 10, 128)",
+                    "That is the shape of the stream. The unembedding turns 128 numbers into 2,048.",
+                ),
                 ("(10, 2048)", "The 4 sequences of the batch stay apart."),
             ),
         ),
         Question(
             "gpt.more_heads",
-            "You go from 12 heads to 24 and leave `d_model` as it is. How many more parameters?",
-            ("none", "Heads share the $d$ columns of each matrix: each head is half as wide now."),
+            "You change 12 heads to 24 and leave `d_model` as it is. How many parameters does that add?",
+            ("none", "The heads share the $d$ columns of each matrix, so each head is now half as wide."),
             (
-                ("twice as many in attention", "Each head has half the width, so the two effects cancel."),
+                ("twice as many in attention", "There are twice as many heads, but each is half as wide."),
                 (
                     "twice as many in all",
-                    "MLP and embeddings know nothing of heads, and attention keeps its matrices.",
+                    "The MLPs and the embeddings do not depend on the heads, and attention keeps its matrices.",
                 ),
                 (
                     "a new matrix for each head",
-                    "All queries, keys and values come from one matrix, (d, 3d), cut into heads.",
+                    "All queries, keys and values come from one matrix, (d, 3d), which is split into heads.",
                 ),
             ),
         ),
         Question(
             "gpt.tying_saves",
-            "A vocabulary of 50,000, `d_model` 1,000. How many parameters does tying save?",
-            ("50 million", "One table of $50{,}000 \\cdot 1{,}000$ numbers serves where there were two."),
+            "The vocabulary has 50,000 tokens and `d_model` is 1,000. How many parameters does tying save?",
+            ("50 million", "One table of $50{,}000 \\cdot 1{,}000$ numbers serves instead of two."),
             (
-                ("100 million", "That is both tables. One of them stays."),
+                ("100 million", "That is both tables together. One of them stays."),
                 ("50 thousand", "Each of the 50,000 tokens has a row of 1,000 numbers."),
                 (
                     "none: tying saves time",
-                    "The product with all tokens still has to be computed; what is saved is memory.",
+                    "The product with all tokens still has to be computed. What tying saves is memory.",
                 ),
             ),
         ),
         Question(
             "gpt.cost_of_training",
-            "A model of $10^6$ parameters is trained on $10^9$ tokens. About how many operations is that?",
+            "A model of $10^6$ parameters is trained on $10^9$ tokens. About how many operations does that take?",
             (
                 "$6 \\cdot 10^{15}$",
-                "6 for each parameter and token: 2 on the way forward, 4 on the way back.",
+                "It takes 6 for each parameter and token: 2 in the forward pass and 4 in the backward pass.",
             ),
             (
                 (
                     "$2 \\cdot 10^{15}$",
-                    "That is the way forward alone; the way back costs twice as much again.",
+                    "That is the forward pass alone. The backward pass costs about twice as much again.",
                 ),
                 (
                     "$10^{15}$",
-                    "Each parameter takes part in a multiplication and an addition, and in the way back.",
+                    "In the forward pass alone, each parameter takes part in a multiplication and an addition.",
                 ),
-                ("$6 \\cdot 10^{9}$", "That counts each token once; it meets all $10^6$ parameters."),
+                ("$6 \\cdot 10^{9}$", "That counts each token once, but it meets all $10^6$ parameters."),
             ),
         ),
         Question(
             "gpt.first_loss_30",
-            "$V$ is 1,000, so $\\ln V$ is 6.9. Before the first step the loss is 30. What do you suspect?",
+            "$V$ is 1,000, so $\\ln V$ is 6.9. Before the first step the loss is 30. Where do you look first?",
             (
-                "the weights start too large",
-                "The model is sure of nonsense. Look at the standard deviation of the first weights.",
+                "at the initial weights of the unembedding",
+                "Large logits make a model that is sure of nonsense. If the table is tied, that means the embedding.",
             ),
             (
-                ("the learning rate is too high", "No step was made yet, so the learning rate had no say."),
                 (
-                    "the targets are not shifted",
-                    "That makes the task easier, and a tied model starts below $\\ln V$.",
+                    "at the learning rate",
+                    "No step has been made yet, so the learning rate had no effect so far.",
                 ),
                 (
-                    "the text is too hard",
-                    "A model that knows nothing should give each token the same, whatever the text.",
+                    "at the shift of the targets",
+                    "Targets that are not shifted make the task easier, so a tied model starts below $\\ln V$.",
+                ),
+                (
+                    "at the text, which may be too hard",
+                    "A model that gives every token the same probability has a loss of $\\ln V$ on any text.",
                 ),
             ),
         ),
         Question(
             "gpt.first_loss_below",
-            "Another model, tied, starts clearly below $\\ln V$. What do you suspect?",
+            "Another model is tied, untrained, and starts clearly below $\\ln V$. What do you suspect?",
             (
                 "something gives the answer away",
-                "With targets that are the inputs, for example, a tied model starts ahead.",
+                "If the targets are the inputs, for example, a tied model has an advantage from the start.",
             ),
             (
                 (
                     "the weights start too small",
-                    "Then all logits are near 0, and the loss is $\\ln V$, not below.",
+                    "Then all logits are near 0 and the loss is $\\ln V$, not below it.",
                 ),
                 (
                     "a lucky seed",
-                    "Luck moves the loss by hundredths; the mean runs over thousands of tokens.",
+                    "Another seed moved the first loss by a few hundredths in section 4, not by more.",
                 ),
                 (
-                    "nothing, lower is better",
-                    "An untrained model knows nothing. What it seems to know, it was told.",
+                    "nothing, since lower is better",
+                    "An untrained model knows nothing about text. If it predicts well, the answer has leaked.",
                 ),
             ),
         ),
         Question(
             "gpt.heart_fails",
-            "On one batch, repeated 500 times, the loss gets stuck at 4. What now?",
+            "On one batch of 512 tokens, repeated 500 times, the loss gets stuck at 4. The learning rate is one that works for models of this kind. What do you do?",
             (
                 "look for a mistake in the code",
-                "A model with more weights than the batch has tokens can learn it by heart. This one is stopped.",
+                "With a suitable learning rate, a model with far more weights than the batch has tokens can memorize it. Something stops this one.",
             ),
             (
-                ("train on more data", "More data makes the task harder. It cannot even do the easy one."),
-                ("nothing, it avoids overfitting", "Here overfitting is the aim: the check asks for it."),
+                (
+                    "train on more data",
+                    "More data makes the task harder, and the model fails at the easy one.",
+                ),
+                ("nothing, since it avoids overfitting", "In this check, overfitting is the aim."),
                 (
                     "wait for another 500 steps",
-                    "Some patience may be right, but 500 steps are ample for a few hundred tokens.",
+                    "A curve that still falls deserves patience. This one has stopped falling, and the small model of this notebook needed 100 steps.",
                 ),
             ),
         ),
     ),
     objectives=(
-        ("gpt.forward", "gpt.TiedTable"),
+        ("gpt.forward", "gpt.TiedTable", "gpt.tied_or_not"),
         ("gpt.embedded", "gpt.shape_of_logits"),
-        ("gpt.count_by_hand", "gpt.more_heads", "gpt.tying_saves", "gpt.cost_of_training"),
-        ("gpt.too_large", "gpt.first_loss_30", "gpt.first_loss_below"),
+        (
+            "gpt.count_by_hand",
+            "gpt.same_count",
+            "gpt.more_heads",
+            "gpt.tying_saves",
+            "gpt.cost_of_training",
+        ),
+        ("gpt.too_large", "gpt.growing_stream", "gpt.first_loss_30", "gpt.first_loss_below"),
         ("gpt.another_batch", "gpt.too_good", "gpt.heart_fails"),
     ),
 )
