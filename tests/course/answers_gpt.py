@@ -61,6 +61,21 @@ def positions_by_token(self, tokens):
     return self.unembedding(self.final_norm(x))
 
 
+def not_assigned(self, tokens):
+    x = self.token_embedding(tokens) + self.position(torch.arange(tokens.shape[-1]))
+    for block in self.blocks:
+        block(x)
+    return self.unembedding(self.final_norm(x))
+
+
+def normed_each_time(self, tokens):
+    x = self.token_embedding(tokens) + self.position(torch.arange(tokens.shape[-1]))
+    for block in self.blocks:
+        x = block(x)
+        x = self.final_norm(x)
+    return F.linear(x, self.unembedding.weight)
+
+
 def right_logits(self, tokens):
     return self.unembedding(self.final_norm(stream(self, tokens)))
 
@@ -248,10 +263,8 @@ WRONG = {
         "embedding_reused": lambda self, tokens: F.linear(
             self.final_norm(stream(self, tokens)), self.token_embedding.weight
         ),
-        "last_position_alone": lambda self, tokens: self.unembedding(
-            self.final_norm(stream(self, tokens)[:, -1])
-        ),
-        "no_unembedding": lambda self, tokens: self.final_norm(stream(self, tokens)),
+        "no_blocks": not_assigned,
+        "norm_in_the_loop": normed_each_time,
     },
     "gpt.count_by_hand": {
         "untied": lambda config: count(config, tables=2),
@@ -288,6 +301,14 @@ REFUSED = {
             token_table[tokens] + position_table[: tokens.shape[1] - 1]
         ),
     ],
-    "gpt.count_by_hand": [lambda config: count(config, biases=(1, 1, 4, 1), norms=1)],
+    "gpt.forward": [
+        lambda self, tokens: right_logits(self, tokens)[:, -1],
+        lambda self, tokens: self.final_norm(stream(self, tokens)),
+    ],
+    "gpt.count_by_hand": [
+        lambda config: count(config, biases=(1, 1, 4, 1), norms=1),
+        lambda config: None,
+        lambda config: torch.tensor(count(config)),
+    ],
     "gpt.TiedTable": [Turned, Frozen, NoParameter],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -163,6 +164,30 @@ def in_a_model(answer: Callable[..., Any], tokens: Tensor) -> Tensor:
     return answer(model, tokens)
 
 
+def counted_by_part(answer: Callable[[GPTConfig], Any], config: GPTConfig) -> Any:
+    """The count, taken apart: what each part adds is told from the counts of slightly larger models."""
+    total = answer(config)
+    if total is ...:
+        return ...
+    if isinstance(total, bool) or not isinstance(total, int | float):
+        raise TypeError(f"it returned {type(total).__name__}, and not a whole number")
+    for_a_token = answer(replace(config, vocab_size=config.vocab_size + 1)) - total
+    for_a_position = answer(replace(config, context_length=config.context_length + 1)) - total
+    wide = replace(config, d_model=2 * config.d_model)
+    block, wide_block = (
+        answer(replace(one, n_layers=one.n_layers + 1)) - answer(one) for one in (config, wide)
+    )
+    tables = config.vocab_size * for_a_token + config.context_length * for_a_position
+    return {
+        "for each token of the vocabulary": for_a_token,
+        "for each position": for_a_position,
+        "matrices of a block": (wide_block - 2 * block) / 2,  # what grows with the square of d_model
+        "biases and norms of a block": (4 * block - wide_block) / 2,
+        "after the blocks": total - tables - config.n_layers * block,
+        "in all": total,
+    }
+
+
 def read_and_written(answer: Callable[..., Any], tokens: Tensor, table: Tensor) -> Any:
     """Logits of the embeddings, the table's gradient, and the number of parameters."""
     tied = answer(*table.shape)
@@ -210,6 +235,13 @@ def residual_twice(self: nn.Module, tokens: Tensor) -> Tensor:
     for block in self.blocks:
         x = x + block(x)
     return read_out(self, x)
+
+
+def norm_in_the_loop(self: nn.Module, tokens: Tensor) -> Tensor:
+    x = start_of(self, tokens)
+    for block in self.blocks:
+        x = self.final_norm(block(x))
+    return self.unembedding(x)
 
 
 def position_of_the_token(self: nn.Module, tokens: Tensor) -> Tensor:
@@ -432,14 +464,14 @@ FORWARD = Exercise(
             lambda self, tokens: self.final_norm(stream_of(self, tokens)) @ self.token_embedding.weight.T,
         ),
         Misconception(
-            "last_position_alone",
-            "these are the logits after the last position alone. Training needs those after every position: (batch, seq, vocab).",
-            lambda self, tokens: forward(self, tokens)[:, -1],
+            "no_blocks",
+            "the blocks have no effect on the result. A block returns the new stream, so assign it: x = block(x).",
+            lambda self, tokens: read_out(self, start_of(self, tokens)),
         ),
         Misconception(
-            "no_unembedding",
-            "this is the normed stream, d_model wide. The unembedding is missing, which turns it into one logit for each token of the vocabulary.",
-            lambda self, tokens: self.final_norm(stream_of(self, tokens)),
+            "norm_in_the_loop",
+            "the final norm was applied after every block, and the next block got the normed stream. It is used once, after the last block.",
+            norm_in_the_loop,
         ),
     ),
     minutes=8,
@@ -450,6 +482,7 @@ COUNT_BY_HAND = Exercise(
     name="gpt.count_by_hand",
     reference=count_by_hand,
     inputs=configs,
+    use=counted_by_part,
     buys="The next cell compares your count with the published ones.",
     hints=(
         "There are two tables, then the same block n_layers times, then the final norm. A linear layer has a weight and a bias.",
@@ -541,7 +574,7 @@ TIED_TABLE = Exercise(
     misconceptions=(
         Misconception(
             "two_tables",
-            "there are two tables. Even if they start out equal, training moves them apart. Tied means that both ends use the same tensor.",
+            "there are two tables, which torch counts and trains as two parameters. Tied means that both ends use the same nn.Parameter.",
             TwoTables,
         ),
         Misconception(
@@ -617,8 +650,8 @@ LESSON = Lesson(
             ),
             shows=counts_and_logits,
             finding="Only the missing final norm changes the count, because its 256 numbers are gone. The other four leave every tensor as it is, so no count can find them. "
-            "The comparison of logits finds all five.\n\nReLU is the hardest to notice. It moves some logits by tenths and leaves the loss as it was, to two decimals. "
-            "So a good loss does not prove either that the code computes what it should.",
+            "The comparison of logits finds all five.\n\nReLU is the hardest to notice. It moves the logits by a few tenths at most, and to two decimals the loss stays as it was. "
+            "So a good loss does not prove that the code is right either.",
         ),
         Prediction(
             "gpt.too_large",
@@ -670,7 +703,7 @@ LESSON = Lesson(
                 ),
             ),
             shows=growing_stream,
-            finding="Four times as many blocks make the stream about twice as long. The second line shows why: it takes the measured lengths of all the writes, adds up their squares and draws the root, "
+            finding="Four times as many blocks make the stream about twice as long. The second line shows why: it takes the measured lengths of all the writes, adds up their squares and takes the square root, "
             "which is the length that vectors at right angles to each other would give. The measured length follows it closely. So $n$ independent writes of "
             "length 1 give a length of about $\\sqrt{n}$.",
         ),
@@ -702,7 +735,7 @@ LESSON = Lesson(
                 title="The first 120 steps with one table and with two",
             ),
             finding="In this short run the untied model learns faster, and a second pair with other initial weights agrees. Tying saves parameters, and here it costs speed. This does not tell which "
-            "of the two is ahead after a long training.",
+            "of the two is ahead after longer training.",
         ),
         Prediction(
             "gpt.another_batch",
@@ -727,8 +760,8 @@ LESSON = Lesson(
             ),
             shows=memorized,
             finding="The loss on the repeated batch falls nearly to 0. On the other batch it falls at first as well: the model learns which tokens are frequent, and that holds for all stories. Then it rises, "
-            "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that the machine works: the loss goes back through all parts, and the optimizer moves them. It does not "
-            "show that the model learned anything about stories.",
+            "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that the training loop works: gradients reach the weights, and the optimizer moves them. It does not "
+            "show that the model has learned anything about other stories.",
         ),
         Prediction(
             "gpt.too_good",
