@@ -735,7 +735,7 @@ LESSON = Lesson(
                 title="The first 120 steps with one table and with two",
             ),
             finding="In this short run the untied model learns faster, and a second pair with other initial weights agrees. Tying saves parameters, and here it costs speed. This does not tell which "
-            "of the two is ahead after longer training.",
+            "of the two is ahead after longer training.\n\nAt this learning rate a loss may jump for a single step and recover, as it does in one of the four runs.",
         ),
         Prediction(
             "gpt.another_batch",
