@@ -212,8 +212,8 @@ TERMS = (
     ),
     Term(
         "initialization",
-        "How the first weights of a model are drawn, before any training.",
-        ("first weights",),
+        "How the initial weights of a model are drawn, before any training.",
+        ("initial weights",),
     ),
     Term("IsoFLOP", "Said of runs, or of a curve through them, that all cost the same number of operations."),
     Term("key", "What a position can be found by: a vector that queries are compared with."),

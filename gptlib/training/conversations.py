@@ -135,7 +135,7 @@ def grow(model: GPT, old: Tokenizer, new: Tokenizer) -> GPT:
             parts = slice(None) if special else old.encode_bytes(text)
             added.append(rows[parts].mean(dim=0))
         weights[name] = torch.stack([*rows, *added])
-    # The first weights of the larger model are thrown away; the caller's random numbers go on as before.
+    # The initial weights of the larger model are thrown away; the caller's random numbers go on as before.
     with torch.random.fork_rng(devices=[]):
         larger = GPT(replace(model.config, vocab_size=new.vocab_size))
     larger.load_state_dict(weights)

@@ -397,7 +397,7 @@ def load_translator() -> tuple[EncoderDecoder, Tokenizer, CharacterTokenizer]:
         read_checked(name)
     weights, about = read_tensors(data_folder() / TRANSLATOR)
     shapes = json.loads(about["shapes"])
-    # These first weights are thrown away; the caller's random numbers go on as if none had been drawn.
+    # These initial weights are thrown away; the caller's random numbers go on as if none had been drawn.
     with torch.random.fork_rng(devices=[]):
         model = EncoderDecoder(GPTConfig(**shapes["encoder"]), GPTConfig(**shapes["decoder"]))
     model.load_state_dict(weights)
