@@ -529,38 +529,144 @@ LESSON = Lesson(
     exercises=(AT_TEMPERATURE, KEEP_TOP_K, KEEP_TOP_P, WRITE_WITH_CACHE),
     predictions=(
         Prediction(
+            "generation.how_many",
+            "Something goes *tap, tap, tap under the …*, and a story begins *There once was a brave girl called …*. About how "
+            "many tokens does top-p 0.9 keep after the first beginning, and how many after the second?",
+            (
+                "3 and 18",
+                "A few things in Storyworld can be tapped under, and they share nearly all the probability. The twenty names "
+                "for girls have about 5% each, and it takes eighteen of them to reach 0.9.",
+            ),
+            (
+                (
+                    "5 and 5",
+                    "That is what top-k 5 keeps. Top-p counts probability, not tokens.",
+                ),
+                (
+                    "1 and 1",
+                    "That would need one token with a probability of 0.9. After both beginnings, several are about equally likely.",
+                ),
+                (
+                    "1,800 and 1,800",
+                    "That is nine tenths of the vocabulary. The 0.9 is a share of the probability, and nearly all of that is "
+                    "on a few tokens.",
+                ),
+            ),
+            shows=lambda ranked: figures.grid_heatmap(
+                torch.stack(list(ranked.values())),
+                list(ranked),
+                [str(1 + rank) for rank in range(len(next(iter(ranked.values()))))],
+                masked=torch.stack(list(ranked.values())) == 0,
+                annotate=False,
+                title="The likeliest next tokens after two beginnings, uncut and cut; hatched cells are ruled out",
+                column_name="rank of the token",
+                label="probability",
+            ),
+            finding="After the first beginning, three tokens share nearly all the probability, and top-p keeps these three. Top-k 5 keeps "
+            "two more, with hardly any probability. After the second, twenty names are about equally likely: top-k 5 "
+            "rules out fifteen of them, top-p two.",
+        ),
+        Prediction(
             "generation.hotter",
-            "As the temperature rises from 0.6 to 2, what happens to the share of the model's stories that are "
-            "possible?",
+            "storyteller continues 64 openings at the temperatures 0 (greedy), 0.2, 0.6, 1, 1.3 and 2. Where does the share of "
+            "possible stories fall the most?",
             (
-                "it falls",
-                "A small chance of nonsense at each token is a large one in a hundred tokens.",
+                "from 1 to 2",
+                "Above 1, tokens that the model holds for nearly impossible gain weight, and a small chance of nonsense at each "
+                "token is a large one in a hundred tokens.",
             ),
             (
                 (
-                    "it rises, with the variety",
-                    "Variety does rise. But most of what is unlikely is unlikely because it is wrong.",
+                    "from 0 to 0.2",
+                    "There is a fall, and it is the second largest. But most of the stories are still possible.",
                 ),
                 (
-                    "it stays: the model knows the rules",
-                    "It knows them as probabilities. Heat gives weight to what it holds for nearly impossible.",
+                    "from 0.2 to 1",
+                    "In this range the likeliest tokens stay likely, and the shares differ by no more than their errors.",
+                ),
+                (
+                    "nowhere: the model knows the rules",
+                    "It knows them as probabilities. A high temperature gives weight to what it holds for nearly impossible.",
                 ),
             ),
-            shows=lambda temperatures, possible, far, openings: figures.line_chart(
+            shows=lambda temperatures, possible, far, varied, errors: figures.line_chart(
                 {
                     "possible stories": (temperatures, possible),
                     "possible part": (temperatures, far),
-                    "different beginnings": (temperatures, openings),
+                    "different": (temperatures, varied),
                 },
-                title="Greedy tells one story only; above temperature 1 a story turns impossible ever sooner",
+                errors={"possible stories": errors[0], "possible part": errors[1]},
+                title="Truth and variety of 64 stories at six temperatures; bars are ± one standard error",
                 x_label="temperature",
                 y_label="share",
             ),
-            finding="**Possible part** is how far into the text one gets, on average, before the first impossible "
-            "word. Greedy pays for its caution with all the variety there is. Even a little temperature makes "
-            "nearly all the beginnings different: most of Storyworld’s dice are fair, so there is no single likely "
-            "path to fall into. From there up to 0.6, more heat makes little difference; beyond that, stories turn "
-            "impossible sooner and sooner.",
+            finding="**Possible part** is how far one gets into a text, on average, before the first impossible word. Greedy "
+            "decoding writes the most possible stories, but many of its continuations are the same. At 0.2 nearly all of them are "
+            "different already, because many of Storyworld’s choices have equal chances and a low temperature cannot tell those "
+            "apart.\n\n"
+            "From 0.2 to 1 the shares differ by no more than their errors, so these 64 stories do not tell us which of these "
+            "temperatures is best. Above 1 the shares fall, and at 2 hardly any story is possible.",
+        ),
+        Prediction(
+            "generation.few_tokens",
+            "At 6,688 tokens of the sixty stories, only one token is possible (the true surprise is below 0.01 nats). Whatever "
+            "surprise storyteller shows there is something that it has not learned. Sort these tokens by its surprise. How many of "
+            "the first hold half of all the surprise?",
+            (
+                "about 20",
+                "At nearly all of these tokens the model is sure of the right one. What it has not learned sits on very few.",
+            ),
+            (
+                (
+                    "about 3,000",
+                    "That would be a surprise spread evenly over all of these tokens. At most of them there is hardly any.",
+                ),
+                (
+                    "about 600",
+                    "One in ten would already be a strong concentration. It is stronger still.",
+                ),
+            ),
+            shows=lambda cumulative: figures.line_chart(
+                {"share of the surprise": (range(1, len(cumulative) + 1), cumulative)},
+                log_x=True,
+                marks={"half": 0.5},
+                title="How much of the surprise at these tokens the most surprising ones hold together",
+                x_label="number of tokens, from the largest surprise down",
+                y_label="share",
+            ),
+            finding="Fewer than one in a hundred of these tokens hold half of the surprise. At nearly all the others the model is as "
+            "sure as Storyworld that only one token is possible.",
+        ),
+        Prediction(
+            "generation.beams",
+            "From each of 24 openings, storyteller writes 30 tokens: once by a search with 8 beams, and once by sampling 8 texts, of "
+            "which we keep the likeliest. Which text is likelier, on average?",
+            (
+                "the best of the samples",
+                "The beams fill up with small variants of one beginning, while the samples begin in eight different ways, and "
+                "one of these leads to few further choices.",
+            ),
+            (
+                (
+                    "the one found by the beams",
+                    "At each step the beams keep the likeliest beginnings. But a likely beginning can lead to a point where many "
+                    "choices are waiting, and by then the others have been dropped.",
+                ),
+                (
+                    "neither: both find the same text",
+                    "A search over 30 tokens is far from complete, so two ways of searching find different texts.",
+                ),
+            ),
+            shows=lambda widths, likelihood: figures.line_chart(
+                {way: (widths, found.mean(axis=1)) for way, found in likelihood.items()},
+                errors={way: found.std(axis=1) / found.shape[1] ** 0.5 for way, found in likelihood.items()},
+                title="Mean log-probability of 30 tokens, 24 openings; bars are ± one standard error",
+                x_label="number of beams, or of samples",
+                y_label="log-probability (nats)",
+            ),
+            finding="More beams find likelier texts than greedy decoding (one beam), up to a point. The best of as many samples is "
+            "likelier still. Beams are made to find the likeliest text, and on these stories they do not: after a few steps, all of "
+            "them share one beginning.",
         ),
         Prediction(
             "generation.growth",
@@ -571,8 +677,8 @@ LESSON = Lesson(
             ),
             (
                 (
-                    "in a line",
-                    "So it does with a cache, nearly. Without one, each step reads all that was written.",
+                    "linearly",
+                    "It does so nearly with a cache, at this length. Without one, each step reads all that was written.",
                 ),
                 (
                     "it doubles with each token",
@@ -581,12 +687,12 @@ LESSON = Lesson(
             ),
             shows=lambda lengths, without, cached: figures.line_chart(
                 {"no cache": (lengths, without), "cache": (lengths, cached)},
-                title="Without a cache the cost grows with the square of the length; with it, in a line",
+                title="Operations to write a text with and without a cache",
                 x_label="length of the text (tokens)",
                 y_label="billion operations",
             ),
-            finding="Without a cache the cost grows with the square of the length, or a little faster; with one, "
-            "nearly in a straight line.",
+            finding="Without a cache the cost grows with the square of the length, or a little faster, because attention within each "
+            "step grows too. With one it is nearly a straight line at this length.",
         ),
         Prediction(
             "generation.ban",
@@ -594,16 +700,16 @@ LESSON = Lesson(
             "good model?",
             (
                 "they go wrong sooner",
-                "Real stories say “Mia had” or “said Mia” again and again. The ban makes them say something else.",
+                "Real stories say “Mia had” or “said Mia” again and again. The ban makes the model say something else.",
             ),
             (
                 (
                     "nothing: it does not repeat itself",
-                    "It does, and rightly: a story stays with the same people and things.",
+                    "It does, and it has to: a story stays with the same people and things.",
                 ),
                 (
                     "they become more varied, and stay possible",
-                    "They do vary, by going where Storyworld cannot go.",
+                    "They do vary, but by going where Storyworld cannot go.",
                 ),
             ),
             shows=lambda shares: figures.bar_chart(
@@ -611,53 +717,59 @@ LESSON = Lesson(
                 list(shares.values()),
                 label="possible part of a story (mean share)",
                 highlight=["no ban"],
-                title="A ban on repetition spoils stories that have to repeat themselves",
+                title="How far stories are possible with and without a ban on repeated n-grams",
             ),
-            finding="A ban on repetition spoils stories that have to repeat themselves. Real stories often repeat "
-            "three tokens in a row: that is how they stay with the same people.",
+            finding="With the ban, stories turn impossible sooner. A story has to repeat itself, because it stays with the same "
+            "people and things.",
         ),
     ),
     quiz=(
         Question(
             "generation.ten_greedy",
             "Temperature 0, one prompt, ten seeds. How many different texts do you get?",
-            ("one", "Greedy throws no dice, so the seed has no say."),
+            ("one", "Greedy decoding draws nothing at random, so the seed makes no difference."),
             (
-                ("ten", "A seed decides how the dice fall. At temperature 0 there are none."),
-                ("as many as `top_k`", "Of those that top-k keeps, greedy takes the first, each time."),
+                ("ten", "The seed decides what is drawn. At temperature 0 nothing is drawn."),
+                (
+                    "as many as `top_k`",
+                    "Of the tokens that top-k keeps, greedy decoding takes the likeliest each time.",
+                ),
                 ("it depends on the model", "Any model gives the same logits for the same tokens."),
             ),
         ),
         Question(
             "generation.half_as_hot",
-            "At temperature 1 one token is 4 times as likely as another. At temperature 0.5?",
-            ("16 times", "The difference of logits doubles, so the ratio is squared: $4^2$."),
+            "At temperature 1, one token is 4 times as likely as another. How many times as likely is it at temperature 0.5?",
+            ("16 times", "The difference of their logits doubles, so the ratio is squared: $4^2$."),
             (
                 (
                     "8 times",
                     "Halving the temperature doubles the difference of logits; the ratio is its exponential.",
                 ),
-                ("2 times", "That is temperature 2: $\\sqrt 4$. Below 1 the likely gets likelier."),
-                ("4 times", "Only if the logits were equal would the temperature change nothing."),
+                ("2 times", "That is temperature 2: $\\sqrt 4$. Below 1, what is likely becomes likelier."),
+                ("4 times", "Temperature would change nothing only if the two logits were equal."),
             ),
         ),
         Question(
             "generation.how_many_for_p",
-            "Probabilities 0.5, 0.3, 0.15, 0.05. How many tokens does top-p 0.7 keep?",
+            "Four tokens have the probabilities 0.5, 0.3, 0.15 and 0.05. How many of them does top-p 0.7 keep?",
             ("2", "0.5 is not enough; 0.5 + 0.3 reaches 0.7, and the token that reaches it stays."),
             (
                 ("1", "Its 0.5 is below 0.7. The token with which the sum reaches $p$ stays."),
-                ("3", "Two have 0.8 already; the third is more than it takes."),
-                ("none", "No single token has 0.7, but their sum counts. And the likeliest always stays."),
+                ("3", "Two of them have 0.8 already, so the third is not needed."),
+                (
+                    "none",
+                    "No single token has 0.7, but it is their sum that counts. And the likeliest always stays.",
+                ),
             ),
         ),
         Question(
             "generation.after_the_cut",
-            "The same four tokens: 0.5, 0.3, 0.15, 0.05. What is the first one's probability after top-k 2?",
+            "Four tokens have the probabilities 0.5, 0.3, 0.15 and 0.05. What is the probability of the first after top-k 2?",
             ("0.625", "0.5 / 0.8: what is left is scaled up to 1 by the softmax."),
             (
-                ("0.5", "The two that are left would sum to 0.8; probabilities sum to 1."),
-                ("0.6", "The 0.2 that was cut off is not shared half and half but in proportion."),
+                ("0.5", "Then the two that are left would sum to 0.8. Probabilities sum to 1."),
+                ("0.6", "The 0.2 that was cut off is not shared half and half, but in proportion."),
                 ("1", "That is top-k 1. Two tokens are left."),
             ),
         ),
@@ -666,13 +778,13 @@ LESSON = Lesson(
             "Why does the cache keep keys and values, but no queries?",
             (
                 "a query is used once, by its own token",
-                "Later tokens ask with their own queries, and look at the keys and values of earlier ones.",
+                "Later tokens have queries of their own, and compare them with the keys of earlier ones.",
             ),
             (
-                ("queries are the largest of the three", "All three have the same size here."),
+                ("queries are the largest of the three", "All three have the same size in this model."),
                 (
                     "queries can be computed from keys",
-                    "They come from different matrices; neither gives the other.",
+                    "They come from different matrices, so neither can be computed from the other.",
                 ),
                 (
                     "queries change with each new token",
@@ -682,28 +794,50 @@ LESSON = Lesson(
         ),
         Question(
             "generation.sliding",
-            "The context is full and the window slides on by one token. Why is the cache thrown away?",
+            "The context is full, and the window slides on by one token. Why is the cache of no use any more?",
             (
                 "every token has another position now",
-                "A learned position is added at the start, so all keys and values of the window change.",
+                "A learned position is added to each embedding, so all keys and values of the window change.",
             ),
             (
                 ("it would take too much memory", "It never holds more than a full context."),
-                ("the oldest token is gone", "One could drop its row. But all others have moved, too."),
+                ("the oldest token is gone", "One could drop its row. But all the others have moved, too."),
                 (
                     "softmax needs all tokens at once",
-                    "It needs all scores of one query, and those need keys alone.",
+                    "It needs all scores of one query, and for those the keys are enough.",
                 ),
             ),
         ),
         Question(
             "generation.dark_place",
             "At some token the true surprise is 3 nats, and the model's is 3 nats. What is left to learn there?",
-            ("nothing", "The world throws dice there, and the model knows the dice."),
+            ("nothing", "That surprise is chance, and the model knows the chances as well as can be known."),
             (
-                ("3 nats", "Those are the dice of the world; no model can foretell them."),
-                ("1.5 nats", "What is left to learn is the difference, model minus truth."),
-                ("one cannot know", "On ordinary text, no. Storyworld tells its true surprise."),
+                ("3 nats", "Those are chance in Storyworld itself. No model can do better on average."),
+                ("1.5 nats", "What is left to learn is the difference, model minus truth, and that is 0."),
+                ("one cannot know", "On ordinary text one cannot. Storyworld can tell its true surprise."),
+            ),
+        ),
+        Question(
+            "generation.when_beams",
+            "For which of these is beam search the wrong choice?",
+            (
+                "ten different bedtime stories",
+                "It looks for a single likely text. In section 8 it wrote nearly the same one for every hero.",
+            ),
+            (
+                (
+                    "a translation",
+                    "Few texts are right, so a likely one is a good bet.",
+                ),
+                (
+                    "an answer of one word",
+                    "One word is right, and looking ahead does no harm.",
+                ),
+                (
+                    "a sentence that states the numbers of a table",
+                    "The facts leave little choice, so a likely text is a good bet.",
+                ),
             ),
         ),
     ),
@@ -714,9 +848,9 @@ LESSON = Lesson(
             "generation.keep_top_p",
             "generation.half_as_hot",
         ),
-        ("generation.hotter", "generation.ten_greedy", "generation.how_many_for_p"),
-        ("generation.dark_place",),
-        ("generation.ban",),
+        ("generation.hotter", "generation.how_many", "generation.ten_greedy", "generation.how_many_for_p"),
+        ("generation.few_tokens", "generation.dark_place"),
+        ("generation.ban", "generation.beams", "generation.when_beams"),
         ("generation.write_with_cache", "generation.growth", "generation.no_queries", "generation.sliding"),
     ),
 )
