@@ -157,10 +157,12 @@ WRONG = {
         "multiplied": lambda logits, temperature: exponentials(logits, 1 / temperature),
         "divided_after": lambda logits, temperature: torch.exp(logits.log_softmax(-1)) / temperature,
         "logits_returned": lambda logits, temperature: logits * (1 / temperature),
-        "not_scaled_to_1": lambda logits, temperature: torch.exp(logits.log_softmax(-1) / temperature),
+        "log_returned": lambda logits, temperature: torch.log(exponentials(logits, temperature)),
         "over_the_batch": lambda logits, temperature: F.softmax(logits / temperature, 0),
         "second_dimension": lambda logits, temperature: torch.softmax(logits / temperature, 1),
-        "no_dimension": lambda logits, temperature: torch.nn.Softmax()(logits / temperature),
+        "sum_does_not_fit": lambda logits, temperature: (
+            torch.e ** (logits / temperature) / (torch.e ** (logits / temperature)).sum(-1)
+        ),
         "over_everything": lambda logits, temperature: (
             torch.exp(logits / temperature) / torch.exp(logits / temperature).sum()
         ),
@@ -176,7 +178,7 @@ WRONG = {
         "one_too_few": lambda logits, k: top_k_by_rank(logits, k - 1),
         "one_too_many": lambda logits, k: top_k_by_rank(logits, k + 1),
         "values_alone": lambda logits, k: logits.sort(dim=-1, descending=True).values[..., :k],
-        "indices_returned": lambda logits, k: logits.argsort(dim=-1, descending=True)[..., :k],
+        "left_sorted": lambda logits, k: F.pad(logits.topk(k).values, (0, logits.shape[-1] - k), value=NEVER),
         "across_rows": lambda logits, k: top_k_by_rank(logits.flatten(), k).view_as(logits),
         "lowest_kept": lambda logits, k: -top_k_by_rank(-logits, k, fill=float("inf")),
         "best_ruled_out": lambda logits, k: logits.scatter(-1, logits.topk(k).indices, NEVER),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
@@ -215,10 +214,9 @@ AT_TEMPERATURE = Exercise(
             lambda logits, temperature: logits / temperature,
         ),
         Misconception(
-            "not_scaled_to_1",
-            "you raised the probabilities to the power 1 / temperature. That is a good way to begin, but the powers do not sum "
-            "to 1: divide them by their sum.",
-            lambda logits, temperature: logits.softmax(dim=-1) ** (1 / temperature),
+            "log_returned",
+            "these are the logarithms of the probabilities, which are never above 0. Use `softmax` in place of `log_softmax`.",
+            lambda logits, temperature: (logits / temperature).log_softmax(dim=-1),
         ),
         Misconception(
             "over_the_batch",
@@ -232,9 +230,12 @@ AT_TEMPERATURE = Exercise(
             lambda logits, temperature: (logits / temperature).softmax(dim=1),
         ),
         Misconception(
-            "no_dimension",
-            "the softmax was not told its dimension, and torch takes the first one when there are three. Say `dim=-1`.",
-            lambda logits, temperature: F.softmax(logits / temperature),
+            "sum_does_not_fit",
+            "your answer is right for one row, but in a batch the shapes do not fit. Keep the dimension that you sum over, with "
+            "`keepdim=True`, so that there is one sum for each row: (…, 1).",
+            lambda logits, temperature: (
+                (logits / temperature).exp() / (logits / temperature).exp().sum(dim=-1)
+            ),
         ),
         Misconception(
             "over_everything",
@@ -305,9 +306,10 @@ KEEP_TOP_K = Exercise(
             lambda logits, k: logits.topk(k).values,
         ),
         Misconception(
-            "indices_returned",
-            "you returned which tokens are the k likeliest. The answer is the logits, (…, vocab), with −∞ for all other tokens.",
-            lambda logits, k: logits.topk(k).indices,
+            "left_sorted",
+            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in the order "
+            "of the vocabulary.",
+            lambda logits, k: keep_top_k(logits, k).sort(dim=-1, descending=True).values,
         ),
         Misconception(
             "across_rows",
