@@ -221,7 +221,7 @@ WRONG = {
         ],
         "last_read_twice": write_after_filling,
         "first_position": write_by(lambda logits: logits.argmax(-1)[:, :1]),
-        "least_likely": write_by(lambda logits: logits[:, -1:].min(dim=-1).indices),
+        "last_alone": lambda model, cache, tokens, n: write_first_then_on(model, cache, tokens, n)[:, [-1]],
         "one_too_few": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[:, :-1],
         "one_too_many": write_one_before_the_loop,
     },

@@ -153,14 +153,6 @@ def write_from_the_start_again(model: nn.Module, cache: KeyValueCache, tokens: T
     return tokens
 
 
-def write_the_least_likely(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
-    unread = tokens
-    for _ in range(n):
-        unread = model(unread, cache)[:, -1].argmin(dim=-1, keepdim=True)
-        tokens = torch.cat([tokens, unread], dim=1)
-    return tokens
-
-
 def write_from_the_first_position(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
     unread = tokens
     for _ in range(n):
@@ -507,9 +499,9 @@ WRITE_WITH_CACHE = Exercise(
             write_from_the_first_position,
         ),
         Misconception(
-            "least_likely",
-            "at each step you chose the least likely token. The likeliest has the largest logit: `argmax`.",
-            write_the_least_likely,
+            "last_alone",
+            "only the token that was chosen last comes back. Return all of them, the given ones first: (batch, seq + n).",
+            lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, -1:],
         ),
         Misconception(
             "one_too_few",
