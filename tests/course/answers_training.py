@@ -58,13 +58,6 @@ def line(step, highest, lowest, warmup, steps):
     return left * highest + (1 - left) * lowest
 
 
-def turned(step, highest, lowest, warmup, steps):
-    if step < warmup:
-        return (step + 1) / warmup * highest
-    progress = (step - warmup) / (steps - 1 - warmup)
-    return lowest + (highest - lowest) * math.cos(math.pi * progress) ** 2
-
-
 def accumulate_sums(model, inputs, targets, size):
     for parameter in model.parameters():
         parameter.grad = None
@@ -152,6 +145,160 @@ def scaled_too_late(model, inputs, targets, size):
     return sum(losses) / len(losses)
 
 
+def first_of_loop(row, starts, length):
+    for start in starts:
+        found = row[start : start + length], row[start + 1 : start + length + 1]
+        break
+    return found
+
+
+def short_windows(row, starts, length):
+    inputs, targets = [], []
+    for start in starts:
+        window = row[start : start + length]
+        inputs.append(window[:-1])
+        targets.append(window[1:])
+    return torch.stack(inputs), torch.stack(targets)
+
+
+def closed_in_itself(row, starts, length):
+    inputs, _ = by_places(row, starts, length)
+    return inputs, torch.cat([inputs[:, 1:], inputs[:, :1]], dim=1)
+
+
+def separate(row, starts, length):
+    inputs = [row[start : start + length] for start in starts]
+    targets = [row[start + 1 : start + length + 1] for start in starts]
+    return inputs, targets
+
+
+def wrong_ends(row, starts, length):
+    inputs, targets = [], []
+    for start in starts:
+        inputs.append(row[start:length])
+        targets.append(row[start + 1 : length + 1])
+    return torch.stack(inputs), torch.stack(targets)
+
+
+def short_targets(row, starts, length):
+    inputs = [row[start : start + length] for start in starts]
+    return torch.stack(inputs), torch.stack([row[start + 1 : start + length] for start in starts])
+
+
+def one_target(row, starts, length):
+    inputs, _ = by_places(row, starts, length)
+    return inputs, row[torch.tensor(starts) + length]
+
+
+def clip_with(norm):
+    def answer(gradients, bound):
+        length = float(norm(torch.cat([gradient.flatten() for gradient in gradients])))
+        return [gradient * bound / length if length > bound else gradient for gradient in gradients]
+
+    return answer
+
+
+def clip_last(gradients, bound):
+    for gradient in gradients:
+        norm = gradient.square().sum().sqrt()
+    return [gradient * (bound / norm).clamp(max=1.0) for gradient in gradients]
+
+
+def clip_largest(gradients, bound):
+    norm = torch.stack([gradient.norm() for gradient in gradients]).max()
+    return [gradient / norm * bound for gradient in gradients] if norm > bound else gradients
+
+
+def clip_to_one(gradients, bound):
+    norm = squares(gradients).sqrt()
+    return [gradient / norm for gradient in gradients] if norm > bound else gradients
+
+
+def grown(gradients, bound):
+    norm = squares(gradients).sqrt()
+    return gradients if norm >= bound else [gradient * bound / norm for gradient in gradients]
+
+
+def blown_up(gradients, bound):
+    ratio = squares(gradients).sqrt() / bound
+    return [gradient * ratio if ratio > 1 else gradient for gradient in gradients]
+
+
+def nanogpt_schedule(step, highest, lowest, warmup, steps):
+    if step < warmup:
+        return highest * (step + 1) / (warmup + 1)
+    decay_ratio = (step - warmup) / (steps - warmup)
+    coeff = 0.5 * (1.0 + math.cos(math.pi * decay_ratio))
+    return lowest + coeff * (highest - lowest)
+
+
+def rises_past(step, highest, lowest, warmup, steps):
+    if step > warmup:
+        return schedule_by_mean(step, highest, lowest, warmup, steps)
+    return (step + 1) * highest / warmup
+
+
+def rises_from_lowest(step, highest, lowest, warmup, steps):
+    if step < warmup:
+        share = (step + 1) / warmup
+        return share * highest + (1 - share) * lowest
+    return schedule_by_mean(step, highest, lowest, warmup, steps)
+
+
+def fall(factor):
+    """A schedule that falls to `lowest` by what `factor` makes of (the cosine, highest, lowest)."""
+
+    def answer(step, highest, lowest, warmup, steps):
+        if step < warmup:
+            return (step + 1) / warmup * highest
+        cosine = math.cos(math.pi * (step - warmup) / (steps - 1 - warmup))
+        return lowest + factor(cosine, highest, lowest)
+
+    return answer
+
+
+def whole_parts(model, inputs, targets, size):
+    model.zero_grad()
+    losses, n = [], len(inputs) // size
+    for i in range(n):
+        rows = slice(i * size, (i + 1) * size)
+        loss = F.cross_entropy(model(inputs[rows]).transpose(1, 2), targets[rows]) / n
+        loss.backward()
+        losses.append(loss.item())
+    return sum(losses)
+
+
+def last_loss(model, inputs, targets, size):
+    model.zero_grad()
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        loss = F.cross_entropy(model(part).transpose(1, 2), targets[start : start + size])
+        (loss * part.numel() / inputs.numel()).backward()
+    return loss.item()
+
+
+def mean_returned(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for start in range(0, len(inputs), size):
+        logits = model(inputs[start : start + size]).transpose(1, 2)
+        loss = F.cross_entropy(logits, targets[start : start + size])
+        loss.backward()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
+def full_shares(model, inputs, targets, size):
+    model.zero_grad()
+    total = 0.0
+    for start in range(0, len(inputs), size):
+        logits = model(inputs[start : start + size]).transpose(1, 2)
+        loss = F.cross_entropy(logits, targets[start : start + size]) * size / len(inputs)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
 RIGHT = {
     "training.windows": [by_places, by_unfold],
     "training.clip_gradients": [clip_by_long_vector, clip_by_torch],
@@ -163,9 +310,16 @@ WRONG = {
     "training.windows": {
         "not_shifted": lambda row, starts, length: by_places(row, starts, length, shift=0),
         "shifted_back": lambda row, starts, length: by_places(row, starts, length, shift=-1),
+        "targets_short": short_targets,
         "swapped": lambda row, starts, length: tuple(reversed(by_places(row, starts, length))),
         "one_too_long": lambda row, starts, length: by_places(row, starts, length, size=1),
+        "one_too_short": short_windows,
         "next_window": lambda row, starts, length: by_places(row, starts, length, shift=length),
+        "after_the_last": one_target,
+        "rolled": closed_in_itself,
+        "lists": separate,
+        "first_window": first_of_loop,
+        "end_without_start": wrong_ends,
     },
     "training.clip_gradients": {
         "each_by_itself": lambda gradients, bound: [clip_by_long_vector([g], bound)[0] for g in gradients],
@@ -177,6 +331,13 @@ WRONG = {
         "no_root": lambda gradients, bound: [
             g * torch.clamp(bound / squares(gradients), max=1.0) for g in gradients
         ],
+        "bound_forgotten": clip_to_one,
+        "largest_number": clip_with(lambda numbers: numbers.norm(p=float("inf"))),
+        "last_norm": clip_last,
+        "mean_squares": clip_with(lambda numbers: numbers.square().mean().sqrt()),
+        "largest_norm": clip_largest,
+        "wrong_way_round": grown,
+        "upside_down": blown_up,
     },
     "training.schedule": {
         "first_step_is_0": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
@@ -189,9 +350,17 @@ WRONG = {
             step, highest, 0, warmup, steps
         ),
         "straight_down": line,
-        "whole_turn": turned,
+        "no_one_plus": fall(lambda cosine, highest, lowest: (highest - lowest) * cosine),
         "one_step_short": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
             step, highest, lowest, warmup, steps, end=0
+        ),
+        "nanogpt": nanogpt_schedule,
+        "rises_past": rises_past,
+        "range_forgotten": fall(lambda cosine, highest, lowest: highest * (1 + cosine) / 2),
+        "rises_from_lowest": rises_from_lowest,
+        "not_halved": fall(lambda cosine, highest, lowest: (highest - lowest) * (1 + cosine)),
+        "one_late": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
+            step, highest, lowest, warmup, steps, end=0, first=0
         ),
     },
     "training.accumulate": {
@@ -211,6 +380,10 @@ WRONG = {
         "whole_batch": all_at_once,
         "backward_at_the_end": mean_of_kept_losses,
         "size_parts": chunks,
+        "rest_dropped": whole_parts,
+        "last_loss": last_loss,
+        "mean_returned": mean_returned,
+        "full_shares": full_shares,
     },
 }
 

@@ -66,7 +66,7 @@ def rows_and_starts(generator: Generator) -> Iterator[tuple[Tensor, list[int], i
 def gradients_and_bounds(generator: Generator) -> Iterator[tuple[list[Tensor], float]]:
     yield [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])], 1.0
     yield [torch.tensor([0.3]), torch.tensor([0.1, -0.2])], 2.0
-    yield [torch.randn(shape, generator=generator) for shape in ((2, 3), (3,), (4, 2))], 0.5
+    yield [torch.randn(shape, generator=generator) for shape in ((4, 3), (3,), (2,))], 0.5
 
 
 def settings(generator: Generator) -> Iterator[tuple[float, float, int, int]]:
@@ -163,19 +163,45 @@ def norm_of(gradients: list[Tensor]) -> float:
     return math.sqrt(sum((gradient**2).sum().item() for gradient in gradients))
 
 
+def clipped_by(norm: Callable[[list[Tensor]], float]) -> Callable[[list[Tensor], float], list[Tensor]]:
+    """Clipping that takes something else for the norm."""
+
+    def answer(gradients: list[Tensor], bound: float) -> list[Tensor]:
+        return scaled(gradients, [min(1.0, bound / norm(gradients))] * len(gradients))
+
+    return answer
+
+
+def times(factor: Callable[[float, float], float]) -> Callable[[list[Tensor], float], list[Tensor]]:
+    """Clipping by another factor, which is made of (norm, bound)."""
+
+    def answer(gradients: list[Tensor], bound: float) -> list[Tensor]:
+        return scaled(gradients, [factor(norm_of(gradients), bound)] * len(gradients))
+
+    return answer
+
+
 def falling(
-    step: int, highest: float, lowest: float, warmup: int, progress: float, turns: float = 0.5
+    step: int,
+    highest: float,
+    lowest: float,
+    warmup: int,
+    progress: float,
+    shape: Callable[[float], float] = lambda progress: (1 + math.cos(math.pi * progress)) / 2,
 ) -> float:
-    """The schedule with another measure of progress, or another part of the cosine's turn."""
+    """The schedule with another measure of progress, or another shape of the fall."""
     if step < warmup:
         return highest * (step + 1) / warmup
-    return lowest + (highest - lowest) * (1 + math.cos(2 * math.pi * turns * progress)) / 2
+    return lowest + (highest - lowest) * shape(progress)
 
 
-def straight(step: int, highest: float, lowest: float, warmup: int, steps: int) -> float:
-    if step < warmup:
-        return highest * (step + 1) / warmup
-    return highest + (lowest - highest) * (step - warmup) / (steps - 1 - warmup)
+def shaped(shape: Callable[[float], float]) -> Callable[..., float]:
+    """The schedule with another shape of the fall: a function of the progress from 0 to 1."""
+
+    def answer(step: int, highest: float, lowest: float, warmup: int, steps: int) -> float:
+        return falling(step, highest, lowest, warmup, (step - warmup) / (steps - 1 - warmup), shape)
+
+    return answer
 
 
 def share_of(part: Tensor, inputs: Tensor, size: int) -> float:
@@ -183,72 +209,132 @@ def share_of(part: Tensor, inputs: Tensor, size: int) -> float:
 
 
 def with_share(
-    share: Callable[[Tensor, Tensor, int], float], zero: str = "once", too_late: bool = False
+    share: Callable[[Tensor, Tensor, int], float],
+    zero: str = "once",
+    too_late: bool = False,
+    whole_parts_only: bool = False,
+    returns: Callable[[list[float], list[float]], float] | None = None,
 ) -> Callable[..., float]:
     """An accumulation in which a part counts what `share` gives for (part, all inputs, size).
 
-    If `too_late`, that goes for the loss alone, and not for the gradients.
+    If `too_late`, that goes for the loss alone, and not for the gradients. `returns` makes what is
+    returned of the parts' losses and shares, if that is not the sum of their products.
     """
 
     def answer(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
-        total = 0.0
+        losses, shares = [], []
         if zero == "once":
             model.zero_grad()
         for part, wanted in zip(inputs.split(size), targets.split(size), strict=True):
+            if whole_parts_only and len(part) < size:
+                break
             if zero == "each":
                 model.zero_grad()
             loss = F.cross_entropy(model(part).flatten(0, 1), wanted.flatten())
             counts = share(part, inputs, size)
             (loss if too_late else loss * counts).backward()
-            total += loss.item() * counts
-        return total
+            losses.append(loss.item())
+            shares.append(counts)
+        if returns:
+            return returns(losses, shares)
+        return sum(loss * counts for loss, counts in zip(losses, shares, strict=True))
 
     return answer
+
+
+def nanogpt_schedule(step: int, highest: float, lowest: float, warmup: int, steps: int) -> float:
+    if step < warmup:
+        return highest * (step + 1) / (warmup + 1)
+    return falling(step, highest, lowest, warmup, (step - warmup) / (steps - warmup))
+
+
+def changed_after(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Callable[..., Any]:
+    """The windows with something changed: a function of the right inputs and targets."""
+    return lambda row, starts, length: change(*windows(row, starts, length))
 
 
 WINDOWS = Exercise(
     name="training.windows",
     reference=windows,
     inputs=rows_and_starts,
-    buys="One cut, and every token of a window is an exercise.",
+    buys="With one cut, every position of a window becomes a question with an answer.",
     hints=(
-        "The targets are the same windows, one token further on.",
-        "row is (tokens,). Both answers are (batch, length), with a row for each of the starts.",
-        "Stack row[start : start + length] for the inputs, and row[start + 1 : start + 1 + length] for the targets.",
+        "The targets are the same windows, moved one token further along the row.",
+        "row is (tokens,). Both results are (batch, length), with one row for each of the starts.",
+        "For each start, cut row[start : start + length] for the inputs and row[start + 1 : start + 1 + length] for the targets, "
+        "and stack each kind.",
     ),
     misconceptions=(
         Misconception(
             "not_shifted",
-            "the targets are the inputs. A model learns to repeat what it reads: shift them by one.",
+            "the targets are the inputs, so a model would learn to repeat what it reads. Shift the targets by one.",
             lambda row, starts, length: (windows(row, starts, length)[0],) * 2,
         ),
         Misconception(
             "shifted_back",
-            "the targets are one token earlier, so the model would be asked for what it has already read.",
+            "the targets are one token earlier than the inputs, so the model would be asked for tokens that it has already read.",
             lambda row, starts, length: (
                 windows(row, starts, length)[0],
                 windows(row, [start - 1 for start in starts], length)[0],
             ),
         ),
         Misconception(
+            "targets_short",
+            "the targets have one token too few, so the last one of each window is missing. Their slice ends at start + 1 + length.",
+            changed_after(lambda inputs, targets: (inputs, targets[:, :-1])),
+        ),
+        Misconception(
             "swapped",
-            "inputs and targets are swapped: give what is read first, then what comes next.",
+            "inputs and targets are swapped. First return what is read, then what comes next.",
             lambda row, starts, length: windows(row, starts, length)[::-1],
         ),
         Misconception(
             "one_too_long",
-            "the windows have one token too many. Cut length + 1 tokens, then take all but the last, and all but the first.",
+            "the inputs have one token too many. Cut length + 1 tokens, then take all but the last as inputs and all but the first as targets.",
             lambda row, starts, length: (
                 torch.stack([row[start : start + length + 1] for start in starts]),
                 windows(row, starts, length)[1],
             ),
         ),
         Misconception(
+            "one_too_short",
+            "the windows have only length − 1 tokens, because the shift took place inside a window of length tokens. Cut length + 1 tokens first.",
+            lambda row, starts, length: windows(row, starts, length - 1),
+        ),
+        Misconception(
             "next_window",
-            "the targets are the window that follows. Each token's target is the one right after it, not length further on.",
+            "the targets are the window that follows. The target of a token is the one right after it, not the one length tokens later.",
             lambda row, starts, length: (
                 windows(row, starts, length)[0],
                 torch.stack([row[start + length : start + 2 * length] for start in starts]),
+            ),
+        ),
+        Misconception(
+            "after_the_last",
+            "each window has a single target, the token after its last one. But each of its tokens needs a target: (batch, length).",
+            changed_after(lambda inputs, targets: (inputs, targets[:, -1])),
+        ),
+        Misconception(
+            "rolled",
+            "the last target of each window is the window's own first token, as `roll` gives it. It should be the token that follows the window in the row.",
+            changed_after(lambda inputs, targets: (inputs, inputs.roll(-1, dims=1))),
+        ),
+        Misconception(
+            "lists",
+            "the windows come back as a list of tensors. `torch.stack` makes one tensor of them: (batch, length).",
+            changed_after(lambda inputs, targets: (list(inputs), list(targets))),
+        ),
+        Misconception(
+            "first_window",
+            "only the first window comes back, (length,). Cut one for each of the starts; perhaps a `return` stands inside the loop.",
+            changed_after(lambda inputs, targets: (inputs[0], targets[0])),
+        ),
+        Misconception(
+            "end_without_start",
+            "the slices end at `length`. The end of a slice is a position in the row, so it has to be start + length.",
+            lambda row, starts, length: (
+                torch.stack([row[start:length] for start in starts]),
+                torch.stack([row[start + 1 : length + 1] for start in starts]),
             ),
         ),
     ),
@@ -260,44 +346,76 @@ CLIP_GRADIENTS = Exercise(
     name="training.clip_gradients",
     reference=clip_gradients,
     inputs=gradients_and_bounds,
-    buys="No single batch can throw the model off its way any more.",
+    buys="A batch with an enormous gradient can no longer drown out all the others.",
     hints=(
-        "Take the length of all gradients as one long vector. If it is above the bound, shrink all of them alike.",
-        "A list of tensors of any shapes comes in, and one of the same shapes goes out; the norm is one number.",
-        "The norm is the root of the sum of all squares, over all tensors. Multiply each with min(1, bound / norm).",
+        "Take the length of all gradients as one long vector. If it is above the bound, shrink all of them by the same factor.",
+        "A list of tensors of any shapes comes in, and a list of the same shapes goes out. The norm is one number.",
+        "The norm is the root of the sum of all squares, over all tensors. Multiply each tensor by min(1, bound / norm).",
     ),
     misconceptions=(
         Misconception(
             "each_by_itself",
-            "each tensor was clipped by its own norm. That turns the direction of the whole step; one factor serves all.",
+            "each tensor was clipped by its own norm, which changes the direction of the whole gradient. Use one norm and one factor for all.",
             lambda gradients, bound: scaled(
                 gradients, [min(1.0, bound / gradient.norm().item()) for gradient in gradients]
             ),
         ),
         Misconception(
             "each_number",
-            "each number was cut off at the bound. That changes the direction; scale all of them by one factor.",
+            "each number was cut off at the bound, which changes the direction. Scale all numbers by the same factor.",
             lambda gradients, bound: [gradient.clamp(-bound, bound) for gradient in gradients],
         ),
         Misconception(
             "always_scaled",
-            "small gradients were made larger. The norm may be below the bound, and then nothing is to be done.",
-            lambda gradients, bound: scaled(gradients, [bound / norm_of(gradients)] * len(gradients)),
+            "small gradients were made larger. Where the norm is below the bound, nothing should change.",
+            times(lambda norm, bound: bound / norm),
         ),
         Misconception(
             "norms_added",
-            "the norms were added. Squares add up, and the root comes last, as for the sides of a triangle.",
-            lambda gradients, bound: scaled(
-                gradients,
-                [min(1.0, bound / sum(gradient.norm().item() for gradient in gradients))] * len(gradients),
-            ),
+            "the norms of the tensors were added. Add up the squares and take the root at the end, as for the sides of a right triangle.",
+            clipped_by(lambda gradients: sum(gradient.norm().item() for gradient in gradients)),
         ),
         Misconception(
             "no_root",
             "the root is missing: you divided by the sum of the squares.",
-            lambda gradients, bound: scaled(
-                gradients, [min(1.0, bound / norm_of(gradients) ** 2)] * len(gradients)
+            clipped_by(lambda gradients: norm_of(gradients) ** 2),
+        ),
+        Misconception(
+            "bound_forgotten",
+            "the clipped gradients have norm 1, whatever the bound is. Multiply by the bound after dividing by the norm.",
+            times(lambda norm, bound: 1 / norm if norm > bound else 1.0),
+        ),
+        Misconception(
+            "largest_number",
+            "the largest number was taken for the norm. The norm is the root of the sum of all squares.",
+            clipped_by(lambda gradients: max(gradient.abs().max().item() for gradient in gradients)),
+        ),
+        Misconception(
+            "last_norm",
+            "the norm is that of the last tensor alone. The sum of squares has to run over all tensors.",
+            clipped_by(lambda gradients: norm_of(gradients[-1:])),
+        ),
+        Misconception(
+            "mean_squares",
+            "the squares were averaged. A norm is the root of their sum.",
+            clipped_by(
+                lambda gradients: norm_of(gradients) / math.sqrt(sum(one.numel() for one in gradients))
             ),
+        ),
+        Misconception(
+            "largest_norm",
+            "the largest of the tensors' norms was taken. The norm is that of all numbers together: add up the squares of all tensors.",
+            clipped_by(lambda gradients: max(gradient.norm().item() for gradient in gradients)),
+        ),
+        Misconception(
+            "wrong_way_round",
+            "large gradients stayed as they were and small ones grew. Scale only where the norm is above the bound: min(1, bound / norm).",
+            times(lambda norm, bound: max(1.0, bound / norm)),
+        ),
+        Misconception(
+            "upside_down",
+            "gradients above the bound grew instead of shrinking. The factor is bound / norm, not norm / bound.",
+            times(lambda norm, bound: norm / bound if norm > bound else 1.0),
         ),
     ),
     minutes=8,
@@ -309,18 +427,18 @@ SCHEDULE = Exercise(
     reference=schedule,
     inputs=settings,
     use=all_rates,
-    buys="This curve is under nearly every large model that was ever trained.",
+    buys="Your function now sets the learning rate of every step, from the first to the last.",
     hints=(
-        "Two pieces: a straight rise, then half a cosine. How far along the second piece are we, from 0 to 1?",
-        "Numbers in, a number out. Step 0 has highest / warmup, step warmup − 1 and step warmup have highest, step steps − 1 has lowest.",
-        "While step < warmup: highest · (step + 1) / warmup. After that progress is (step − warmup) / (steps − 1 − warmup), "
+        "There are two pieces, a straight rise and then half a cosine. How far along the second piece are we, from 0 to 1?",
+        "Numbers go in, and one number comes out. Step 0 has highest / warmup. Steps warmup − 1 and warmup have highest. Step steps − 1 has lowest.",
+        "While step < warmup: highest · (step + 1) / warmup. After that, progress is (step − warmup) / (steps − 1 − warmup), "
         "and the rate is lowest + (highest − lowest) · (1 + cos(π · progress)) / 2.",
     ),
     source=SCHEDULE_SOURCE,
     misconceptions=(
         Misconception(
             "first_step_is_0",
-            "the first rate is 0, so the first batch is wasted. The rise begins with one part of it: step + 1.",
+            "the first rate is 0, so the first batch is wasted. The first update should get highest / warmup: use step + 1.",
             lambda step, highest, lowest, warmup, steps: (
                 highest * step / warmup if step < warmup else schedule(step, highest, lowest, warmup, steps)
             ),
@@ -341,21 +459,63 @@ SCHEDULE = Exercise(
         ),
         Misconception(
             "straight_down",
-            "the rate falls in a straight line. A cosine stays high for longer, then falls, then lands softly.",
-            straight,
+            "the rate falls along a straight line. Half a cosine falls slowly at first, fastest in the middle, and slowly again at the end.",
+            shaped(lambda progress: 1 - progress),
         ),
         Misconception(
-            "whole_turn",
-            "the cosine makes a whole turn and comes up again: at progress 1 it should be at π, not 2π.",
-            lambda step, highest, lowest, warmup, steps: falling(
-                step, highest, lowest, warmup, (step - warmup) / (steps - 1 - warmup), turns=1.0
-            ),
+            "no_one_plus",
+            "the cosine alone goes from 1 to −1, so the rate falls below lowest. (1 + cos) / 2 goes from 1 to 0.",
+            shaped(lambda progress: math.cos(math.pi * progress)),
         ),
         Misconception(
             "one_step_short",
-            "the last step does not get down to lowest. It is step steps − 1, so divide by steps − 1 − warmup.",
+            "the last update does not get down to lowest. It is step steps − 1, so divide by steps − 1 − warmup.",
             lambda step, highest, lowest, warmup, steps: falling(
                 step, highest, lowest, warmup, (step - warmup) / (steps - warmup)
+            ),
+        ),
+        Misconception(
+            "nanogpt",
+            "both pieces end one step late, as in nanoGPT: the rise has warmup + 1 parts, and lowest would come one step after the last. Here the parts are warmup, and the fall divides by steps − 1 − warmup.",
+            nanogpt_schedule,
+        ),
+        Misconception(
+            "rises_past",
+            "at step `warmup` the rate goes above highest. The warm-up has the steps 0 to warmup − 1, so ask for step < warmup, not step <= warmup.",
+            lambda step, highest, lowest, warmup, steps: (
+                highest * (step + 1) / warmup
+                if step <= warmup
+                else schedule(step, highest, lowest, warmup, steps)
+            ),
+        ),
+        Misconception(
+            "range_forgotten",
+            "the fall begins at lowest + highest. The cosine should be multiplied by highest − lowest.",
+            lambda step, highest, lowest, warmup, steps: (
+                schedule(step, highest, 0.0, warmup, steps) + (lowest if step >= warmup else 0.0)
+            ),
+        ),
+        Misconception(
+            "rises_from_lowest",
+            "the warm-up rises from lowest. It should rise from 0 in equal parts, so that the first update has highest / warmup.",
+            lambda step, highest, lowest, warmup, steps: (
+                lowest + (highest - lowest) * (step + 1) / warmup
+                if step < warmup
+                else schedule(step, highest, lowest, warmup, steps)
+            ),
+        ),
+        Misconception(
+            "not_halved",
+            "the fall begins too high, because 1 + cos goes from 2 to 0. Divide it by 2.",
+            shaped(lambda progress: 1 + math.cos(math.pi * progress)),
+        ),
+        Misconception(
+            "one_late",
+            "every rate comes one step late: the first one is 0, and the last update does not get down to lowest. Use step + 1 in the rise, and divide the fall by steps − 1 − warmup.",
+            lambda step, highest, lowest, warmup, steps: (
+                highest * step / warmup
+                if step < warmup
+                else falling(step, highest, lowest, warmup, (step - warmup) / (steps - warmup))
             ),
         ),
     ),
@@ -369,37 +529,37 @@ ACCUMULATE = Exercise(
     reference=accumulate,
     inputs=batches,
     use=loss_and_gradients,
-    buys="You can train with batches of any size, whatever your machine can hold at once.",
+    buys="You can train with batches of any size, however little your machine can hold at once.",
     hints=(
-        "backward adds to the gradients that are there. So forget the old ones once, then let each part add its share.",
-        "Parts are (size, seq) or smaller, logits (part, seq, vocab). cross_entropy wants (n, vocab) and (n,): flatten.",
-        "model.zero_grad(); for each pair of inputs.split(size) and targets.split(size): the mean loss of the part, times "
-        "len(part) / len(inputs); backward; add it to the total.",
+        "backward adds to the gradients that are there. So clear the old ones once, then let each part add its share.",
+        "Parts are (size, seq) or smaller, and logits are (part, seq, vocab). cross_entropy wants (n, vocab) and (n,), so flatten them.",
+        "model.zero_grad(); then for each pair of inputs.split(size) and targets.split(size): take the mean loss of the part times "
+        "len(part) / len(inputs), call backward on it, and add it to the total.",
     ),
     misconceptions=(
         Misconception(
             "not_averaged",
-            "the losses of the parts were added as they are, so the gradient is as many times too large as there are parts.",
+            "the losses of the parts were added as they are, so the more parts there are, the larger the gradient. Multiply each by the share of the batch that its part holds.",
             with_share(lambda part, inputs, size: 1.0),
         ),
         Misconception(
             "equal_shares",
-            "all parts count the same, but the last one may be smaller. Give each the share that it has of the batch.",
+            "all parts count the same, but the last one may be smaller. Weight each part by its share of the batch.",
             with_share(lambda part, inputs, size: 1 / math.ceil(len(inputs) / size)),
         ),
         Misconception(
             "forgets_the_parts",
-            "the gradients are set to zero before each part, so only the last part counts. Do it once, before the first.",
+            "the gradients are set to zero before each part, so only the last part counts. Do that once, before the first part.",
             with_share(share_of, zero="each"),
         ),
         Misconception(
             "old_gradients",
-            "old gradients are still in the sum. backward adds: call model.zero_grad() before the first part.",
+            "old gradients are still in the sum, because backward adds. Call model.zero_grad() before the first part.",
             with_share(share_of, zero="never"),
         ),
         Misconception(
             "scaled_too_late",
-            "the loss is right, but each part's gradient went in whole. Scale the part's loss before backward, not after.",
+            "the loss is right, but each part's gradient went in with full weight. Scale the loss of the part before you call backward on it.",
             with_share(share_of, too_late=True),
         ),
         Misconception(
@@ -409,13 +569,35 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "backward_at_the_end",
-            "the losses of all parts were added up first, so all parts were in memory until the one backward at the end. Call backward for each part: then its memory is free before the next part is read.",
+            "the losses of all parts were kept until the one backward at the end, so all parts were in memory at the same time. Call backward for each part. That frees its memory before the next part is read.",
             backward_at_the_end,
         ),
         Misconception(
             "size_parts",
-            "the batch was cut into `size` parts. `size` is the number of rows in a part: split(size), not chunk(size).",
+            "the batch was cut into `size` parts. But `size` is the number of rows in a part: use split(size), not chunk(size).",
             cut_into_size_parts,
+        ),
+        Misconception(
+            "rest_dropped",
+            "the last part was left out where it is smaller than the others, and the mean was taken over the rest. Those rows belong to the batch too: `split` keeps them.",
+            with_share(lambda part, inputs, size: 1 / (len(inputs) // size), whole_parts_only=True),
+        ),
+        Misconception(
+            "last_loss",
+            "the gradients are right, but the loss that was returned is that of the last part alone. Return the mean over the whole batch.",
+            with_share(share_of, returns=lambda losses, shares: losses[-1]),
+        ),
+        Misconception(
+            "mean_returned",
+            "the losses of the parts were averaged for the result, but each part's gradient went in with full weight. Scale the loss of a part by its share before you call backward on it.",
+            with_share(
+                lambda part, inputs, size: 1.0, returns=lambda losses, shares: sum(losses) / len(losses)
+            ),
+        ),
+        Misconception(
+            "full_shares",
+            "each part got the share of a full one, size / len(inputs). The last part may have fewer rows: its share is len(part) / len(inputs).",
+            with_share(lambda part, inputs, size: size / len(inputs)),
         ),
     ),
     minutes=15,
@@ -428,51 +610,91 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "training.freak",
-            "Without clipping, AdamW meets one freak gradient of −1,000 among many of 1. What does the weight do?",
+            "A weight gets a gradient of 1 at every step, except for a single freak of −1,000 at step 20. AdamW updates it with a "
+            "constant learning rate and without clipping. What does the weight do after the freak?",
             (
-                "it goes astray for some steps, then hardly moves",
-                "The freak stays in both averages: the mean points the wrong way, and the square makes steps tiny.",
+                "it walks the wrong way for many steps, then hardly moves",
+                "The freak stays in both averages. The mean points the wrong way, and the average of the squares makes the steps short.",
             ),
             (
                 (
-                    "one short step back, then all is as before",
-                    "The step itself is short. But the freak stays in the averages for long after.",
+                    "it takes one short step the wrong way, then goes on as before",
+                    "The step itself is short. But the freak stays in both averages, and they decide the steps that follow.",
                 ),
                 (
-                    "one huge step, from which it must walk back",
-                    "So it would be with plain descent. AdamW divides by the root of the square.",
+                    "it makes one huge jump, from which it has to walk back",
+                    "That is what plain gradient descent would do. AdamW divides by the root of the averaged square, which the freak makes large as well.",
                 ),
             ),
             shows=lambda paths: figures.line_chart(
                 paths,
-                title="A weight of AdamW, with a freak gradient at step 20",
+                title="A weight under AdamW, with one gradient of −1,000 at step 20",
                 x_label="step",
                 y_label="weight",
             ),
-            finding="The freak stays in both averages. The mean points the wrong way for many steps, and the "
-            "swollen square makes the steps in the right direction tiny for longer still. Clipped, the freak is no "
-            "larger than any other gradient, and it does little harm.",
+            finding="A single freak spoils dozens of steps. First the weight walks the wrong way, and then it stays nearly where it is. "
+            "Clipped to 1, the freak is no larger than the other gradients, and it does little harm.",
+        ),
+        Prediction(
+            "training.larger_batch",
+            "The gradient of a batch is an estimate of the gradient on all the text. We measure how far off it is, for batches of 1, 4, 16 and 64 "
+            "windows. How much closer does a batch of 64 come than a single window, for 64 times the work?",
+            (
+                "about 8 times closer",
+                "The errors of different windows partly cancel, so the mean of $n$ of them is off by about $1/\\sqrt{n}$ as much.",
+            ),
+            (
+                (
+                    "about 64 times closer",
+                    "That would need errors that cancel perfectly. Those of independent windows cancel only in part.",
+                ),
+                (
+                    "hardly closer: the stories are all alike",
+                    "They share their grammar, but each story has its own people and things, and each window's gradient points its own way.",
+                ),
+                (
+                    "about twice as close",
+                    "Going from 1 window to 4 already achieves that.",
+                ),
+            ),
+            shows=lambda sizes, distances: figures.line_chart(
+                {
+                    "measured": (sizes, distances),
+                    "1 / √n of one window's": (
+                        sizes,
+                        [distances[0] / math.sqrt(size / sizes[0]) for size in sizes],
+                    ),
+                },
+                title="Each time the batch is four times as large, the gradient's error is about halved",
+                x_label="windows in the batch",
+                y_label="error / length of the full gradient",
+                log_x=True,
+                log_y=True,
+            ),
+            finding="The error falls roughly as $1/\\sqrt{n}$: half the error costs four times the work. Notice how large it is. Even for 64 "
+            "windows, it is about as long as the full gradient itself.\n\nSo a larger batch gives better steps, but for the same number of tokens "
+            "it gives fewer of them. Which matters more has to be measured.",
         ),
         Prediction(
             "training.sixteen_stories",
-            "A model is trained on sixteen stories, over and over. What does its loss on unseen stories do?",
+            "A model is trained on sixteen stories, over and over. What does its loss on stories that it has never seen do?",
             (
                 "it falls, then rises",
-                "First it learns what all stories share, then what only these sixteen hold.",
+                "First the model learns what all stories share, and then what is true of these sixteen alone.",
             ),
             (
                 (
-                    "it falls with the training loss",
-                    "At first. But how the sixteen go on tells nothing of how others do.",
+                    "it falls along with the training loss",
+                    "At first it does. But how these sixteen stories go on says little about how others do.",
                 ),
                 (
-                    "it stays at blind guessing",
-                    "Sixteen stories share much with all others: frequent words, names, the way sentences run.",
+                    "it stays near blind guessing",
+                    "Sixteen stories share a lot with all others: the frequent words, the names, the way sentences are built.",
                 ),
             ),
-            shows=lambda by_heart, checked, floor: figures.loss_curves(
+            shows=lambda sixteen, checked, floor: figures.loss_curves(
                 {
-                    "training batch": ([step.step for step in by_heart], [step.loss for step in by_heart]),
+                    "training batch": ([step.step for step in sixteen], [step.loss for step in sixteen]),
                     "validation": (
                         [step.step for step in checked],
                         [step.validation_loss for step in checked],
@@ -480,12 +702,77 @@ LESSON = Lesson(
                 },
                 floor=floor,
                 smooth=5,
-                title="Sixteen stories: training sinks through the floor, validation turns and rises",
+                title="Trained on sixteen stories: the training loss falls below the floor, the validation loss turns and rises",
             ),
-            finding="The training loss sinks below the floor. No **honest** model of Storyworld can get there, on "
-            "average. This one does, on stories that it has learned by heart, while its loss on unseen ones turns "
-            "and rises. That is **overfitting**, and it is why a training loss alone proves nothing. The best "
-            "moment to stop was where the validation loss turned.",
+            finding="In the end the training loss is below the entropy floor. On new stories no model gets there, on average. "
+            "This one does because it has memorized its sixteen stories, and on unseen stories it gets worse and worse. That is **overfitting**, "
+            "and it is why a training loss alone proves nothing. The best moment to stop was where the validation loss turned.",
+        ),
+        Prediction(
+            "training.dropout",
+            "The same sixteen stories again, with and without dropout of 0.2. What does dropout do to the *lowest* loss on unseen stories that "
+            "each run reaches on its way?",
+            (
+                "it does not lower it: dropout only makes memorizing slower",
+                "The noise makes it harder to memorize, and harder to learn what all stories share.",
+            ),
+            (
+                (
+                    "it lowers it clearly: dropout prevents overfitting",
+                    "It does slow overfitting, as the end of the curves shows. But at its best moment the model without dropout is at least as good.",
+                ),
+                (
+                    "nothing at all: the two runs are alike",
+                    "The lowest losses are close, but the runs differ: without dropout the validation loss rises much further.",
+                ),
+                (
+                    "it doubles it: a fifth of the numbers is missing",
+                    "Only in training. For validation the model is in `eval` mode, and nothing is dropped.",
+                ),
+            ),
+            shows=lambda curves: figures.line_chart(
+                curves,
+                title="Validation loss on sixteen stories: dropout slows the rise and does not lower the lowest point",
+                x_label="training step",
+                y_label="validation loss (nats per token)",
+            ),
+            finding="With dropout, the validation loss rises later and less. But in both pairs of runs the lowest point without dropout is at least as "
+            "low. Here it is enough to stop at the right moment.\n\nThis is one small model, one rate of dropout and sixteen stories. With other models and more "
+            "text the answer may differ, so measure it.",
+        ),
+        Prediction(
+            "training.empty_averages",
+            "After 100 steps at the full learning rate we stop. We resume with the same weights, the same learning rate and the same batches as if we "
+            "had never stopped, but AdamW begins with empty averages. How does the loss compare with that of the run that was never stopped?",
+            (
+                "it jumps up at once and stays higher for dozens of steps",
+                "With empty averages, the first step has full length in every direction, however little the gradient of one batch says about it.",
+            ),
+            (
+                (
+                    "it is the same: the weights are all that counts",
+                    "The weights are the same, but the next update is made from the averages.",
+                ),
+                (
+                    "it is higher for one step, then the same",
+                    "The averages do fill up quickly. But the damage of the first steps is in the weights, and it has to be repaired.",
+                ),
+                (
+                    "it is lower: a fresh start helps",
+                    "One would need old averages that mislead. These hold what the last few dozen batches agreed on.",
+                ),
+            ),
+            shows=lambda behind: figures.line_chart(
+                behind,
+                title="What it costs to resume with empty averages, with and without a new warm-up",
+                x_label="steps since the run was resumed",
+                y_label="loss minus that of the unbroken run (nats)",
+                marks={"unbroken": 0.0},
+            ),
+            finding="At the second step the loss is far above that of the unbroken run, and dozens of steps later it is still behind. The other curve is the "
+            "control: its averages were emptied as well, but the learning rate rises again over 20 steps. Then there is no jump. So the jump comes from "
+            "full steps with empty averages. But a second warm-up costs progress too: in the end this run is about as far behind.\n\n"
+            "At the very start of a run the averages are empty as well. That may be a part of what the first warm-up is good for.",
         ),
         Prediction(
             "training.hundredfold",
@@ -493,29 +780,29 @@ LESSON = Lesson(
             "times the usual rate. Where do the two losses end, compared with the usual rate?",
             (
                 "both end higher",
-                "The one is still near the start; the other undoes with each step what it has learned.",
+                "One model is still near its start. The steps of the other are so long that it learns little more than which tokens are frequent.",
             ),
             (
                 (
-                    "the small one lower, for it is careful",
-                    "Care costs steps. In sixty of them it gets hardly anywhere.",
+                    "the small rate ends lower, because it is careful",
+                    "Small steps need many steps. Sixty of them do not lead far.",
                 ),
                 (
-                    "the large one as nan",
-                    "AdamW's steps are about as long as the rate, and the gradient is clipped: it is bad, but finite.",
+                    "the large rate ends as nan",
+                    "An AdamW step is hardly longer than the rate, whatever the gradient. The result is bad, but finite.",
                 ),
             ),
-            shows=lambda rates, outcome, tokenizer: figures.line_chart(
+            shows=lambda rates, outcome, marks: figures.line_chart(
                 {"loss after 60 steps": (rates, list(outcome.values()))},
-                title="Too small a rate gets nowhere in sixty steps; too large a rate undoes its own work",
+                title="After sixty steps, both the smallest and the largest rate are far behind",
                 x_label="learning rate",
                 y_label="loss (nats per token)",
                 log_x=True,
-                marks={"blind guessing": math.log(tokenizer.vocab_size)},
+                marks=marks,
             ),
-            finding="Too small a rate gets hardly anywhere in sixty steps; too large a rate undoes its own work. "
-            "Even at the highest rate nothing exploded. That is AdamW and clipping at work: a step is never longer "
-            "than about the learning rate.",
+            finding="At a hundredth of the rate, sixty steps hardly lead away from the start. At a hundred times the rate, the loss "
+            "does not get below that of the 1-gram, which knows only how frequent each token is. Still, the numbers stay finite: no step of AdamW is much longer than the rate.\n\n"
+            "This is what sixty steps show. With more of them, a smaller rate gets further.",
         ),
     ),
     quiz=(
@@ -524,87 +811,99 @@ LESSON = Lesson(
             "A batch has 4 windows of 200 tokens. How many predictions does one step learn from?",
             ("800", "Every position of every window predicts the token after it."),
             (
-                ("4", "That would be one for each window. The causal mask makes each position an exercise."),
-                ("200", "The 4 windows are different exercises."),
+                (
+                    "4",
+                    "That would be one for each window. Thanks to the causal mask, every position makes a prediction.",
+                ),
+                ("200", "The 4 windows hold different predictions, so they all count."),
                 ("796", "The last token of a window has a target too: the token after it in the row."),
             ),
         ),
         Question(
             "training.first_step",
-            "The first gradient of a weight is 0.001, the learning rate is 0.01. How long is AdamW's first step?",
+            "The first gradient of a weight is 0.001, and the learning rate is 0.01. How long is AdamW's first step?",
             (
                 "0.01",
-                "mean / √square is 0.001 / 0.001: in every direction the first step is as long as the rate.",
+                "mean / √square is 0.001 / 0.001 = 1. In every direction, the first step is as long as the rate.",
             ),
             (
-                ("0.00001", "That is plain descent: rate times gradient."),
-                ("0.001", "The gradient's size cancels; the rate is what stays."),
+                ("0.00001", "That is plain gradient descent: rate times gradient."),
+                ("0.001", "The size of the gradient cancels, and the rate is what remains."),
                 (
                     "0.0001",
-                    "Both averages start too small, but dividing by $1 - \\beta$ makes that good.",
+                    "Both averages start too small, but the divisions by $1 - \\beta^t$ correct for that.",
                 ),
             ),
         ),
         Question(
             "training.clipped_number",
-            "All gradients together have norm 10, the bound is 1. One of the numbers is 4. What becomes of it?",
-            ("0.4", "Everything is multiplied with 1/10, and the direction stays."),
+            "All gradients together have norm 10, and the bound is 1. One of the numbers is 4. What becomes of it?",
+            ("0.4", "Every number is multiplied by 1/10, so the direction stays the same."),
             (
-                ("1", "That would be cutting each number off; the direction would change."),
-                ("4", "The norm is above the bound, so all are scaled down."),
-                ("0.04", "The factor is bound over norm, 1/10, and not its square."),
+                ("1", "That would be cutting off each number, which changes the direction."),
+                ("4", "The norm is above the bound, so all numbers are scaled down."),
+                ("0.04", "The factor is bound / norm = 1/10, and not its square."),
             ),
         ),
         Question(
             "training.first_rate",
-            "The warm-up takes 50 steps to the rate 0.01. What is the rate of the very first update?",
-            ("0.0002", "One part of fifty: the first update already moves."),
+            "The warm-up takes 50 steps to reach the rate 0.01. What is the rate of the very first update?",
+            ("0.0002", "It is one part of fifty, so the first update already moves the weights."),
             (
                 ("0", "Then the first batch would be read for nothing."),
                 ("0.01", "That is where the warm-up ends."),
-                ("0.001", "A tenth is where the cosine ends, not where the warm-up begins."),
-            ),
-        ),
-        Question(
-            "training.what_decays",
-            "Which of these does weight decay leave alone?",
-            (
-                "the gain of a norm",
-                "It is one number for each feature, with no sum of products to keep small.",
-            ),
-            (
-                ("the MLP's `up` matrix", "Matrices decay: it keeps any one input from deciding everything."),
-                ("the queries' matrix", "It is a matrix like others."),
                 (
-                    "all that has a gradient",
-                    "Decay and gradient have nothing to do with each other in AdamW.",
+                    "0.001",
+                    "A tenth of the rate is where our cosine ends, not where the warm-up begins.",
                 ),
             ),
         ),
         Question(
-            "training.under_the_floor",
-            "Training loss 0.2, entropy floor 0.41. What has the model done?",
+            "training.muons_directions",
+            "A matrix gets a gradient with the singular values 100, 1 and 0.1. About which singular values does Muon's first step have, up to a common factor?",
             (
-                "learned its training text by heart",
-                "Below the floor there is nothing to understand, only to remember.",
+                "1, 1 and 1",
+                "Muon makes the step about equally long in all directions of the matrix.",
             ),
             (
-                ("understood the world perfectly", "Perfect knowledge of the dice gives the floor itself."),
-                ("found a better tokenizer", "The floor is counted with this tokenizer, and so is the loss."),
-                ("trained with too high a rate", "That raises the loss."),
+                ("100, 1 and 0.1", "That is the step of plain gradient descent."),
+                ("10, 1 and 0.3", "No root is taken: all singular values are brought to about 1."),
+                ("1, 0 and 0", "The largest one is not singled out. The small ones are brought up to it."),
+            ),
+        ),
+        Question(
+            "training.under_the_floor",
+            "The training loss is 0.2, and the entropy floor is 0.43. What has the model done?",
+            (
+                "memorized its training text",
+                "What lies below the floor is chance. It cannot be predicted, only remembered.",
+            ),
+            (
+                (
+                    "understood the world perfectly",
+                    "Someone who knew all the probabilities would get the floor itself.",
+                ),
+                (
+                    "found a better tokenizer",
+                    "The floor is counted with the same tokenizer as the loss.",
+                ),
+                (
+                    "used too high a learning rate",
+                    "Too high a rate makes the loss higher, not lower.",
+                ),
             ),
         ),
         Question(
             "training.what_was_lost",
-            "You resume with the weights, the step and the batches as they were, but AdamW starts anew. What differs?",
+            "You resume with the weights, the step and the state of the generator, but AdamW starts anew. What differs?",
             (
-                "the first steps: its averages are empty",
-                "They rest on one or two batches again, and have full length in every direction.",
+                "the updates: its averages are empty",
+                "They rest on one or two batches again, so the next steps have nearly full length in every direction.",
             ),
             (
                 (
-                    "nothing, weights are all that counts",
-                    "The next step is made of the averages as well as of the weights.",
+                    "nothing, the weights are all that counts",
+                    "The next update is made from the averages as well.",
                 ),
                 ("the learning rate starts again", "The rate follows from the step, and that was kept."),
                 ("the batches come in another order", "Their generator was kept."),
@@ -618,10 +917,10 @@ LESSON = Lesson(
             "training.schedule",
             "training.freak",
             "training.first_step",
-            "training.what_decays",
+            "training.muons_directions",
         ),
-        ("training.accumulate", "training.hundredfold"),
-        ("training.sixteen_stories", "training.under_the_floor"),
-        ("training.what_was_lost",),
+        ("training.accumulate", "training.larger_batch", "training.hundredfold"),
+        ("training.sixteen_stories", "training.dropout", "training.under_the_floor"),
+        ("training.what_was_lost", "training.empty_averages"),
     ),
 )
