@@ -165,12 +165,12 @@ def in_a_model(answer: Callable[..., Any], tokens: Tensor) -> Tensor:
 
 
 def counted_by_part(answer: Callable[[GPTConfig], Any], config: GPTConfig) -> Any:
-    """The count, taken apart: what each part adds is told from the counts of slightly larger models."""
+    """The count, taken apart: what each part adds follows from the counts of slightly larger models."""
     total = answer(config)
     if total is ...:
         return ...
     if isinstance(total, bool) or not isinstance(total, int | float):
-        raise TypeError(f"it returned {type(total).__name__}, and not a whole number")
+        raise TypeError(f"it returned {type(total).__name__}, which is not a whole number")
     for_a_token = answer(replace(config, vocab_size=config.vocab_size + 1)) - total
     for_a_position = answer(replace(config, context_length=config.context_length + 1)) - total
     wide = replace(config, d_model=2 * config.d_model)
@@ -271,7 +271,7 @@ def first_losses(losses: dict[str, list[float]], sizes: list[float], nothing: fl
     return figures.line_chart(
         {name: (sizes, values) for name, values in losses.items()},
         title="The first loss when some of the initial weights are larger than GPT-2’s",
-        x_label="standard deviation of the matrices that are changed",
+        x_label="standard deviation of the enlarged matrices",
         y_label="loss before training (nats per token)",
         log_x=True,
         marks={"ln V": nothing},
@@ -283,8 +283,8 @@ def growing_stream(lengths: list[float], sums: list[float]) -> Drawing:
     depths = range(len(lengths))
     return figures.line_chart(
         {"measured": (depths, lengths), "if the squares add up": (depths, sums)},
-        title="The length of the stream in 48 blocks whose initial weights are not scaled down",
-        x_label="depth: number of blocks below (0 = the embeddings)",
+        title="The length of the stream in 48 untrained blocks, without the scaling",
+        x_label="depth: blocks passed so far (0 = the embeddings)",
         y_label="mean length of the stream",
     )
 
@@ -297,7 +297,7 @@ def memorized(by_step: list[float], elsewhere: dict[int, float], nothing: float)
             "another batch": (list(elsewhere), list(elsewhere.values())),
         },
         marks={"ln V": nothing},
-        title="The batch that is repeated is memorized; on another batch the loss falls at first and then rises",
+        title="The repeated batch is memorized; on another batch the loss first falls and then rises",
     )
 
 
@@ -307,8 +307,8 @@ EMBEDDED = Exercise(
     inputs=tokens_and_tables,
     buys="This is how text enters the model.",
     hints=(
-        "One vector says which token it is, and another says at which position it stands. They are added.",
-        "tokens (batch, seq) pick rows of the first table: (batch, seq, d_model). Of the second you need (seq, d_model).",
+        "One vector says which token it is, and another says where it stands. They are added.",
+        "tokens (batch, seq) pick rows of the first table: (batch, seq, d_model). From the second you need (seq, d_model).",
         "token_table[tokens] plus the first seq rows of position_table, where seq is tokens.shape[1].",
     ),
     misconceptions=(
@@ -319,7 +319,7 @@ EMBEDDED = Exercise(
         ),
         Misconception(
             "position_of_the_token",
-            "the tokens pick the rows of both tables. The rows of position_table go by position, 0, 1, 2 and so on, whatever token stands there.",
+            "the tokens pick the rows of both tables. The rows of position_table are picked by position (0, 1, 2 and so on), whatever token stands there.",
             lambda tokens, token_table, position_table: token_table[tokens] + position_table[tokens],
         ),
         Misconception(
@@ -361,7 +361,7 @@ EMBEDDED = Exercise(
         ),
         Misconception(
             "batch_for_seq",
-            "the number of texts was taken for the number of positions. tokens is (batch, seq), so len(tokens) is the batch; the positions are tokens.shape[1].",
+            "the number of texts was mistaken for the number of positions. tokens is (batch, seq), so len(tokens) counts the texts and tokens.shape[1] the positions.",
             lambda tokens, token_table, position_table: (
                 token_table[tokens] + position_table[: tokens.shape[0]]
             ),
@@ -402,7 +402,7 @@ FORWARD = Exercise(
     reference=forward,
     inputs=some_tokens,
     use=in_a_model,
-    buys="This is the whole way through a GPT. The cells below give it storyteller's weights.",
+    buys="This is the whole forward pass of a GPT. The cells below give it storyteller's weights.",
     hints=(
         "Start from the two tables, go through the blocks one after the other, and end with the final norm and the unembedding.",
         "(batch, seq) becomes (batch, seq, d_model), keeps that shape through all the blocks, and ends as (batch, seq, vocab).",
@@ -427,12 +427,12 @@ FORWARD = Exercise(
         ),
         Misconception(
             "position_of_the_token",
-            "self.position was given the tokens. Its rows go by position, 0, 1, 2 and so on, whatever token stands there.",
+            "self.position was given the tokens. Its rows are picked by position (0, 1, 2 and so on), whatever token stands there.",
             position_of_the_token,
         ),
         Misconception(
             "last_block_alone",
-            "each block got the embeddings, so only the last one counts. It has to read what the block before it returned.",
+            "every block got the embeddings, so only the last block counts. Each block has to read what the block before it returned.",
             lambda self, tokens: read_out(self, self.blocks[-1](start_of(self, tokens))),
         ),
         Misconception(
@@ -486,7 +486,7 @@ COUNT_BY_HAND = Exercise(
     buys="The next cell compares your count with the published ones.",
     hints=(
         "There are two tables, then the same block n_layers times, then the final norm. A linear layer has a weight and a bias.",
-        "With d = d_model: qkv is (d, 3d), output (d, d), up (d, 4d), down (4d, d), each with one bias for each output; a norm has 2d.",
+        "With d = d_model: qkv is (d, 3d), output (d, d), up (d, 4d), down (4d, d), each with one bias per output; a norm has 2d.",
         "(vocab_size + context_length) · d, plus n_layers times (attention + MLP + two norms), plus 2d for the final norm. "
         "The unembedding is the token embedding: it adds nothing.",
     ),
@@ -504,7 +504,7 @@ COUNT_BY_HAND = Exercise(
         ),
         Misconception(
             "one_layer",
-            "the count is right for a single block. The block is there n_layers times, each time with numbers of its own.",
+            "the count is right for a single block. There are n_layers blocks, each with its own numbers.",
             lambda config: (
                 count_by_hand(config) - (config.n_layers - 1) * (12 * config.d_model**2 + 13 * config.d_model)
             ),
@@ -521,7 +521,7 @@ COUNT_BY_HAND = Exercise(
         ),
         Misconception(
             "no_biases",
-            "9 · d_model numbers are missing in each block. So many biases do its linear layers have: 3d and d in attention, 4d and d in the MLP.",
+            "9 · d_model numbers are missing in each block. That is how many biases its linear layers have: 3d and d in attention, 4d and d in the MLP.",
             lambda config: counted_otherwise(config, -9 * config.d_model),
         ),
         Misconception(
@@ -536,17 +536,17 @@ COUNT_BY_HAND = Exercise(
         ),
         Misconception(
             "qkv_as_one",
-            "each block has 2 · (d_model² + d_model) numbers too few. Queries, keys and values take three matrices with three biases, here in one: (d, 3d) and 3d.",
+            "each block is 2 · (d_model² + d_model) numbers short. Queries, keys and values take three matrices with three biases, here combined: (d, 3d) and 3d.",
             lambda config: counted_otherwise(config, -2 * (config.d_model + 1) * config.d_model),
         ),
         Misconception(
             "two_d_short",
-            "each block has 2 · d_model numbers too few. Are there two norms, each with a weight and a bias? Has qkv a bias for each of its 3d outputs?",
+            "each block is 2 · d_model numbers short. Are there two norms, each with a weight and a bias? Does qkv have a bias for each of its 3d outputs?",
             lambda config: counted_otherwise(config, -2 * config.d_model),
         ),
         Misconception(
             "three_d_short",
-            "each block has 3 · d_model numbers too few. Look at the biases: qkv has 3d, output d, up 4d and down d, one for each output.",
+            "each block is 3 · d_model numbers short. Look at the biases: qkv has 3d, output d, up 4d and down d, one for each output.",
             lambda config: counted_otherwise(config, -3 * config.d_model),
         ),
         Misconception(
@@ -614,7 +614,7 @@ TIED_TABLE = Exercise(
         ),
         Misconception(
             "last_position_alone",
-            "logits uses the vector at the last position alone. Every position needs its logits: (batch, seq, vocab).",
+            "logits uses only the vector at the last position. Every position needs its own logits: (batch, seq, vocab).",
             LastPositionTable,
         ),
     ),
@@ -628,11 +628,11 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "gpt.same_count",
-            "Five mistakes are made in storyteller's code, one at a time, and its weights are loaded each time: there is no causal mask; the scores are not divided by "
-            "√d_head; the norms come after the sums instead of before attention and MLP; ReLU replaces GELU; the final norm is missing. Which of them change the number of parameters?",
+            "We make five mistakes in storyteller's code, one at a time, and keep its trained weights: there is no causal mask; the scores are not divided by "
+            "√d_head; the norms come after the sums instead of before attention and the MLP; ReLU replaces GELU; the final norm is missing. Which of them change the number of parameters?",
             (
                 "only the missing final norm",
-                "A norm has a weight and a bias to learn. The other four change what is computed with the parameters.",
+                "A norm has a weight and a bias to learn. The other four change only what is computed with the parameters.",
             ),
             (
                 (
@@ -641,30 +641,30 @@ LESSON = Lesson(
                 ),
                 (
                     "the missing final norm and the norms after the sums",
-                    "Norms that are applied at another point keep their weights and biases, so the count stays the same.",
+                    "Norms keep their weights and biases wherever they are applied, so the count stays the same.",
                 ),
                 (
                     "all five, since each of them changes the model",
-                    "Each of them does change the logits. But a parameter count only adds up the sizes of the tensors that are learned.",
+                    "Each of them does change the logits, but a parameter count only adds up the sizes of the learned tensors.",
                 ),
             ),
             shows=counts_and_logits,
             finding="Only the missing final norm changes the count, because its 256 numbers are gone. The other four leave every tensor as it is, so no count can find them. "
-            "The comparison of logits finds all five.\n\nReLU is the hardest to notice. It moves the logits by a few tenths at most, and to two decimals the loss stays as it was. "
+            "Comparing the logits finds all five.\n\nReLU is the hardest to notice. It moves the logits by a few tenths at most, and the loss stays the same to two decimals. "
             "So a good loss does not prove that the code is right either.",
         ),
         Prediction(
             "gpt.too_large",
             "GPT-2 draws the initial weights of its matrices with a standard deviation of 0.02. We make some of them larger, up to a standard deviation of 1: "
-            "first the token table alone, which is embedding and unembedding at once, and then every matrix except that table. In which case does the first loss rise far above ln V, the loss of a model that knows nothing?",
+            "first the token table alone, which is both the embedding and the unembedding, and then every matrix except that table. In which case does the first loss rise far above ln V, the loss of a model that knows nothing?",
             (
                 "only with the larger token table",
-                "It makes the logits. What the other matrices do to the length of the stream is undone by the final norm.",
+                "It makes the logits, whereas the final norm undoes what the other matrices do to the length of the stream.",
             ),
             (
                 (
                     "only with the other matrices larger",
-                    "They do make the stream longer. But the final norm divides by that length before the unembedding reads the vector.",
+                    "They do make the stream longer, but the final norm divides by that length before the unembedding reads the vector.",
                 ),
                 (
                     "in both cases: large weights make large logits",
@@ -672,17 +672,17 @@ LESSON = Lesson(
                 ),
                 (
                     "in neither: an untrained model knows nothing",
-                    "It knows nothing, but with large logits it bets as if it did, and a wrong bet costs more than none.",
+                    "It knows nothing, but with large logits it bets as if it did, and a large bet that is wrong costs more than no bet.",
                 ),
             ),
             shows=first_losses,
-            finding="The first loss shows the size of **the matrix that makes the logits**, and that is the token table. Large logits make a model that is sure of nonsense.\n\n"
-            "With the other matrices fifty times larger, the loss stays at ln V: the stream gets longer, and the final norm takes that away again. So a first loss near ln V says nothing about "
+            finding="The first loss shows how large **the matrix that makes the logits** is, and that matrix is the token table. Large logits make a model confidently wrong.\n\n"
+            "With the other matrices fifty times as large, the loss stays at ln V, because the final norm undoes the growth of the stream. So a first loss near ln V says nothing about the size of "
             "the other matrices.",
         ),
         Prediction(
             "gpt.growing_stream",
-            "A model of 48 untrained blocks has initial weights with a standard deviation of 0.02 in every matrix; nothing is scaled down with depth. How does the length of the stream at the top (after 48 blocks) "
+            "In a model of 48 untrained blocks, the initial weights of every matrix have a standard deviation of 0.02, and none are scaled down. How does the length of the stream at the top (after 48 blocks) "
             "compare with its length after 12 blocks?",
             (
                 "about twice as long",
@@ -691,7 +691,7 @@ LESSON = Lesson(
             (
                 (
                     "about the same: random writes cancel out",
-                    "They cancel in part. But a sum of independent vectors still gets longer with each of them.",
+                    "They cancel in part, but a sum of independent vectors still tends to get longer with each of them.",
                 ),
                 (
                     "about four times as long",
@@ -704,7 +704,7 @@ LESSON = Lesson(
             ),
             shows=growing_stream,
             finding="Four times as many blocks make the stream about twice as long. The second line shows why: it takes the measured lengths of all the writes, adds up their squares and takes the square root, "
-            "which is the length that vectors at right angles to each other would give. The measured length follows it closely. So $n$ independent writes of "
+            "which is the length that vectors at right angles to each other would give. The measured length follows this line closely. So $n$ independent writes of "
             "length 1 give a length of about $\\sqrt{n}$.",
         ),
         Prediction(
@@ -713,20 +713,20 @@ LESSON = Lesson(
             "that start out equal and may then move apart. Which has the lower loss over the last 20 steps?",
             (
                 "the untied one, clearly",
-                "So it was here, with both initial weights that we tried.",
+                "That is what happened here, with both sets of initial weights that we tried.",
             ),
             (
                 (
                     "the tied one: its table learns from both ends",
-                    "It does get both gradients, but one table also has to suit both ends. In this run that costs more than it brings.",
+                    "It does get both gradients, but one table also has to suit both ends. In this run that costs more than it gains.",
                 ),
                 (
                     "the tied one: it has fewer parameters to learn",
-                    "Fewer parameters take less memory, but they are not learned faster for that. Each step of the optimizer moves all of them.",
+                    "Fewer parameters take less memory, but that does not make learning faster, because each step of the optimizer moves all of them anyway.",
                 ),
                 (
                     "neither: they differ by less than 0.1",
-                    "They start out equal, but from the first step on the untied model can give each end a table of its own.",
+                    "The models start out equal, but from the first step on, the untied one can fit each table to its own end.",
                 ),
             ),
             shows=lambda runs, nothing: figures.loss_curves(
@@ -734,50 +734,50 @@ LESSON = Lesson(
                 marks={"ln V": nothing},
                 title="The first 120 steps with one table and with two",
             ),
-            finding="In this short run the untied model learns faster, and a second pair with other initial weights agrees. Tying saves parameters, and here it costs speed. This does not tell which "
-            "of the two is ahead after longer training.\n\nAt this learning rate a loss may jump for a single step and recover, as it does in one of the four runs.",
+            finding="In this short run the untied model learns faster, and a second pair with other initial weights agrees. Tying saves parameters, but here it slows learning down. This does not show which "
+            "of the two is ahead after longer training.\n\nAt this learning rate the loss may jump at a single step and then recover, as it does in one of the four runs.",
         ),
         Prediction(
             "gpt.another_batch",
-            "A small model is trained for 100 steps on one batch of 512 tokens and memorizes it. What is its loss on another batch of stories afterwards, compared with ln V, the loss of a model that knows nothing?",
+            "A small model is trained for 100 steps on one batch of 512 tokens and memorizes it. What is its loss on another batch of stories afterward, compared with ln V, the loss of a model that knows nothing?",
             (
                 "above ln V",
-                "The model has become sure. On other text it is sure and often wrong, and that costs more than knowing nothing.",
+                "The model has become confident. On other text it is confident and often wrong, which costs more than knowing nothing.",
             ),
             (
                 (
                     "near 0, as on its own batch",
-                    "For that it would have to know how stories go on in general. It has seen 512 tokens.",
+                    "For that it would have to know how stories continue in general, but it has seen only 512 tokens.",
                 ),
                 (
                     "well below ln V, since it learned some English",
-                    "Early on that is so. But after that, it learns to be sure of what followed each word in this one batch.",
+                    "That is so early on. After that, it becomes more and more confident about what followed each word in this one batch.",
                 ),
                 (
                     "at ln V, as before the training",
-                    "Then the training would have left no trace on other text. It did: the model bets with confidence now.",
+                    "That would mean that training changed nothing on other text, but the model now bets with confidence there too.",
                 ),
             ),
             shows=memorized,
-            finding="The loss on the repeated batch falls nearly to 0. On the other batch it falls at first as well: the model learns which tokens are frequent, and that holds for all stories. Then it rises, "
-            "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that the training loop works: gradients reach the weights, and the optimizer moves them. It does not "
+            finding="The loss on the repeated batch falls nearly to 0. On the other batch it also falls at first, probably because the model learns which tokens are frequent, which holds for all stories. Then it rises, "
+            "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that gradients reach at least some of the weights and that the optimizer moves them. It does not "
             "show that the model has learned anything about other stories.",
         ),
         Prediction(
             "gpt.too_good",
-            "The same batch is memorized with three mistakes, one at a time. “Plain list”: the blocks are in a Python list, so the optimizer does not know their weights. “No zero_grad”: each gradient is added to all "
-            "those before. “No shift”: the targets are the inputs themselves. Which mistake gives a loss curve that is lower than that of the correct code?",
+            "We train on the same batch with three mistakes, one at a time. “Plain list”: the blocks are in a Python list, so the optimizer does not know about their weights. “No zero_grad”: each gradient is added to all "
+            "the previous ones. “No shift”: the targets are the inputs themselves. Which mistake gives a lower loss curve than the correct code?",
             (
                 "no shift",
-                "To repeat the token that was read is far easier than to predict the next one. The model learns nothing that is useful.",
+                "Repeating the token that was read is far easier than predicting the next one. The model learns nothing useful.",
             ),
             (
                 ("plain list", "With fewer weights to move, the loss falls more slowly."),
                 (
                     "no zero_grad",
-                    "Larger sums of gradients sound faster. But they also hold old gradients that point the wrong way by now, and Adam does not step further for a longer gradient.",
+                    "A growing sum of gradients sounds faster, but it also contains old gradients that by now point the wrong way, and Adam does not take larger steps for a longer gradient.",
                 ),
-                ("none of them", "A loss can be low because the task has become too easy."),
+                ("none of them", "A loss can also be low because a mistake has made the task easier."),
             ),
             shows=lambda broken, nothing: figures.loss_curves(
                 {name: (range(len(losses)), losses) for name, losses in broken.items()},
@@ -791,7 +791,7 @@ LESSON = Lesson(
     quiz=(
         Question(
             "gpt.shape_of_logits",
-            "`tokens` is (4, 10), `d_model` is 128, the vocabulary has 2,048 tokens. What shape are the logits?",
+            "`tokens` is (4, 10), `d_model` is 128, and the vocabulary has 2,048 tokens. What shape do the logits have?",
             (
                 "(4, 10, 2048)",
                 "At every position of every sequence, each token of the vocabulary gets a score.",
@@ -805,21 +805,24 @@ LESSON = Lesson(
                     "(4, 10, 128)",
                     "That is the shape of the stream. The unembedding turns 128 numbers into 2,048.",
                 ),
-                ("(10, 2048)", "The 4 sequences of the batch stay apart."),
+                ("(10, 2048)", "The 4 sequences of the batch stay separate."),
             ),
         ),
         Question(
             "gpt.more_heads",
-            "You change 12 heads to 24 and leave `d_model` as it is. How many parameters does that add?",
-            ("none", "The heads share the $d$ columns of each matrix, so each head is now half as wide."),
+            "You change 12 heads to 24 and leave `d_model` as it is. How does that change the number of parameters?",
             (
-                ("twice as many in attention", "There are twice as many heads, but each is half as wide."),
+                "not at all",
+                "The heads share the $d$ columns of each matrix, so each head is now half as wide.",
+            ),
+            (
+                ("it doubles in attention", "There are twice as many heads, but each is half as wide."),
                 (
-                    "twice as many in all",
-                    "The MLPs and the embeddings do not depend on the heads, and attention keeps its matrices.",
+                    "it doubles in the whole model",
+                    "The MLPs and the embeddings do not depend on the heads, and the matrices of attention keep their size.",
                 ),
                 (
-                    "a new matrix for each head",
+                    "each new head adds a matrix of its own",
                     "All queries, keys and values come from one matrix, (d, 3d), which is split into heads.",
                 ),
             ),
@@ -827,9 +830,9 @@ LESSON = Lesson(
         Question(
             "gpt.tying_saves",
             "The vocabulary has 50,000 tokens and `d_model` is 1,000. How many parameters does tying save?",
-            ("50 million", "One table of $50{,}000 \\cdot 1{,}000$ numbers serves instead of two."),
+            ("50 million", "One table of $50{,}000 \\cdot 1{,}000$ numbers takes the place of two."),
             (
-                ("100 million", "That is both tables together. One of them stays."),
+                ("100 million", "That counts both tables, but one of them stays."),
                 ("50 thousand", "Each of the 50,000 tokens has a row of 1,000 numbers."),
                 (
                     "none: tying saves time",
@@ -861,12 +864,12 @@ LESSON = Lesson(
             "$V$ is 1,000, so $\\ln V$ is 6.9. Before the first step the loss is 30. Where do you look first?",
             (
                 "at the initial weights of the unembedding",
-                "Large logits make a model that is sure of nonsense. If the table is tied, that means the embedding.",
+                "Large logits make a model confidently wrong. If the table is tied, these weights are also the embedding's.",
             ),
             (
                 (
                     "at the learning rate",
-                    "No step has been made yet, so the learning rate had no effect so far.",
+                    "No step has been taken yet, so the learning rate has had no effect so far.",
                 ),
                 (
                     "at the shift of the targets",
@@ -880,7 +883,7 @@ LESSON = Lesson(
         ),
         Question(
             "gpt.first_loss_below",
-            "Another model is tied, untrained, and starts clearly below $\\ln V$. What do you suspect?",
+            "Another model has a tied table and is untrained, but its loss starts clearly below $\\ln V$. What do you suspect?",
             (
                 "something gives the answer away",
                 "If the targets are the inputs, for example, a tied model has an advantage from the start.",
@@ -892,7 +895,7 @@ LESSON = Lesson(
                 ),
                 (
                     "a lucky seed",
-                    "Another seed moved the first loss by a few hundredths in section 4, not by more.",
+                    "In section 4, another seed changed the first loss by no more than a few hundredths.",
                 ),
                 (
                     "nothing, since lower is better",
@@ -905,17 +908,17 @@ LESSON = Lesson(
             "On one batch of 512 tokens, repeated 500 times, the loss gets stuck at 4. The learning rate is one that works for models of this kind. What do you do?",
             (
                 "look for a mistake in the code",
-                "With a suitable learning rate, a model with far more weights than the batch has tokens can memorize it. Something stops this one.",
+                "With a suitable learning rate, a model with far more weights than the batch has tokens can memorize it. Something is stopping this one.",
             ),
             (
                 (
                     "train on more data",
-                    "More data makes the task harder, and the model fails at the easy one.",
+                    "More data makes the task harder, and this model already fails at the easy one.",
                 ),
                 ("nothing, since it avoids overfitting", "In this check, overfitting is the aim."),
                 (
                     "wait for another 500 steps",
-                    "A curve that still falls deserves patience. This one has stopped falling, and the small model of this notebook needed 100 steps.",
+                    "A curve that is still falling deserves patience, but this one has stopped, and the small model in this notebook needed only 100 steps.",
                 ),
             ),
         ),
