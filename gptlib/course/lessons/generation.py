@@ -528,7 +528,7 @@ LESSON = Lesson(
             "many tokens does top-p 0.9 keep after the first beginning, and how many after the second?",
             (
                 "3 and 18",
-                "A few things in Storyworld can be tapped under, and they share nearly all the probability. The twenty names "
+                "There are few things in Storyworld to tap under, and they share nearly all the probability. The twenty names "
                 "for girls have about 5% each, and it takes eighteen of them to reach 0.9.",
             ),
             (
@@ -576,7 +576,7 @@ LESSON = Lesson(
                 ),
                 (
                     "from 0.2 to 1",
-                    "In this range the likeliest tokens stay likely, and the shares differ by no more than their errors.",
+                    "In this range the likeliest tokens stay likely, and the differences are within their errors.",
                 ),
                 (
                     "nowhere: the model knows the rules",
@@ -598,7 +598,7 @@ LESSON = Lesson(
             "decoding writes the most possible stories, but many of its continuations are the same. At 0.2 nearly all of them are "
             "different already, because many of Storyworld’s choices have equal chances and a low temperature cannot tell those "
             "apart.\n\n"
-            "From 0.2 to 1 the shares differ by no more than their errors, so these 64 stories do not tell us which of these "
+            "From 0.2 to 1 the differences are within their errors, so these 64 stories do not tell us which of these "
             "temperatures is best. Above 1 the shares fall, and at 2 hardly any story is possible.",
         ),
         Prediction(
