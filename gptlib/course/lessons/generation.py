@@ -181,23 +181,24 @@ AT_TEMPERATURE = Exercise(
     name="generation.at_temperature",
     reference=at_temperature,
     inputs=logits_and_temperatures,
-    buys="One number now takes you from nearly always the likeliest token to nearly all tokens alike.",
+    buys="One number now takes you from almost always drawing the likeliest token to drawing nearly all tokens equally "
+    "often.",
     hints=(
-        "Dividing the logits changes their differences, and a softmax depends on differences alone.",
+        "Dividing the logits changes their differences, and a softmax depends only on differences.",
         "The logits are (…, vocab), and so are the probabilities. Each row sums to 1.",
         "Take the softmax of logits / temperature over the last dimension.",
     ),
     misconceptions=(
         Misconception(
             "multiplied",
-            "you multiplied the logits by the temperature, so a high one sharpens the distribution. It should even it out: "
-            "divide.",
+            "you multiplied the logits by the temperature, so a high temperature sharpens the distribution instead of "
+            "evening it out. Divide instead.",
             lambda logits, temperature: (logits * temperature).softmax(dim=-1),
         ),
         Misconception(
             "divided_after",
-            "you divided the probabilities, after the softmax. They no longer sum to 1, and their ratios have not changed. "
-            "Divide the logits.",
+            "you divided the probabilities, after the softmax, so they no longer sum to 1, and their ratios have not "
+            "changed. Divide the logits.",
             lambda logits, temperature: logits.softmax(dim=-1) / temperature,
         ),
         Misconception(
@@ -207,55 +208,59 @@ AT_TEMPERATURE = Exercise(
         ),
         Misconception(
             "log_returned",
-            "these are the logarithms of the probabilities, which are never above 0. Use `softmax` in place of `log_softmax`.",
+            "these are the logarithms of the probabilities, which are never above 0. Use `softmax` instead of "
+            "`log_softmax`.",
             lambda logits, temperature: (logits / temperature).log_softmax(dim=-1),
         ),
         Misconception(
             "over_the_batch",
-            "the softmax runs over the first dimension. The tokens of the vocabulary share a total of 1, and they are in the "
-            "last one: `dim=-1`.",
+            "the softmax runs over the first dimension. The probabilities of the vocabulary have to sum to 1, and the "
+            "vocabulary is the last dimension: `dim=-1`.",
             lambda logits, temperature: (logits / temperature).softmax(dim=0),
         ),
         Misconception(
             "second_dimension",
-            "your answer is right for two dimensions only: `dim=1` is the last of them. `dim=-1` is always the last.",
+            "your answer is right only for two dimensions, because `dim=1` is then the last one. `dim=-1` is always "
+            "the last.",
             lambda logits, temperature: (logits / temperature).softmax(dim=1),
         ),
         Misconception(
             "sum_does_not_fit",
-            "your answer is right for one row, but in a batch the shapes do not fit. Keep the dimension that you sum over, with "
-            "`keepdim=True`, so that there is one sum for each row: (…, 1).",
+            "your answer is right for one row, but in a batch the shapes do not fit. Keep the dimension that you sum "
+            "over, with `keepdim=True`, so that there is one sum for each row: (…, 1).",
             lambda logits, temperature: (
                 (logits / temperature).exp() / (logits / temperature).exp().sum(dim=-1)
             ),
         ),
         Misconception(
             "over_everything",
-            "your answer is right for one row, but in a batch all rows together sum to 1. Each row is a distribution of its "
-            "own: divide by the sum over the last dimension, with `keepdim=True`, or use `softmax(dim=-1)`.",
+            "your answer is right for one row, but in a batch all rows together sum to 1. Each row is a distribution "
+            "of its own, so divide by the sum over the last dimension, with `keepdim=True`, or use `softmax(dim=-1)`.",
             lambda logits, temperature: (logits / temperature).flatten().softmax(dim=-1).view_as(logits),
         ),
         Misconception(
             "softmax_twice",
-            "you took the softmax twice. The first one gives the probabilities, and the second treats them as logits and makes "
-            "them almost equal.",
+            "you took the softmax twice. The first one gives the probabilities, and the second treats them as logits, "
+            "which makes them almost equal.",
             lambda logits, temperature: (logits / temperature).softmax(dim=-1).softmax(dim=-1),
         ),
         Misconception(
             "softmax_of_probabilities",
-            "you divided the probabilities by the temperature and took the softmax of the result. What is divided has to be "
-            "the logits, and one softmax is enough.",
+            "you divided the probabilities by the temperature and took the softmax of the result. Divide the logits "
+            "instead, and take only one softmax.",
             lambda logits, temperature: (logits.softmax(dim=-1) / temperature).softmax(dim=-1),
         ),
         Misconception(
             "exp_alone",
-            "you took `exp` but did not divide by the sum of each row, so these numbers do not sum to 1. The softmax does both.",
+            "you took `exp` but did not divide by the sum of each row, so these numbers do not sum to 1. The softmax "
+            "does both.",
             lambda logits, temperature: (logits / temperature).exp(),
         ),
         Misconception(
             "at_temperature_1",
-            "these are the probabilities at temperature 1. If you used the temperature, it canceled: what is subtracted from all "
-            "logits alike, or divides all numbers after `exp`, makes no difference once a row is scaled to 1. Divide the logits.",
+            "these are the probabilities at temperature 1. If you used the temperature, it canceled out: subtracting "
+            "it from all logits, or dividing by it after `exp`, makes no difference once a row is scaled to sum to 1. "
+            "Divide the logits.",
             lambda logits, temperature: logits.softmax(dim=-1),
         ),
     ),
@@ -268,44 +273,47 @@ KEEP_TOP_K = Exercise(
     reference=keep_top_k,
     source=TOP_K_SOURCE,
     inputs=logits_and_k,
-    buys="You cut off the tail for a whole batch of texts at once.",
+    buys="You can now cut off the tail for a whole batch of texts at once.",
     hints=(
         "Find the k-th largest logit of each row. Whatever is below it is ruled out.",
-        "The logits are (…, vocab), and so is the answer. The k-th largest of each row is (…, 1).",
-        "logits.topk(k).values[..., -1:] is the smallest that stays; use masked_fill to set what is less to float('-inf').",
+        "The logits are (…, vocab), and so is the answer. The k-th largest logits of all rows are (…, 1).",
+        "logits.topk(k).values[..., -1:] is the smallest logit that stays. Use masked_fill to set all smaller ones to "
+        "float('-inf').",
     ),
     misconceptions=(
         Misconception(
             "zeros",
-            "what is ruled out got the logit 0. That does not rule it out, since a logit of 0 can be larger than others. "
-            "Use −∞.",
+            "you set the other logits to 0. That does not rule their tokens out, since a logit of 0 can be larger than "
+            "others. Use −∞.",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], 0.0),
         ),
         Misconception(
             "one_too_few",
-            "the k-th token is ruled out too, so k − 1 are left. Rule out what is less than its logit, not what is equal to it.",
+            "the k-th token is ruled out too, so k − 1 are left. Rule out the logits below the k-th largest, but not "
+            "those equal to it.",
             lambda logits, k: logits.masked_fill(logits <= logits.topk(k).values[..., -1:], -torch.inf),
         ),
         Misconception(
             "one_too_many",
-            "k + 1 tokens are left in each row. Python counts from 0, so in sorted order the k-th largest is at index k − 1.",
+            "k + 1 tokens are left in each row. Python counts from 0, so in sorted order the k-th largest is at index "
+            "k − 1.",
             one_too_many,
         ),
         Misconception(
             "values_alone",
-            "you returned the k largest values without the rest, so nobody can tell which tokens they belong to. Keep the shape "
-            "of `logits` and fill the rest with −∞.",
+            "you returned the k largest values without the rest, so nobody can tell which tokens they belong to. Keep "
+            "the shape of `logits` and fill the rest with −∞.",
             lambda logits, k: logits.topk(k).values,
         ),
         Misconception(
             "left_sorted",
-            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in the order "
-            "of the vocabulary.",
+            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in "
+            "the order of the vocabulary.",
             lambda logits, k: keep_top_k(logits, k).sort(dim=-1, descending=True).values,
         ),
         Misconception(
             "across_rows",
-            "k tokens are kept in the whole batch. Each row is a text of its own and keeps k.",
+            "only k tokens are kept in the whole batch. Each row is a text of its own and should keep k tokens.",
             lambda logits, k: logits.masked_fill(logits < logits.flatten().topk(k).values[-1], -torch.inf),
         ),
         Misconception(
@@ -315,33 +323,34 @@ KEEP_TOP_K = Exercise(
         ),
         Misconception(
             "best_ruled_out",
-            "the mask is the wrong way round: you ruled out the k likeliest tokens and kept the others.",
+            "the mask is inverted: you ruled out the k likeliest tokens and kept the others.",
             lambda logits, k: logits.masked_fill(logits >= logits.topk(k).values[..., -1:], -torch.inf),
         ),
         Misconception(
             "sorted_once",
-            "`argsort` says which token comes first, second and so on. It does not give the rank of each token. Take `argsort` "
-            "of the result once more, or compare the logits with the k-th largest.",
+            "`argsort` says which token comes first, second and so on, but it does not give the rank of each token. "
+            "Apply `argsort` to its own result, or compare the logits with the k-th largest.",
             lambda logits, k: logits.where(
                 logits.argsort(dim=-1, descending=True) < k, torch.tensor(-torch.inf)
             ),
         ),
         Misconception(
             "large_number",
-            "what is ruled out got −1e9. A softmax would give it 0 as well, but the task asks for −∞, `float('-inf')`, "
-            "which can be told from any logit.",
+            "you set the other logits to −1e9. A softmax would turn them into 0 too, but the task asks for −∞, "
+            "`float('-inf')`, which cannot be mistaken for a logit.",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], -1e9),
         ),
         Misconception(
             "softmaxed",
-            "you returned probabilities. The right tokens are kept, but the answer is their logits: the softmax comes after "
-            "all cuts.",
+            "you returned probabilities. You kept the right tokens, but the task asks for their logits, because the "
+            "softmax comes after all cuts.",
             lambda logits, k: keep_top_k(logits, k).softmax(dim=-1),
         ),
         Misconception(
             "not_for_a_batch",
-            "your answer is right for a single row and fails for a batch. Look for the k largest in the last dimension and keep "
-            "that dimension, so that there is one bound for each row: `logits.topk(k, dim=-1).values[..., -1:]`.",
+            "your answer is right for a single row but fails for a batch. Look for the k largest in the last dimension "
+            "and keep that dimension, so that there is one threshold for each row: "
+            "`logits.topk(k, dim=-1).values[..., -1:]`.",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1], -torch.inf),
         ),
     ),
@@ -354,40 +363,43 @@ KEEP_TOP_P = Exercise(
     reference=keep_top_p,
     source=TOP_P_SOURCE,
     inputs=logits_and_p,
-    buys="The number of tokens that stay now follows the distribution: few where it is peaked, many where it is flat.",
+    buys="The number of tokens you keep now adapts to the distribution: few where it is peaked, many where it is flat.",
     hints=(
-        "Go through the tokens from the likeliest down and add up. Stop with the token that reaches p; it stays.",
-        "Sorted probabilities, their running sum and the mask are all (…, vocab). The mask must go back to the old order.",
-        "Sort the softmax in descending order; a token is out if the sum of those before it (cumsum minus itself) is p or "
-        "more; bring the mask back with scatter(-1, order, out); fill with −∞.",
+        "Go through the tokens from the likeliest down and add up their probabilities. The token with which the sum "
+        "reaches p is the last that stays.",
+        "Sorted probabilities, their running sum and the mask are all (…, vocab). The mask has to go back to the "
+        "original order.",
+        "Sort the softmax in descending order. A token is out if the sum of those before it (cumsum minus itself) is p "
+        "or more. Bring the mask back with scatter(-1, order, out), and fill with −∞.",
     ),
     misconceptions=(
         Misconception(
             "without_the_last",
-            "you ruled out the token that reaches p. What is left then adds up to less than p, and may be nothing at all.",
+            "you ruled out the token with which the sum reaches p. The rest then adds up to less than p, and there may "
+            "be nothing left at all.",
             lambda logits, p: kept_until(logits, p, crossing=False),
         ),
         Misconception(
             "mask_in_sorted_order",
-            "the mask is still in sorted order, so it falls on the wrong tokens. Bring it back to the order of the vocabulary "
-            "with `scatter`.",
+            "the mask is still in sorted order, so it falls on the wrong tokens. Bring it back to the order of the "
+            "vocabulary with `scatter`.",
             mask_left_in_order,
         ),
         Misconception(
             "gathered",
-            "you used `gather` to bring the mask back to the order of the vocabulary. `gather` sorts a second time; "
-            "`scatter(-1, order, …)` puts each entry back where it came from.",
+            "you used `gather` to bring the mask back to the order of the vocabulary. `gather` sorts it a second time, "
+            "while `scatter(-1, order, …)` puts each entry back where it came from.",
             mask_gathered,
         ),
         Misconception(
             "least_likely",
-            "you added up from the least likely token. Begin with the likeliest.",
+            "you started with the least likely token. Begin with the likeliest.",
             lambda logits, p: kept_until(logits, p, largest=False),
         ),
         Misconception(
             "not_sorted",
-            "you added up in the order of the vocabulary. Sort the probabilities first, so that the likeliest tokens are "
-            "counted first.",
+            "you added up the probabilities in the order of the vocabulary. Sort them first, so that the likeliest "
+            "tokens are counted first.",
             kept_in_vocabulary_order,
         ),
         Misconception(
@@ -407,25 +419,25 @@ KEEP_TOP_P = Exercise(
         ),
         Misconception(
             "best_ruled_out",
-            "the mask is the wrong way round: you ruled out the likeliest tokens and kept the tail.",
+            "the mask is inverted: you ruled out the likeliest tokens and kept the tail.",
             lambda logits, p: logits.masked_fill(keep_top_p(logits, p).isfinite(), -torch.inf),
         ),
         Misconception(
             "zeros",
-            "what is ruled out got the logit 0. That does not rule it out, since a logit of 0 can be larger than others. "
-            "Use −∞.",
+            "you set the other logits to 0. That does not rule their tokens out, since a logit of 0 can be larger than "
+            "others. Use −∞.",
             lambda logits, p: torch.nan_to_num(keep_top_p(logits, p), neginf=0.0),
         ),
         Misconception(
             "left_sorted",
-            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in the order "
-            "of the vocabulary.",
+            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in "
+            "the order of the vocabulary.",
             lambda logits, p: keep_top_p(logits, p).sort(dim=-1, descending=True).values,
         ),
         Misconception(
             "softmaxed",
-            "you returned probabilities. The right tokens are kept, but the answer is their logits: the softmax comes after "
-            "all cuts.",
+            "you returned probabilities. You kept the right tokens, but the task asks for their logits, because the "
+            "softmax comes after all cuts.",
             lambda logits, p: keep_top_p(logits, p).softmax(dim=-1),
         ),
     ),
@@ -440,67 +452,68 @@ WRITE_WITH_CACHE = Exercise(
     use=with_a_counter,
     buys="You get the same text, and each token is read only once.",
     hints=(
-        "At first all tokens are unread. After that, only the one that was chosen last is; the cache knows the rest.",
-        "model(unread, cache) is (batch, unread, vocab). The argmax at its last position is (batch,), with keepdim=True (batch, 1).",
+        "At first all tokens are unread. After that, only the one you chose last is, because the cache holds the rest.",
+        "model(unread, cache) is (batch, unread, vocab). The argmax at its last position is (batch,), or (batch, 1) "
+        "with keepdim=True.",
         "Set unread = tokens. Then n times: take the argmax at the last position of model(unread, cache), append it to "
         "tokens with torch.cat, and make it the new unread.",
     ),
     misconceptions=(
         Misconception(
             "no_cache",
-            "your text is right, but nothing is saved: at each step all tokens are read again. Give the model the same `cache` "
-            "every time, and only the tokens that it has not read yet.",
+            "your text is right, but nothing is saved, because all tokens are read again at each step. Give the model "
+            "the same `cache` every time, and only the tokens that it has not read yet.",
             lambda model, cache, tokens, n: write_by_reading_all(model, None, tokens, n),
         ),
         Misconception(
             "all_into_the_cache",
-            "you read all tokens into the cache again at each step, so it holds them twice and more. Give the model only the "
-            "new one.",
+            "you read all tokens into the cache again at each step, so it holds most of them several times. Give the "
+            "model only the newest one.",
             write_by_reading_all,
         ),
         Misconception(
             "start_again",
-            "you read the tokens that you were given again at each step, and never the new ones. After the first step, the "
-            "token that was chosen last is what is unread.",
+            "at each step you read the given tokens again, and never the new ones. After the first step, only the "
+            "token you chose last is unread.",
             write_from_the_start_again,
         ),
         Misconception(
             "start_not_read",
-            "of the tokens that you were given, only the last was read. Read all of them into the cache in the first step.",
+            "you read only the last of the given tokens. Read all of them into the cache in the first step.",
             write_from_one_token,
         ),
         Misconception(
             "forgets",
-            "you chose each token from the one before it alone, because nothing that was read earlier was kept. Read all the "
-            "given tokens in the first step, and use the same `cache` in every step.",
+            "you chose each token from only the one before it, because nothing that was read earlier was kept. Read "
+            "all the given tokens in the first step, and use the same `cache` in every step.",
             lambda model, cache, tokens, n: write_from_one_token(model, None, tokens, n),
         ),
         Misconception(
             "forgets_the_start",
-            "you read the start in the first step, but it was forgotten: after that, each token is chosen from the one before "
-            "it alone. Use the same `cache` in every step.",
+            "you read the start in the first step, but it was forgotten: after that, you chose each token from only "
+            "the one before it. Use the same `cache` in every step.",
             write_forgetting_the_start,
         ),
         Misconception(
             "without_the_start",
-            "only the new tokens come back. Return the given ones in front of them.",
+            "you returned only the new tokens. Put the given ones in front of them.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, tokens.shape[1] :],
         ),
         Misconception(
             "last_read_twice",
-            "you read the last of the given tokens twice: with the others, and once more alone. The first step already gives "
-            "the logits to choose from.",
+            "you read the last of the given tokens twice, once with the others and once alone. The first step already "
+            "gives the logits to choose from.",
             write_after_reading,
         ),
         Misconception(
             "first_position",
-            "you chose from the logits at the first of the unread positions. What comes next is predicted at the last one: "
-            "`[:, -1]`.",
+            "you chose from the logits at the first of the unread positions. What comes next is predicted at the last "
+            "one: `[:, -1]`.",
             write_from_the_first_position,
         ),
         Misconception(
             "last_alone",
-            "only the token that was chosen last comes back. Return all of them, the given ones first: (batch, seq + n).",
+            "you returned only the token chosen last. Return all of them, the given ones first: (batch, seq + n).",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, -1:],
         ),
         Misconception(
@@ -510,7 +523,7 @@ WRITE_WITH_CACHE = Exercise(
         ),
         Misconception(
             "one_too_many",
-            "you appended n + 1 tokens. If you choose one before the loop, n − 1 more are left for it.",
+            "you appended n + 1 tokens. If you choose one before the loop, only n − 1 are left for the loop.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n + 1),
         ),
     ),
@@ -524,26 +537,28 @@ LESSON = Lesson(
     predictions=(
         Prediction(
             "generation.how_many",
-            "Something goes *tap, tap, tap under the …*, and a story begins *There once was a brave girl called …*. About how "
-            "many tokens does top-p 0.9 keep after the first beginning, and how many after the second?",
+            "One beginning of a story ends in “tap, tap, tap under the”, and another is “There once was a brave girl "
+            "called”. About how many tokens does top-p 0.9 keep after the first beginning, and how many after the "
+            "second?",
             (
                 "3 and 18",
-                "There are few things in Storyworld to tap under, and they share nearly all the probability. The twenty names "
-                "for girls have about 5% each, and it takes eighteen of them to reach 0.9.",
+                "In Storyworld there are few things to tap under, and they share nearly all the probability. The "
+                "twenty girls' names have about 5% each, so it takes eighteen of them to reach 0.9.",
             ),
             (
                 (
                     "5 and 5",
-                    "That is what top-k 5 keeps. Top-p counts probability, not tokens.",
+                    "That is what top-k 5 would keep. Top-p adds up probabilities and does not fix the number of tokens.",
                 ),
                 (
                     "1 and 1",
-                    "That would need one token with a probability of 0.9. After both beginnings, several are about equally likely.",
+                    "That would need one token with a probability of 0.9. After each beginning, several tokens share "
+                    "the probability.",
                 ),
                 (
                     "1,800 and 1,800",
-                    "That is nine tenths of the vocabulary. The 0.9 is a share of the probability, and nearly all of that is "
-                    "on a few tokens.",
+                    "That is nine tenths of the vocabulary. The 0.9 is a share of the probability, nearly all of which "
+                    "is on a few tokens.",
                 ),
             ),
             shows=lambda ranked: figures.grid_heatmap(
@@ -552,27 +567,27 @@ LESSON = Lesson(
                 [str(1 + rank) for rank in range(len(next(iter(ranked.values()))))],
                 masked=torch.stack(list(ranked.values())) == 0,
                 annotate=False,
-                title="The likeliest next tokens after two beginnings, uncut and cut; hatched cells are ruled out",
+                title="The likeliest next tokens after two beginnings, before and after the cuts (hatched: ruled out)",
                 column_name="rank of the token",
                 label="probability",
             ),
-            finding="After the first beginning, three tokens share nearly all the probability, and top-p keeps these three. Top-k 5 keeps "
-            "two more, with hardly any probability. After the second, twenty names are about equally likely: top-k 5 "
-            "rules out fifteen of them, top-p two.",
+            finding="After the first beginning, three tokens share nearly all the probability, and top-p keeps these "
+            "three. Top-k 5 keeps two more, which have hardly any probability. After the second, twenty names are "
+            "about equally likely, and top-k 5 rules out fifteen of them, while top-p rules out two.",
         ),
         Prediction(
             "generation.hotter",
-            "storyteller continues 64 openings at the temperatures 0 (greedy), 0.2, 0.6, 1, 1.3 and 2. Where does the share of "
-            "possible stories fall the most?",
+            "storyteller continues 64 openings at the temperatures 0 (greedy), 0.2, 0.6, 1, 1.3 and 2. Where does the "
+            "share of possible stories fall the most?",
             (
                 "from 1 to 2",
-                "Above 1, tokens that the model holds for nearly impossible gain weight, and a small chance of nonsense at each "
-                "token is a large one in a hundred tokens.",
+                "Above 1, tokens that the model considers nearly impossible gain probability, and a small chance of "
+                "nonsense at each token becomes a large one over a hundred tokens.",
             ),
             (
                 (
                     "from 0 to 0.2",
-                    "There is a fall, and it is the second largest. But most of the stories are still possible.",
+                    "The share does fall here, by the second largest amount, but most of the stories are still possible.",
                 ),
                 (
                     "from 0.2 to 1",
@@ -580,7 +595,8 @@ LESSON = Lesson(
                 ),
                 (
                     "nowhere: the model knows the rules",
-                    "It knows them as probabilities. A high temperature gives weight to what it holds for nearly impossible.",
+                    "It knows them only as probabilities, and a high temperature gives weight to what the model "
+                    "considers nearly impossible.",
                 ),
             ),
             shows=lambda temperatures, possible, far, varied, errors: figures.line_chart(
@@ -594,61 +610,62 @@ LESSON = Lesson(
                 x_label="temperature",
                 y_label="share",
             ),
-            finding="**Possible part** is how far one gets into a text, on average, before the first impossible word. Greedy "
-            "decoding writes the most possible stories, but many of its continuations are the same. At 0.2 nearly all of them are "
-            "different already, because many of Storyworld’s choices have equal chances and a low temperature cannot tell those "
-            "apart.\n\n"
-            "From 0.2 to 1 the differences are within their errors, so these 64 stories do not tell us which of these "
+            finding="**Possible part** is the share of a text, on average, that comes before the first impossible "
+            "word. Greedy decoding gives the largest share of possible stories, but many of its continuations are the "
+            "same. At 0.2 nearly all of them already differ. A likely reason is that many of Storyworld’s choices have "
+            "equal chances, and a low temperature favors none of them.\n\n"
+            "From 0.2 to 1 the differences are within their errors, so these 64 stories cannot show which of these "
             "temperatures is best. Above 1 the shares fall, and at 2 hardly any story is possible.",
         ),
         Prediction(
             "generation.few_tokens",
-            "At 6,688 tokens of the sixty stories, only one token is possible (the true surprise is below 0.01 nats). Whatever "
-            "surprise storyteller shows there is something that it has not learned. Sort these tokens by its surprise. How many of "
-            "the first hold half of all the surprise?",
+            "At 6,688 positions in the sixty stories, only one token is possible (the true surprise is below 0.01 "
+            "nats). Any surprise that storyteller shows there comes from something it has not learned. If we sort "
+            "these tokens from the largest surprise down, how many of the first ones account for half of the total?",
             (
                 "about 20",
-                "At nearly all of these tokens the model is sure of the right one. What it has not learned sits on very few.",
+                "At nearly all of these positions the model is confident of the right token. What it has not learned "
+                "shows at very few of them.",
             ),
             (
                 (
                     "about 3,000",
-                    "That would be a surprise spread evenly over all of these tokens. At most of them there is hardly any.",
+                    "That would be a surprise spread evenly over all of these tokens. Most of them have hardly any.",
                 ),
                 (
                     "about 600",
-                    "One in ten would already be a strong concentration. It is stronger still.",
+                    "That is one token in ten. The surprise is concentrated on far fewer.",
                 ),
             ),
             shows=lambda cumulative: figures.line_chart(
                 {"share of the surprise": (range(1, len(cumulative) + 1), cumulative)},
                 log_x=True,
                 marks={"half": 0.5},
-                title="How much of the surprise at these tokens the most surprising ones hold together",
+                title="Share of the surprise at settled tokens that comes from the most surprising ones",
                 x_label="number of tokens, from the largest surprise down",
                 y_label="share",
             ),
-            finding="Fewer than one in a hundred of these tokens hold half of the surprise. At nearly all the others the model is as "
-            "sure as Storyworld that only one token is possible.",
+            finding="Fewer than one in a hundred of these tokens account for half of the surprise. At nearly all the "
+            "others the model is almost as certain as Storyworld that only one token is possible.",
         ),
         Prediction(
             "generation.beams",
-            "From each of 24 openings, storyteller writes 30 tokens: once by a search with 8 beams, and once by sampling 8 texts, of "
-            "which we keep the likeliest. Which text is likelier, on average?",
+            "From each of 24 openings, storyteller writes 30 tokens in two ways: by a search with 8 beams, and by "
+            "sampling 8 texts, of which we keep the likeliest. Which text is likelier, on average?",
             (
                 "the best of the samples",
-                "The beams fill up with small variants of one beginning, while the samples begin in eight different ways, and "
-                "one of these leads to few further choices.",
+                "The beams fill up with small variants of one beginning, while most of the samples begin in different "
+                "ways, and one of these may lead to a likelier text.",
             ),
             (
                 (
                     "the one found by the beams",
-                    "At each step the beams keep the likeliest beginnings. But a likely beginning can lead to a point where many "
-                    "choices are waiting, and by then the others have been dropped.",
+                    "At each step the beams keep the likeliest beginnings. But a likely beginning can lead to a point "
+                    "where none of many continuations is likely, and by then the other beginnings have been dropped.",
                 ),
                 (
                     "neither: both find the same text",
-                    "A search over 30 tokens is far from complete, so two ways of searching find different texts.",
+                    "Neither comes close to trying every text of 30 tokens, so the two usually find different ones.",
                 ),
             ),
             shows=lambda widths, likelihood: figures.line_chart(
@@ -658,25 +675,26 @@ LESSON = Lesson(
                 x_label="number of beams, or of samples",
                 y_label="log-probability (nats)",
             ),
-            finding="More beams find likelier texts than greedy decoding (one beam), up to a point. The best of as many samples is "
-            "likelier still. Beams are made to find the likeliest text, and on these stories they do not: after a few steps, all of "
-            "them share one beginning.",
+            finding="Up to a point, more beams find likelier texts; one beam is greedy decoding. On average the best "
+            "of as many samples is likelier still. Beam search is meant to find the likeliest text, but on these "
+            "stories it does not: after a few steps, nearly all of its beams share one beginning.",
         ),
         Prediction(
             "generation.growth",
             "Without a cache, how does the cost of writing a text grow with its length?",
             (
                 "with the square, or faster",
-                "Step $t$ reads $t$ tokens again: $1 + 2 + … + n$ is about $n^2/2$ readings.",
+                "Step $t$ reads $t$ tokens, and $1 + 2 + … + n$ is about $n^2/2$.",
             ),
             (
                 (
                     "linearly",
-                    "It does so nearly with a cache, at this length. Without one, each step reads all that was written.",
+                    "With a cache it nearly does, at this length. Without one, each step reads everything that was "
+                    "written so far.",
                 ),
                 (
                     "it doubles with each token",
-                    "That would be $2^n$. Each step reads one token more than the last.",
+                    "That would be $2^n$, but each step reads only one token more than the step before.",
                 ),
             ),
             shows=lambda lengths, without, cached: figures.line_chart(
@@ -685,13 +703,13 @@ LESSON = Lesson(
                 x_label="length of the text (tokens)",
                 y_label="billion operations",
             ),
-            finding="Without a cache the cost grows with the square of the length, or a little faster, because attention within each "
-            "step grows too. With one it is nearly a straight line at this length.",
+            finding="Without a cache the cost grows with the square of the length, or a little faster, because "
+            "attention within each step grows too. With one, the growth is nearly linear at this length.",
         ),
         Prediction(
             "generation.ban",
-            "No pair of neighboring tokens may occur twice in a story. What does that ban do to the stories of a "
-            "good model?",
+            "We forbid any pair of neighboring tokens to occur twice in a story. What does that ban do to the stories "
+            "of a good model?",
             (
                 "they go wrong sooner",
                 "Real stories say “Mia had” or “said Mia” again and again. The ban makes the model say something else.",
@@ -699,11 +717,11 @@ LESSON = Lesson(
             (
                 (
                     "nothing: it does not repeat itself",
-                    "It does, and it has to: a story stays with the same people and things.",
+                    "It does, and it has to, because a story stays with the same people and things.",
                 ),
                 (
                     "they become more varied, and stay possible",
-                    "They do vary, but by going where Storyworld cannot go.",
+                    "They may vary more, but only by leaving what Storyworld could have told.",
                 ),
             ),
             shows=lambda shares: figures.bar_chart(
@@ -711,10 +729,10 @@ LESSON = Lesson(
                 list(shares.values()),
                 label="possible part of a story (mean share)",
                 highlight=["no ban"],
-                title="How far stories are possible with and without a ban on repeated n-grams",
+                title="How far stories stay possible with and without a ban on repeated n-grams",
             ),
-            finding="With the ban, stories turn impossible sooner. A story has to repeat itself, because it stays with the same "
-            "people and things.",
+            finding="With the ban, stories become impossible sooner. A story has to repeat itself, because it stays "
+            "with the same people and things.",
         ),
     ),
     quiz=(
@@ -728,19 +746,27 @@ LESSON = Lesson(
                     "as many as `top_k`",
                     "Of the tokens that top-k keeps, greedy decoding takes the likeliest each time.",
                 ),
-                ("it depends on the model", "Any model gives the same logits for the same tokens."),
+                (
+                    "it depends on the model",
+                    "Whatever the model, it gives the same logits for the same tokens.",
+                ),
             ),
         ),
         Question(
             "generation.half_as_hot",
-            "At temperature 1, one token is 4 times as likely as another. How many times as likely is it at temperature 0.5?",
+            "At temperature 1, one token is 4 times as likely as another. How many times as likely is it at "
+            "temperature 0.5?",
             ("16 times", "The difference of their logits doubles, so the ratio is squared: $4^2$."),
             (
                 (
                     "8 times",
-                    "Halving the temperature doubles the difference of logits; the ratio is its exponential.",
+                    "Halving the temperature doubles the difference of the logits, and the ratio is the exponential of "
+                    "that difference.",
                 ),
-                ("2 times", "That is temperature 2: $\\sqrt 4$. Below 1, what is likely becomes likelier."),
+                (
+                    "2 times",
+                    "That is the ratio at temperature 2: $\\sqrt 4$. Below 1, a likely token becomes likelier.",
+                ),
                 ("4 times", "Temperature would change nothing only if the two logits were equal."),
             ),
         ),
@@ -749,30 +775,31 @@ LESSON = Lesson(
             "Four tokens have the probabilities 0.5, 0.3, 0.15 and 0.05. How many of them does top-p 0.7 keep?",
             ("2", "0.5 is not enough; 0.5 + 0.3 reaches 0.7, and the token that reaches it stays."),
             (
-                ("1", "Its 0.5 is below 0.7. The token with which the sum reaches $p$ stays."),
-                ("3", "Two of them have 0.8 already, so the third is not needed."),
+                ("1", "Its 0.5 is below 0.7. The token with which the sum reaches $p$ also stays."),
+                ("3", "The first two already have 0.8, so the third is not needed."),
                 (
                     "none",
-                    "No single token has 0.7, but it is their sum that counts. And the likeliest always stays.",
+                    "No single token has 0.7, but the sum is what counts, and the likeliest token always stays.",
                 ),
             ),
         ),
         Question(
             "generation.after_the_cut",
-            "Four tokens have the probabilities 0.5, 0.3, 0.15 and 0.05. What is the probability of the first after top-k 2?",
-            ("0.625", "0.5 / 0.8: what is left is scaled up to 1 by the softmax."),
+            "Four tokens have the probabilities 0.5, 0.3, 0.15 and 0.05. What is the probability of the first after "
+            "top-k 2?",
+            ("0.625", "It is 0.5 / 0.8, because the softmax scales what is left so that it sums to 1."),
             (
-                ("0.5", "Then the two that are left would sum to 0.8. Probabilities sum to 1."),
-                ("0.6", "The 0.2 that was cut off is not shared half and half, but in proportion."),
-                ("1", "That is top-k 1. Two tokens are left."),
+                ("0.5", "Then the two that are left would sum to 0.8, but probabilities sum to 1."),
+                ("0.6", "The 0.2 that was cut off is shared in proportion, not half and half."),
+                ("1", "That would be top-k 1. Here two tokens are left."),
             ),
         ),
         Question(
             "generation.no_queries",
-            "Why does the cache keep keys and values, but no queries?",
+            "Why does the cache keep keys and values, but not queries?",
             (
                 "a query is used once, by its own token",
-                "Later tokens have queries of their own, and compare them with the keys of earlier ones.",
+                "Later tokens have queries of their own, which they compare with the keys of earlier tokens.",
             ),
             (
                 ("queries are the largest of the three", "All three have the same size in this model."),
@@ -782,20 +809,23 @@ LESSON = Lesson(
                 ),
                 (
                     "queries change with each new token",
-                    "A query depends on its own token and those before it: it does not change.",
+                    "A query depends only on its own token and those before it, so it does not change.",
                 ),
             ),
         ),
         Question(
             "generation.sliding",
-            "The context is full, and the window slides on by one token. Why is the cache of no use any more?",
+            "The context is full, and the window slides forward by one token. Why can the cache no longer be used?",
             (
-                "every token has another position now",
+                "every token now has a different position",
                 "A learned position is added to each embedding, so all keys and values of the window change.",
             ),
             (
                 ("it would take too much memory", "It never holds more than a full context."),
-                ("the oldest token is gone", "One could drop its row. But all the others have moved, too."),
+                (
+                    "the oldest token is gone",
+                    "Its row could be dropped, but all the other tokens have moved too.",
+                ),
                 (
                     "softmax needs all tokens at once",
                     "It needs all scores of one query, and for those the keys are enough.",
@@ -805,11 +835,14 @@ LESSON = Lesson(
         Question(
             "generation.dark_place",
             "At some token the true surprise is 3 nats, and the model's is 3 nats. What is left to learn there?",
-            ("nothing", "That surprise is chance, and the model knows the chances as well as can be known."),
+            ("nothing", "That surprise is chance, and the model gives this token its true probability."),
             (
-                ("3 nats", "Those are chance in Storyworld itself. No model can do better on average."),
+                ("3 nats", "They are chance in Storyworld itself, and no model can do better on average."),
                 ("1.5 nats", "What is left to learn is the difference, model minus truth, and that is 0."),
-                ("one cannot know", "On ordinary text one cannot. Storyworld can tell its true surprise."),
+                (
+                    "nobody can know",
+                    "That is so on ordinary text, but Storyworld can compute the true surprise.",
+                ),
             ),
         ),
         Question(
@@ -817,7 +850,7 @@ LESSON = Lesson(
             "For which of these is beam search the wrong choice?",
             (
                 "ten different bedtime stories",
-                "It looks for a single likely text. In section 8 it wrote nearly the same one for every hero.",
+                "It looks for a single likely text. In section 8 it wrote only a few different ones for 24 openings.",
             ),
             (
                 (
@@ -826,10 +859,10 @@ LESSON = Lesson(
                 ),
                 (
                     "an answer of one word",
-                    "One word is right, and looking ahead does no harm.",
+                    "Only one word is right, and looking ahead does no harm.",
                 ),
                 (
-                    "a sentence that states the numbers of a table",
+                    "a sentence that states numbers from a table",
                     "The facts leave little choice, so a likely text is a good bet.",
                 ),
             ),
