@@ -28,14 +28,58 @@ from gptlib.course.limits import TimeLimit, time_limit, undisturbed
 
 SECONDS = 5.0  # for an answer on one input
 HOLDERS = (torch.Tensor, np.ndarray, list, tuple, dict)  # inputs in which a change can be seen
-# What torch says in its own terms, by a part of its message, and what a reader can do about it.
-IN_PLACE = {
+# What Python and torch say in their own terms, by a part of the message, and what a reader can do about it.
+_NOT_CALLED = (
+    "a tensor is followed by round brackets, as if it were a function. Square brackets pick its rows, as in "
+    "table[tokens], and x.T takes none"
+)
+_EMBEDDING = (
+    "an nn.Embedding is a module, not a tensor. Call it with whole numbers to get rows, or use its .weight, "
+    "which is the whole table"
+)
+_LINEAR = "an nn.Linear is a module, not a tensor. Call it, as in layer(x), or use its .weight"
+_NO_INIT = "super().__init__() is missing. Call it first in __init__, before anything is kept on self"
+IN_PLAIN_WORDS = {
     "modified by an inplace operation": (
         "something was written into a tensor that the gradient still needs. `x += y` and functions whose "
         "names end in an underscore do that; `x = x + y` makes a new tensor"
     ),
     "leaf Variable that requires grad": (
         "a parameter was written into while its gradient was being recorded; do that under torch.no_grad()"
+    ),
+    'Module [ModuleList] is missing the required "forward"': (
+        "an nn.ModuleList is a list of modules and cannot be called. Loop over it and call each of them"
+    ),
+    "'Tensor' object is not callable": _NOT_CALLED,
+    "'Parameter' object is not callable": _NOT_CALLED,
+    "'Embedding' object is not subscriptable": _EMBEDDING,
+    "'Embedding' object has no attribute 'T'": _EMBEDDING,
+    "'Tensor' and 'Embedding'": _EMBEDDING,
+    "'Linear' object is not subscriptable": _LINEAR,
+    "'Linear' object has no attribute 'T'": _LINEAR,
+    "'Tensor' and 'Linear'": _LINEAR,
+    "argument 'indices' (position 2) must be Tensor, not": (
+        "an embedding takes a tensor of whole numbers, such as torch.arange(n), and this is no tensor"
+    ),
+    "argument #1 'indices' to have one of the following scalar types": (
+        "an embedding takes whole numbers, which pick rows, and these are not whole numbers. To multiply by "
+        "its table, use its .weight"
+    ),
+    "(torch.nn.Parameter or None expected)": (
+        "only an nn.Parameter can replace a module's parameter. To share one, assign the parameter itself, "
+        "such as other.weight, without .data, .T or .detach()"
+    ),
+    "before Module.__init__() call": _NO_INIT,
+    "object has no attribute '_parameters'": _NO_INIT,
+    "m1 and m2 to have the same dtype, but got: long int": (
+        "@ cannot multiply whole numbers with other numbers. If they are tokens, they pick rows, as in "
+        "table[tokens]"
+    ),
+}
+# What is added to a message that tells sizes, which a reader needs.
+ADVICE = {
+    "shapes cannot be multiplied": (
+        "in a @ b, the last axis of a is as long as the last but one of b. Does one of them need a .T?"
     ),
 }
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
@@ -97,6 +141,10 @@ class Verdict:
         )
 
 
+class Unfit(TypeError):
+    """Raised by an exercise's `use`, with a sentence, where an answer is not what was asked for."""
+
+
 class _Nowhere(io.TextIOBase):
     """What is printed here is gone, however much it is."""
 
@@ -151,14 +199,19 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
 
 
 def said(error: BaseException) -> str:
-    """An error's kind and text on one line."""
+    """An error's kind and text on one line; of Unfit, which the answer did not raise, the text alone."""
     try:
         text = on_one_line(str(error))[:300]
     except Exception:  # an error of the answer's own, that cannot be shown
         text = ""
-    for sign, meaning in IN_PLACE.items():
-        if isinstance(error, RuntimeError) and sign in text:
+    if isinstance(error, Unfit):
+        return text
+    for sign, meaning in IN_PLAIN_WORDS.items():
+        if sign in text:
             text = meaning
+    for sign, advice in ADVICE.items():
+        if sign in text:
+            text = f"{text}; {advice}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -268,7 +321,9 @@ def _smallest_difference(exercise: Exercise, inputs: tuple, expected: Outcome, g
     if got.problem is not None:
         what = got.problem
     elif (different := difference(expected.value, got.value)) is not None:
-        what = different + (". Is a `return` missing?" if got.value is None else "")
+        # A place that is named in words reads as words.
+        what = re.sub(r"^at \['(\w+ [^']+)'\] ", r"\1: ", different)
+        what += ". Is a `return` missing?" if got.value is None else ""
     else:
         what = (
             "the numbers are right, but the gradient does not flow back as it should; "

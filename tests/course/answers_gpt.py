@@ -76,13 +76,33 @@ def normed_each_time(self, tokens):
     return F.linear(x, self.unembedding.weight)
 
 
+def positions_each_time(self, tokens):
+    x, rows = self.token_embedding(tokens), self.position(torch.arange(tokens.shape[-1]))
+    for block in self.blocks:
+        x = x + rows
+        x = block(x)
+    return self.unembedding(self.final_norm(x))
+
+
 def right_logits(self, tokens):
     return self.unembedding(self.final_norm(stream(self, tokens)))
 
 
-def count(config, tables=1, positions=1, final=1, norm=2, norms=2, qkv=3, biases=(3, 1, 4, 1), layers=None):
+def count(
+    config,
+    tables=1,
+    positions=1,
+    final=1,
+    norm=2,
+    norms=2,
+    qkv=3,
+    out=1,
+    mlp=8,
+    biases=(3, 1, 4, 1),
+    layers=None,
+):
     d = config.d_model
-    linear = (qkv + 1) * d * d + 8 * d * d + sum(biases) * d
+    linear = (qkv + out + mlp) * d * d + sum(biases) * d
     block = linear + norms * norm * d
     in_tables = tables * config.vocab_size * d + positions * config.context_length * d
     return in_tables + (layers or config.n_layers) * block + final * norm * d
@@ -150,6 +170,17 @@ class LastOnly(ByModules):
         return self.writing(x)[:, -1]
 
 
+class Unturned(ByFunctions):
+    def logits(self, x):
+        return torch.matmul(x, self.w)
+
+
+class SharedData(Untied):
+    def __init__(self, vocab_size, d_model):
+        super().__init__(vocab_size, d_model)
+        self.writing.weight.data = self.reading.weight.data
+
+
 class Turned(nn.Module):
     """The table is held as (d_model, vocab_size)."""
 
@@ -180,6 +211,24 @@ class NoParameter(nn.Module):
 
     def logits(self, x):
         return x @ self.table.T
+
+
+class NoGradient(ByFunctions):
+    def embed(self, tokens):
+        return self.w.data[tokens]
+
+    def logits(self, x):
+        return x @ self.w.data.T
+
+
+class Chosen(ByFunctions):
+    def logits(self, x):
+        return (x @ self.w.T).argmax(-1)
+
+
+class NoReturn(ByFunctions):
+    def logits(self, x):
+        x @ self.w.T
 
 
 class Biased(ByModules):
@@ -229,15 +278,24 @@ WRONG = {
         "concatenated": lambda tokens, token_table, position_table: torch.cat(
             (token_table[tokens], position_table[: tokens.shape[1]].repeat(len(tokens), 1, 1)), dim=2
         ),
-        "one_row": lambda tokens, token_table, position_table: (
-            F.embedding(tokens, token_table) + position_table[tokens.size(-1)]
+        "same_row": lambda tokens, token_table, position_table: (
+            F.embedding(tokens, token_table) + position_table[tokens.size(-1) - 1]
+        ),
+        "whole_table": lambda tokens, token_table, position_table: (
+            F.embedding(tokens, token_table) + position_table[torch.arange(len(position_table))]
         ),
         "batch_for_seq": lambda tokens, token_table, position_table: (
             token_table[tokens] + position_table[: len(tokens)]
         ),
-        "one_position": lambda tokens, token_table, position_table: (
-            token_table[tokens] + position_table[torch.zeros_like(tokens)]
+        "positions_by_text": lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[: len(tokens)].unsqueeze(1)
         ),
+        "first_text_alone": lambda tokens, token_table, position_table: (
+            F.embedding(tokens, token_table) + position_table[: tokens.shape[1]]
+        )[0],
+        "positions_alone": lambda tokens, token_table, position_table: position_table[
+            torch.arange(tokens.shape[1])
+        ],
         "swapped": lambda tokens, token_table, position_table: (
             F.embedding(tokens, position_table) + token_table[: tokens.size(1)]
         ),
@@ -254,12 +312,21 @@ WRONG = {
         ),
         "no_final_norm": lambda self, tokens: stream(self, tokens) @ self.unembedding.weight.T,
         "no_positions": lambda self, tokens: self.unembedding(self.final_norm(stream(self, tokens, False))),
-        "position_of_the_token": positions_by_token,
+        "another_start": positions_by_token,
+        "whole_table": lambda self, tokens: self.unembedding(
+            self.final_norm(
+                nn.Sequential(*self.blocks)(self.token_embedding(tokens) + self.position(torch.arange(8)))
+            )
+        ),
+        "positions_in_the_loop": positions_each_time,
         "last_block_alone": overwritten,
         "returned_early": first_block_only,
         "norm_first": normed_before,
-        "softmaxed": lambda self, tokens: F.softmax(right_logits(self, tokens), -1),
-        "log_softmaxed": lambda self, tokens: F.log_softmax(right_logits(self, tokens), 2),
+        "softmaxed": lambda self, tokens: F.log_softmax(right_logits(self, tokens), 2),
+        "last_position_alone": lambda self, tokens: self.unembedding(
+            self.final_norm(stream(self, tokens)[:, -1:])
+        ),
+        "no_unembedding": stream,
         "embedding_reused": lambda self, tokens: F.linear(
             self.final_norm(stream(self, tokens)), self.token_embedding.weight
         ),
@@ -272,16 +339,21 @@ WRONG = {
         "one_layer": lambda config: count(config, layers=1),
         "no_final_norm": lambda config: count(config, final=0),
         "rule_of_twelve": lambda config: count(config, norms=0, final=0, biases=()),
+        "brackets_forgotten": lambda config: (
+            count(config, norms=0, final=0, biases=()) + (9 + 2 * 2 + 2) * config.d_model
+        ),
         "no_biases": lambda config: count(config, biases=()),
         "no_norms": lambda config: count(config, norms=0, final=0),
-        "norm_without_bias": lambda config: count(config, norm=1),
-        "qkv_as_one": lambda config: count(config, qkv=1, biases=(1, 1, 4, 1)),
         "two_d_short": lambda config: count(config, norms=1),
-        "three_d_short": lambda config: count(config, biases=(3, 1, 1, 1)),
-        "three_d_long": lambda config: count(config, biases=(3, 1, 4, 4)),
+        "small_parts_short": lambda config: count(config, biases=(3, 0, 4, 1)),
+        "small_parts_long": lambda config: count(config, final=0, norms=3),
+        "qkv_as_one": lambda config: count(config, qkv=1, biases=(1, 1, 4, 1)),
+        "no_output_projection": lambda config: count(config, out=0, biases=(3, 0, 4, 1)),
+        "matrices_short": lambda config: count(config, mlp=2),
+        "times_heads": lambda config: count(config, qkv=3 * config.n_heads),
     },
     "gpt.TiedTable": {
-        "two_tables": Untied,
+        "two_tables": SharedData,
         "detached": NewParameter,
         "detached_reading": ReadData,
         "with_bias": Biased,
@@ -290,25 +362,47 @@ WRONG = {
         "softmaxed": Probable,
         "log_softmaxed": LogProbable,
         "last_position_alone": LastOnly,
+        "no_transpose": Unturned,
+        "turned": Turned,
+        "no_parameter": NoParameter,
+        "frozen": Frozen,
+        "detached_twice": NoGradient,
+        "chosen": Chosen,
     },
 }
 
-# Without a sentence of their own.
+# Without a sentence of their own, and other forms of what has one.
 REFUSED = {
     "gpt.embedded": [
-        lambda tokens, token_table, position_table: token_table[tokens] + position_table,
         lambda tokens, token_table, position_table: (
             token_table[tokens] + position_table[: tokens.shape[1] - 1]
         ),
+        lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[: tokens.shape[1] + 1]
+        ),
+        lambda tokens, token_table, position_table: (
+            token_table[tokens] + position_table[: tokens.shape[1]].flip(0)
+        ),
     ],
     "gpt.forward": [
-        lambda self, tokens: right_logits(self, tokens)[:, -1],
-        lambda self, tokens: self.final_norm(stream(self, tokens)),
+        lambda self, tokens: right_logits(self, tokens).argmax(-1),
+        lambda self, tokens: right_logits(self, tokens).mean(),
+        lambda self, tokens: self.unembedding(
+            self.final_norm(
+                nn.Sequential(*reversed(self.blocks))(
+                    self.token_embedding(tokens) + self.position.weight[: tokens.shape[1]]
+                )
+            )
+        ),
+        lambda self, tokens: None,
     ],
     "gpt.count_by_hand": [
         lambda config: count(config, biases=(1, 1, 4, 1), norms=1),
+        lambda config: count(config, tables=0),
+        lambda config: count(config) + 1,
+        lambda config: count(config) + 0.001,
         lambda config: None,
         lambda config: torch.tensor(count(config)),
     ],
-    "gpt.TiedTable": [Turned, Frozen, NoParameter],
+    "gpt.TiedTable": [Untied, NoReturn],
 }

@@ -9,7 +9,7 @@ import torch
 
 from gptlib.course.desk.checking import verdict_on
 from gptlib.course.exercises import Exercise, Misconception
-from gptlib.course.judging import Outcome, judge, outcome
+from gptlib.course.judging import Outcome, Unfit, judge, outcome
 
 X = torch.tensor([1.0, 2.0, 4.0])
 
@@ -287,3 +287,57 @@ def test_what_is_forgotten_to_return():
 def test_the_smallest_input_is_shown_wherever_it_stands():
     mixed = dataclasses.replace(DOUBLED, inputs=lambda generator: [(torch.ones(3),), (torch.ones(1),)])
     assert "x = tensor [1]" in verdict_on(mixed, lambda x: x, seed=0).message
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: torch.nn.ModuleList([torch.nn.Identity()])(x), "Loop over it and call each of them"),
+        (lambda x: x(0), "Square brackets pick its rows"),
+        (lambda x: torch.nn.Parameter(x)(0), "Square brackets pick its rows"),
+        (lambda x: torch.nn.Embedding(3, 3)[x], "an nn.Embedding is a module, not a tensor"),
+        (lambda x: x + torch.nn.Embedding(3, 3), "an nn.Embedding is a module, not a tensor"),
+        (lambda x: x @ torch.nn.Embedding(3, 3).T, "an nn.Embedding is a module, not a tensor"),
+        (lambda x: torch.nn.Linear(3, 3)[x], "an nn.Linear is a module, not a tensor"),
+        (lambda x: x @ torch.nn.Linear(3, 3), "an nn.Linear is a module, not a tensor"),
+        (lambda x: x @ torch.nn.Linear(3, 3).T, "an nn.Linear is a module, not a tensor"),
+        (lambda x: torch.nn.Embedding(3, 3)(2), "an embedding takes a tensor of whole numbers"),
+        (lambda x: torch.nn.Embedding(3, 3)(x), "an embedding takes whole numbers"),
+        (
+            lambda x: setattr(torch.nn.Linear(3, 3), "weight", torch.ones(3, 3)),
+            "assign the parameter itself",
+        ),
+        (lambda x: torch.ones(2, 3, dtype=torch.int64) @ torch.ones(3, 2), "table[tokens]"),
+        (lambda x: torch.ones(1, 3) @ torch.ones(2, 3), "(1x3 and 2x3); in a @ b, the last axis of a"),
+        (lambda x: setattr(Uninitialized(), "layer", torch.nn.Linear(3, 3)), "super().__init__() is missing"),
+        (lambda x: setattr(Uninitialized(), "w", torch.nn.Parameter(x)), "super().__init__() is missing"),
+        (lambda x: list(Uninitialized().parameters()), "super().__init__() is missing"),
+    ],
+)
+def test_errors_of_modules_say_what_to_do(call, said):
+    assert said in verdict(call).message
+
+
+class Uninitialized(torch.nn.Module):
+    def __init__(self):
+        pass
+
+
+def test_what_a_use_refuses_is_said_without_the_kind_of_an_error():
+    def refuse(answer, x):
+        if answer(x) is None:
+            raise Unfit("this is nothing; is a `return` missing?")
+        return answer(x)
+
+    task = dataclasses.replace(DOUBLED, use=refuse)
+    assert verdict_on(task, lambda x: None, seed=0).message.startswith(
+        "This is nothing; is a `return` missing?"
+    )
+
+
+def test_a_place_that_is_named_in_words_reads_as_words():
+    def by_part(answer, x):
+        return {"the sum of all numbers": answer(x).sum() if x.ndim == 1 else 0, "k": "x" * 100}
+
+    task = dataclasses.replace(DOUBLED, use=by_part, gradients=False)
+    assert verdict_on(task, lambda x: x, seed=0).message.startswith("The sum of all numbers: expected")

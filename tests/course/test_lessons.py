@@ -91,7 +91,7 @@ def test_an_exercise_is_whole(task):
     assert len(held.RIGHT[task.name]) >= 2
     names = [misconception.name for misconception in task.misconceptions]
     assert list(held.WRONG[task.name]) == names
-    assert 3 <= len(names) <= 12
+    assert 3 <= len(names) <= 15
     assert len({misconception.because for misconception in task.misconceptions}) == len(names)
     assert task.difficulty in (1, 2, 3)
     assert 1 <= task.minutes <= 30

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.course.judging import Unfit
 from gptlib.model.blocks import Block
 from gptlib.model.config import GPTConfig
 from gptlib.scaling.counting import count_parameters
@@ -113,25 +114,65 @@ class LastPositionTable(TiedTable):
         return super().logits(x[:, -1])
 
 
+class NoTranspose(TiedTable):
+    def logits(self, x: Tensor) -> Tensor:
+        return x @ self.table
+
+
+class TurnedTable(nn.Module):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(0.02 * torch.randn(d_model, vocab_size))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.table.T[tokens]
+
+    def logits(self, x: Tensor) -> Tensor:
+        return x @ self.table
+
+
+class PlainTable(TiedTable):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__(vocab_size, d_model)
+        table = self.table.detach()
+        del self.table
+        self.table = table
+
+
+class FrozenTable(TiedTable):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__(vocab_size, d_model)
+        self.table.requires_grad_(False)
+
+
+class DetachedTwice(DetachedTable, DetachedReading):
+    """Both."""
+
+
+class ChosenTokens(TiedTable):
+    def logits(self, x: Tensor) -> Tensor:
+        return super().logits(x).argmax(dim=-1)
+
+
 def tokens_and_tables(generator: Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Tokens, (batch, seq), and tables of 5 tokens and 9 positions, (row, d_model).
 
-    One batch has a single text, and one has as many texts as positions.
+    One batch has a single text, one a single token, and one as many texts as positions.
     """
-    for batch, seq, d_model in ((1, 2, 1), (2, 3, 2), (3, 5, 4), (4, 4, 3)):
+    for batch, seq, d_model in ((1, 2, 1), (2, 3, 2), (3, 5, 4), (4, 4, 3), (1, 1, 2)):
         tokens = torch.randint(1, 5, (batch, seq), generator=generator)
         token_table = torch.randn(5, d_model, generator=generator)
         yield tokens, token_table, torch.randn(9, d_model, generator=generator)
 
 
 def some_tokens(generator: Generator) -> Iterator[tuple[Tensor]]:
-    for batch, seq in ((1, 2), (1, 4), (3, 5)):
-        yield (torch.randint(7, (batch, seq), generator=generator),)
+    for batch, seq in ((1, 2), (1, 4), (3, 5), (1, 1)):
+        yield (torch.randint(1, 7, (batch, seq), generator=generator),)  # none is its own position
 
 
 def configs(generator: Generator) -> Iterator[tuple[GPTConfig]]:
-    yield (GPTConfig(vocab_size=5, context_length=3, n_layers=1, n_heads=2, d_model=2),)
-    for n_layers, n_heads in ((2, 3), (3, 2)):
+    yield (GPTConfig(vocab_size=5, context_length=3, n_layers=2, n_heads=2, d_model=2),)
+    for n_layers, n_heads in ((3, 5), (4, 4)):
         vocab_size, context_length, d_head = torch.randint(5, 12, (3,), generator=generator).tolist()
         yield (
             GPTConfig(
@@ -145,13 +186,51 @@ def configs(generator: Generator) -> Iterator[tuple[GPTConfig]]:
 
 
 def tokens_and_a_table(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch, seq, vocab_size, d_model in ((1, 2, 3, 2), (2, 3, 5, 4)):
+    for batch, seq, vocab_size, d_model in ((1, 2, 3, 2), (2, 3, 5, 4), (1, 2, 2, 2)):
         tokens = torch.randint(vocab_size, (batch, seq), generator=generator)
         yield tokens, torch.randn(vocab_size, d_model, generator=generator)
 
 
-def in_a_model(answer: Callable[..., Any], tokens: Tensor) -> Tensor:
-    """Sends tokens through a small model of random weights that has the names of the notebook's class."""
+class InWords:
+    """What an answer did where the same mistake has many forms. Two of the same words are the same."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+def near(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other.to(one.dtype), rtol=1e-4, atol=1e-5)
+
+
+def with_two_tables(
+    answer: Callable[..., Any], tokens: Tensor, token_table: Tensor, position_table: Tensor
+) -> Any:
+    """The vectors, or words for a mistake that has many forms; of a single token, the shape alone."""
+    x = answer(tokens, token_table, position_table)
+    if not isinstance(x, Tensor):
+        return x
+    positions = position_table[: tokens.shape[1]]
+    if x.shape[-2:] == positions.shape and near(x, positions.expand_as(x)):
+        return InWords("the positions alone")
+    if tokens.shape[1] == 1:  # which row it got does not show which rows more tokens get
+        return x.new_zeros(x.shape)
+    words = token_table[tokens]
+    if x.shape != words.shape:
+        return x
+    added = x - words
+    if near(added, added[:1, :1].expand_as(added)) and not near(x, words):
+        return InWords("the same vector added to every token")
+    return x
+
+
+def in_a_model(answer: Callable[..., Any], tokens: Tensor) -> Any:
+    """Sends tokens through a small model of random weights that has the names of the notebook's class.
+
+    Gives the logits, or words for a mistake that has many forms; of a single token, the shape alone.
+    """
     config = GPTConfig(vocab_size=7, context_length=8, n_layers=3, n_heads=2, d_model=8)
     model = nn.Module()
     model.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
@@ -161,35 +240,88 @@ def in_a_model(answer: Callable[..., Any], tokens: Tensor) -> Tensor:
     model.unembedding = nn.Linear(config.d_model, config.vocab_size, bias=False)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    return answer(model, tokens)
+    reads: list[Tensor] = []
+    hooks = [
+        block.register_forward_pre_hook(lambda _, given: reads.extend(given[:1])) for block in model.blocks
+    ]
+    logits = answer(model, tokens)
+    for hook in hooks:
+        hook.remove()
+    if not isinstance(logits, Tensor) or logits.ndim < 2:
+        return logits
+    if tokens.shape[1] == 1:  # which row it got does not show which rows more tokens get
+        return logits.new_zeros(logits.shape).reshape(1, -1, logits.shape[-1])
+    right = forward(model, tokens)
+    return logits if near(logits, right) else kind_of_mistake(model, tokens, logits, reads, right)
+
+
+def kind_of_mistake(
+    model: nn.Module, tokens: Tensor, logits: Tensor, reads: list[Tensor], right: Tensor
+) -> Tensor | InWords:
+    """What is wrong with the logits by what the first block read, by their shape, and by their sums."""
+    start = start_of(model, tokens)
+    told_apart = (start, model.token_embedding(tokens), model.final_norm(start))
+    if reads and not any(near(reads[0], known[: len(reads[0])]) for known in told_apart):
+        return InWords("logits that do not start from the sum of token and position")
+    if logits.shape == model.token_embedding(tokens).shape:
+        return InWords("vectors of the stream")
+    if logits.shape == right.shape:
+        probable = logits if (logits >= 0).all() else logits.exp()
+        sums = probable.sum(dim=-1)
+        is_probable = near(sums, torch.ones_like(sums))
+        return InWords("probabilities or their logarithms") if is_probable else logits
+    one_each = logits.shape in (right[:, 0].shape, right[:, :1].shape)
+    return InWords("logits for one position of each text") if one_each else logits
+
+
+def placed(found: float, right: int, *telling: int) -> int | InWords:
+    """A number as it is where it is right or tells what was done, else on which side of the right one it lies."""
+    for number in (right, *telling):
+        if found == number:
+            return number
+    return InWords(f"fewer than {right}" if found < right else f"more than {right}")
 
 
 def counted_by_part(answer: Callable[[GPTConfig], Any], config: GPTConfig) -> Any:
-    """The count, taken apart: what each part adds follows from the counts of slightly larger models."""
+    """The count, taken apart: what each part adds follows from the counts of slightly larger models.
+
+    If all parts are right, so is the count. After the first part that is wrong, the others are left out.
+    """
     total = answer(config)
     if total is ...:
         return ...
     if isinstance(total, bool) or not isinstance(total, int | float):
-        raise TypeError(f"it returned {type(total).__name__}, which is not a whole number")
+        missing = "; is a `return` missing?" if total is None else ""
+        raise Unfit(f"it returned {type(total).__name__}, which is not a whole number{missing}")
+    d = config.d_model
     for_a_token = answer(replace(config, vocab_size=config.vocab_size + 1)) - total
     for_a_position = answer(replace(config, context_length=config.context_length + 1)) - total
-    wide = replace(config, d_model=2 * config.d_model)
+    wide = replace(config, d_model=2 * d)
     block, wide_block = (
         answer(replace(one, n_layers=one.n_layers + 1)) - answer(one) for one in (config, wide)
     )
-    tables = config.vocab_size * for_a_token + config.context_length * for_a_position
-    return {
-        "for each token of the vocabulary": for_a_token,
-        "for each position": for_a_position,
-        "matrices of a block": (wide_block - 2 * block) / 2,  # what grows with the square of d_model
-        "biases and norms of a block": (4 * block - wide_block) / 2,
-        "after the blocks": total - tables - config.n_layers * block,
-        "in all": total,
-    }
+    matrices = (wide_block - 2 * block) / 2  # what grows with the square of d_model
+    besides = block - matrices
+    outside = total - config.n_layers * block
+    outside -= config.vocab_size * for_a_token + config.context_length * for_a_position
+    if matrices == 12 * d**2 and besides == 0 and outside > 2 * d:
+        return InWords("biases and norms of one block")
+    parts: dict[str, int | InWords | None] = {}
+    settled = True
+    for name, found, right, *telling in (
+        ("numbers for each token of the vocabulary, in units of d_model", for_a_token / d, 1, 0),
+        ("numbers for each position of the context, in units of d_model", for_a_position / d, 1, 0),
+        ("numbers in the matrices of a block, in units of d_model²", matrices / d**2, 12, 0, 10, 11),
+        ("numbers in the biases and norms of a block, in units of d_model", besides / d, 13, 0, 4, 9, 11),
+        ("numbers outside the tables and the blocks, in units of d_model", outside / d, 2),
+    ):
+        parts[name] = placed(found, right, *telling) if settled else None
+        settled = parts[name] == right
+    return parts
 
 
 def read_and_written(answer: Callable[..., Any], tokens: Tensor, table: Tensor) -> Any:
-    """Logits of the embeddings, the table's gradient, and the number of parameters."""
+    """Embeddings, their logits, and the table's gradient; or words for a mistake that has many forms."""
     tied = answer(*table.shape)
     parameters = list(tied.parameters())
     with torch.no_grad():
@@ -201,15 +333,31 @@ def read_and_written(answer: Callable[..., Any], tokens: Tensor, table: Tensor) 
         if logits is ...:
             return ...
         if not parameters:
-            raise TypeError("torch knows of no parameter in this class: wrap the table in nn.Parameter")
-        if all(parameter.shape != table.shape for parameter in parameters):
+            return InWords("no parameter")
+        tables = [parameter for parameter in parameters if parameter.shape == table.shape]
+        if not tables:
             wanted = f"(vocab_size, d_model), here {tuple(table.shape)}"
-            raise TypeError(f"no parameter has the shape {wanted}: the table has one row for each token")
+            raise Unfit(f"no parameter has the shape {wanted}; the table has one row for each token")
         if not all(parameter.requires_grad for parameter in parameters):
-            raise TypeError("a parameter has requires_grad=False, so training could not move it")
-        gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
-    arrived = [gradient for gradient in gradients if gradient is not None and gradient.shape == table.shape]
-    return logits, sum(arrived), sum(parameter.numel() for parameter in parameters)
+            return InWords("a frozen parameter")
+        if len(parameters) > 1:
+            square = table.shape[0] == table.shape[1]  # where another matrix may look like a table
+            return InWords("two tables" if len(tables) > 1 and not square else "another parameter")
+        if not isinstance(logits, Tensor):
+            raise Unfit(f"logits returned {type(logits).__name__}, not a tensor; is a `return` missing?")
+        if logits.shape == tokens.shape:
+            return InWords("one number for each position")
+        if not logits.requires_grad:
+            return InWords("no gradient from either end")
+        (gradient,) = torch.autograd.grad(logits.square().sum(), tables)
+    batch, vocab_size = len(tokens), len(table)
+    if logits.shape in ((batch, vocab_size), (batch, 1, vocab_size)):
+        return InWords("one set of logits for each text")
+    return {
+        "the vectors from embed": x,
+        "the logits of these vectors": logits,
+        "the gradient that reaches the table": gradient,
+    }
 
 
 def start_of(self: nn.Module, tokens: Tensor) -> Tensor:
@@ -244,8 +392,11 @@ def norm_in_the_loop(self: nn.Module, tokens: Tensor) -> Tensor:
     return self.unembedding(x)
 
 
-def position_of_the_token(self: nn.Module, tokens: Tensor) -> Tensor:
-    return read_out(self, through_blocks(self, self.token_embedding(tokens) + self.position(tokens)))
+def positions_in_the_loop(self: nn.Module, tokens: Tensor) -> Tensor:
+    x = self.token_embedding(tokens)
+    for block in self.blocks:
+        x = block(x + self.position.weight[: tokens.shape[1]])
+    return read_out(self, x)
 
 
 def counted_otherwise(config: GPTConfig, for_each_block: int, besides: int = 0) -> int:
@@ -305,6 +456,7 @@ EMBEDDED = Exercise(
     name="gpt.embedded",
     reference=embedded,
     inputs=tokens_and_tables,
+    use=with_two_tables,
     buys="This is how text enters the model.",
     hints=(
         "One vector says which token it is, and another says where it stands. They are added.",
@@ -355,9 +507,15 @@ EMBEDDED = Exercise(
             ),
         ),
         Misconception(
-            "one_row",
-            "every token got the same row of position_table, row tokens.shape[1]. A colon is missing: [: tokens.shape[1]] takes all the rows before it.",
-            lambda tokens, token_table, position_table: token_table[tokens] + position_table[tokens.shape[1]],
+            "same_row",
+            "every token got the same vector added. position_table[n] is a single row, and position_table[: n] are the first n rows. "
+            "You need the first tokens.shape[1] rows, one for each position.",
+            lambda tokens, token_table, position_table: token_table[tokens] + position_table[-1],
+        ),
+        Misconception(
+            "whole_table",
+            "position_table was added whole. It has a row for each position of the longest text the model can read, and these texts are shorter: take the first tokens.shape[1] rows.",
+            lambda tokens, token_table, position_table: token_table[tokens] + position_table,
         ),
         Misconception(
             "batch_for_seq",
@@ -367,9 +525,23 @@ EMBEDDED = Exercise(
             ),
         ),
         Misconception(
-            "one_position",
-            "every token got the same row of position_table, the first one. Take the rows from 0 up to the number of tokens, one for each position.",
-            lambda tokens, token_table, position_table: token_table[tokens] + position_table[0],
+            "positions_by_text",
+            "the positions were counted along the batch, so all tokens of a text got the same row. tokens is (batch, seq): position 0, 1, 2 and so on runs along seq.",
+            lambda tokens, token_table, position_table: (
+                token_table[tokens] + position_table[torch.arange(tokens.shape[0])[:, None]]
+            ),
+        ),
+        Misconception(
+            "first_text_alone",
+            "the axis of the batch is gone, because only the first text was used. Give the whole of tokens to the table: the result is (batch, seq, d_model).",
+            lambda tokens, token_table, position_table: (
+                token_table[tokens[0]] + position_table[: tokens.shape[1]]
+            ),
+        ),
+        Misconception(
+            "positions_alone",
+            "the result does not depend on the tokens. Pick their rows with token_table[tokens], and add the positions to them.",
+            lambda tokens, token_table, position_table: position_table[: tokens.shape[1]],
         ),
         Misconception(
             "swapped",
@@ -426,9 +598,24 @@ FORWARD = Exercise(
             lambda self, tokens: read_out(self, through_blocks(self, self.token_embedding(tokens))),
         ),
         Misconception(
-            "position_of_the_token",
-            "self.position was given the tokens. Its rows are picked by position (0, 1, 2 and so on), whatever token stands there.",
-            position_of_the_token,
+            "another_start",
+            "the first block does not get the sum of token and position. Take token_embedding of the tokens and add row 0 of self.position.weight to the first token of every text, "
+            "row 1 to the second and so on, whatever tokens stand there. Nothing else is added or multiplied.",
+            lambda self, tokens: read_out(
+                self, through_blocks(self, self.token_embedding(tokens) + self.position.weight[-1])
+            ),
+        ),
+        Misconception(
+            "whole_table",
+            "self.position.weight was not cut to the length of the texts. It has a row for each position of the longest text the model can read; take the first tokens.shape[1] rows.",
+            lambda self, tokens: read_out(
+                self, through_blocks(self, self.token_embedding(tokens) + self.position.weight)
+            ),
+        ),
+        Misconception(
+            "positions_in_the_loop",
+            "the positions were added again before every block. They are written into the stream once, before the first block, and stay in it.",
+            positions_in_the_loop,
         ),
         Misconception(
             "last_block_alone",
@@ -449,13 +636,18 @@ FORWARD = Exercise(
         ),
         Misconception(
             "softmaxed",
-            "these are probabilities. The model returns logits; the softmax comes later, in the loss or when a token is chosen.",
+            "these are probabilities or their logarithms. The model returns logits; the softmax or log_softmax comes later, in the loss or when a token is chosen.",
             lambda self, tokens: forward(self, tokens).softmax(dim=-1),
         ),
         Misconception(
-            "log_softmaxed",
-            "these are log probabilities. The model returns logits; the loss takes the log softmax itself.",
-            lambda self, tokens: forward(self, tokens).log_softmax(dim=-1),
+            "last_position_alone",
+            "there is one set of logits for each text. The model predicts the next token at every position, so the logits are (batch, seq, vocab). Is there a [:, -1] or a mean?",
+            lambda self, tokens: forward(self, tokens)[:, -1],
+        ),
+        Misconception(
+            "no_unembedding",
+            "these are vectors of d_model numbers, as in the stream. self.unembedding turns them into logits, after the final norm.",
+            lambda self, tokens: self.final_norm(stream_of(self, tokens)),
         ),
         Misconception(
             "embedding_reused",
@@ -494,7 +686,7 @@ COUNT_BY_HAND = Exercise(
     misconceptions=(
         Misconception(
             "untied",
-            "the table of vocab_size · d_model numbers was counted twice. The unembedding is the token embedding's own tensor, and a tensor counts once.",
+            "a token's row of d_model numbers was counted more than once. The unembedding is the token embedding's own tensor, a tensor counts once, and no block has a table of its own.",
             lambda config: counted_otherwise(config, 0, config.vocab_size * config.d_model),
         ),
         Misconception(
@@ -504,20 +696,25 @@ COUNT_BY_HAND = Exercise(
         ),
         Misconception(
             "one_layer",
-            "the count is right for a single block. There are n_layers blocks, each with its own numbers.",
+            "the matrices of a block were not multiplied by n_layers. There are n_layers blocks, each with its own numbers, so put brackets around all that a block holds.",
             lambda config: (
                 count_by_hand(config) - (config.n_layers - 1) * (12 * config.d_model**2 + 13 * config.d_model)
             ),
         ),
         Misconception(
             "no_final_norm",
-            "2 · d_model numbers are missing outside the blocks: the weight and the bias of the final norm.",
+            "numbers are missing after the blocks. The final norm has a weight and a bias, 2 · d_model numbers in all, which are counted once.",
             lambda config: counted_otherwise(config, 0, -2 * config.d_model),
         ),
         Misconception(
             "rule_of_twelve",
-            "the blocks were counted as 12 · d_model² each. That rule leaves out the small parts: the biases of the linear layers and all the norms.",
+            "the blocks were counted as 12 · d_model² each. That rule leaves out the small parts: the biases of the linear layers and the norms.",
             rule_of_twelve,
+        ),
+        Misconception(
+            "brackets_forgotten",
+            "the matrices are multiplied by n_layers, but the biases and norms of the blocks are not. Put brackets around all that a block holds before you multiply.",
+            lambda config: rule_of_twelve(config) + 13 * config.d_model + 2 * config.d_model,
         ),
         Misconception(
             "no_biases",
@@ -526,18 +723,8 @@ COUNT_BY_HAND = Exercise(
         ),
         Misconception(
             "no_norms",
-            "the norms are missing: two in each block and the final one, each with a weight and a bias of d_model numbers.",
+            "each block is 4 · d_model numbers short. Two norms have a weight and a bias each, 4 · d_model in all, and so many are also the biases of attention: 3d for qkv and d for the output.",
             lambda config: counted_otherwise(config, -4 * config.d_model, -2 * config.d_model),
-        ),
-        Misconception(
-            "norm_without_bias",
-            "d_model numbers are missing for every norm: two norms in each block, and the final one. A norm has a weight and a bias, so 2 · d_model.",
-            lambda config: counted_otherwise(config, -2 * config.d_model, -config.d_model),
-        ),
-        Misconception(
-            "qkv_as_one",
-            "each block is 2 · (d_model² + d_model) numbers short. Queries, keys and values take three matrices with three biases, here combined: (d, 3d) and 3d.",
-            lambda config: counted_otherwise(config, -2 * (config.d_model + 1) * config.d_model),
         ),
         Misconception(
             "two_d_short",
@@ -545,14 +732,38 @@ COUNT_BY_HAND = Exercise(
             lambda config: counted_otherwise(config, -2 * config.d_model),
         ),
         Misconception(
-            "three_d_short",
-            "each block is 3 · d_model numbers short. Look at the biases: qkv has 3d, output d, up 4d and down d, one for each output.",
+            "small_parts_short",
+            "the matrices of a block are right, but its biases and norms come to fewer than 13 · d_model numbers. A layer has one bias for each output: qkv has 3d, output d, up 4d and down d. "
+            "Each of the two norms has 2d.",
             lambda config: counted_otherwise(config, -3 * config.d_model),
         ),
         Misconception(
-            "three_d_long",
-            "each block has 3 · d_model numbers too many. Look at the biases: a layer has one for each output, so up has 4d and down has d.",
+            "small_parts_long",
+            "the matrices of a block are right, but its biases and norms come to more than 13 · d_model numbers. A layer has one bias for each output: qkv has 3d, output d, up 4d and down d. "
+            "Each of the two norms has 2d, and the final norm stands outside the blocks.",
             lambda config: counted_otherwise(config, 3 * config.d_model),
+        ),
+        Misconception(
+            "qkv_as_one",
+            "each block is 2 · d_model² numbers short in its matrices. Queries, keys and values take three matrices, here side by side in one of shape (d, 3d).",
+            lambda config: counted_otherwise(config, -2 * (config.d_model + 1) * config.d_model),
+        ),
+        Misconception(
+            "no_output_projection",
+            "each block is d_model² numbers short in its matrices. After qkv, (d, 3d), attention has another matrix: its output, (d, d).",
+            lambda config: counted_otherwise(config, -(config.d_model + 1) * config.d_model),
+        ),
+        Misconception(
+            "matrices_short",
+            "the matrices of a block come to fewer than 12 · d_model² numbers. Attention has 3d² in qkv and d² in output; the MLP is 4d wide inside, so up and down have 4d² each.",
+            lambda config: counted_otherwise(config, -6 * config.d_model**2 - 3 * config.d_model),
+        ),
+        Misconception(
+            "times_heads",
+            "the matrices of a block come to more than 12 · d_model² numbers: 3d² in qkv, d² in output, 4d² each in up and down. The heads share these matrices, so n_heads does not enter the count.",
+            lambda config: counted_otherwise(
+                config, (config.n_heads - 1) * 4 * (config.d_model + 1) * config.d_model
+            ),
         ),
     ),
     minutes=10,
@@ -574,7 +785,7 @@ TIED_TABLE = Exercise(
     misconceptions=(
         Misconception(
             "two_tables",
-            "there are two tables, which torch counts and trains as two parameters. Tied means that both ends use the same nn.Parameter.",
+            "torch finds two parameters of the table's shape and trains each of them. It is not enough that they start out equal or share their .data: both ends must use the same nn.Parameter.",
             TwoTables,
         ),
         Misconception(
@@ -589,7 +800,7 @@ TIED_TABLE = Exercise(
         ),
         Misconception(
             "with_bias",
-            "there is a parameter of vocab_size numbers besides the table, such as a bias. GPT's unembedding is a product with the table and has no bias.",
+            "there is a parameter besides the table, such as a bias. GPT's unembedding is a product with the table and has no bias, and nothing else belongs in this class.",
             BiasedTable,
         ),
         Misconception(
@@ -614,8 +825,38 @@ TIED_TABLE = Exercise(
         ),
         Misconception(
             "last_position_alone",
-            "logits uses only the vector at the last position. Every position needs its own logits: (batch, seq, vocab).",
+            "logits gives one set of logits for each text. Every position needs its own: (batch, seq, vocab). Is there a [:, -1] or a mean?",
             LastPositionTable,
+        ),
+        Misconception(
+            "no_transpose",
+            "logits multiplies x by the table without turning it. x is (batch, seq, d_model) and the table (vocab, d_model): x @ table.T compares each vector with every row.",
+            NoTranspose,
+        ),
+        Misconception(
+            "turned",
+            "the table has the shape (d_model, vocab_size), one column for each token. Hold it as (vocab_size, d_model), as nn.Embedding does: embed picks rows, and only logits transposes.",
+            TurnedTable,
+        ),
+        Misconception(
+            "no_parameter",
+            "torch knows of no parameter in this class, so no optimizer would train the table. Wrap it in nn.Parameter; a plain tensor or a buffer does not count.",
+            PlainTable,
+        ),
+        Misconception(
+            "frozen",
+            "there is a parameter with requires_grad=False, so training could not move it.",
+            FrozenTable,
+        ),
+        Misconception(
+            "detached_twice",
+            "no gradient reaches the table from either end, so it would learn nothing. Is there a detach, a .data or a no_grad in both methods?",
+            DetachedTwice,
+        ),
+        Misconception(
+            "chosen",
+            "logits returns one number for each position, as an argmax does. It returns a score for each token of the vocabulary: (batch, seq, vocab).",
+            ChosenTokens,
         ),
     ),
     minutes=10,
