@@ -686,7 +686,7 @@ COUNT_BY_HAND = Exercise(
     misconceptions=(
         Misconception(
             "untied",
-            "a token's row of d_model numbers was counted more than once. The unembedding is the token embedding's own tensor, a tensor counts once, and no block has a table of its own.",
+            "more than d_model numbers were counted for each token of the vocabulary. A token has one row of the token embedding and nothing else: the unembedding is that same tensor, which counts once, it has no bias, and no block has a table of its own.",
             lambda config: counted_otherwise(config, 0, config.vocab_size * config.d_model),
         ),
         Misconception(
