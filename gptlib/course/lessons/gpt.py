@@ -1000,7 +1000,7 @@ LESSON = Lesson(
                 ),
             ),
             shows=memorized,
-            finding="The loss on the repeated batch falls nearly to 0. On the other batch it also falls at first, probably because the model learns which tokens are frequent, which holds for all stories. Then it rises, "
+            finding="The loss on the repeated batch falls nearly to 0. On the other batch it also falls at first, probably because the model learns which tokens are frequent, and those are much the same in all stories. Then it rises, "
             "and in the end it is **above** $\\ln V$, worse than that of a model that knows nothing.\n\nSo memorizing a batch shows that gradients reach at least some of the weights and that the optimizer moves them. It does not "
             "show that the model has learned anything about other stories.",
         ),
