@@ -316,7 +316,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "rolled",
-            "the last target of each window is the window's own first token, as `roll` gives it. It should be the token that follows the window in the row.",
+            "the last target of each window is the window's own first token, which is what `roll` puts there. It should be the token that follows the window in the row.",
             changed_after(lambda inputs, targets: (inputs, inputs.roll(-1, dims=1))),
         ),
         Misconception(
@@ -326,7 +326,7 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "first_window",
-            "only the first window comes back, (length,). Cut one for each of the starts; perhaps a `return` stands inside the loop.",
+            "only the first window comes back, (length,). Cut one for each of the starts. Perhaps your `return` is inside the loop.",
             changed_after(lambda inputs, targets: (inputs[0], targets[0])),
         ),
         Misconception(
@@ -367,7 +367,7 @@ CLIP_GRADIENTS = Exercise(
         ),
         Misconception(
             "always_scaled",
-            "small gradients were made larger. Where the norm is below the bound, nothing should change.",
+            "small gradients were made larger. If the norm is below the bound, nothing should change.",
             times(lambda norm, bound: bound / norm),
         ),
         Misconception(
@@ -387,7 +387,7 @@ CLIP_GRADIENTS = Exercise(
         ),
         Misconception(
             "largest_number",
-            "the largest number was taken for the norm. The norm is the root of the sum of all squares.",
+            "the largest number was used as the norm. The norm is the root of the sum of all squares.",
             clipped_by(lambda gradients: max(gradient.abs().max().item() for gradient in gradients)),
         ),
         Misconception(
@@ -404,7 +404,7 @@ CLIP_GRADIENTS = Exercise(
         ),
         Misconception(
             "largest_norm",
-            "the largest of the tensors' norms was taken. The norm is that of all numbers together: add up the squares of all tensors.",
+            "the largest of the tensors' norms was used. The norm should be that of all numbers together, so add up the squares of all tensors.",
             clipped_by(lambda gradients: max(gradient.norm().item() for gradient in gradients)),
         ),
         Misconception(
@@ -430,7 +430,7 @@ SCHEDULE = Exercise(
     buys="Your function now sets the learning rate of every step, from the first to the last.",
     hints=(
         "There are two pieces, a straight rise and then half a cosine. How far along the second piece are we, from 0 to 1?",
-        "Numbers go in, and one number comes out. Step 0 has highest / warmup. Steps warmup − 1 and warmup have highest. Step steps − 1 has lowest.",
+        "Numbers go in, and one number comes out. Step 0 gets highest / warmup. Steps warmup − 1 and warmup get highest. Step steps − 1 gets lowest.",
         "While step < warmup: highest · (step + 1) / warmup. After that, progress is (step − warmup) / (steps − 1 − warmup), "
         "and the rate is lowest + (highest − lowest) · (1 + cos(π · progress)) / 2.",
     ),
@@ -445,7 +445,7 @@ SCHEDULE = Exercise(
         ),
         Misconception(
             "cosine_from_the_start",
-            "the cosine began at step 0, so the rate jumps down where the warm-up ends. Count the progress from there.",
+            "the cosine began at step 0, so the rate jumps down when the warm-up ends. Count the progress from the end of the warm-up.",
             lambda step, highest, lowest, warmup, steps: falling(
                 step, highest, lowest, warmup, step / (steps - 1)
             ),
@@ -476,12 +476,12 @@ SCHEDULE = Exercise(
         ),
         Misconception(
             "nanogpt",
-            "both pieces end one step late, as in nanoGPT: the rise has warmup + 1 parts, and lowest would come one step after the last. Here the parts are warmup, and the fall divides by steps − 1 − warmup.",
+            "both pieces end one step late, as in nanoGPT: the rise has warmup + 1 parts, and lowest would come one step after the last. Here the rise has warmup parts, and the fall divides by steps − 1 − warmup.",
             nanogpt_schedule,
         ),
         Misconception(
             "rises_past",
-            "at step `warmup` the rate goes above highest. The warm-up has the steps 0 to warmup − 1, so ask for step < warmup, not step <= warmup.",
+            "at step `warmup` the rate goes above highest. The warm-up consists of steps 0 to warmup − 1, so test for step < warmup, not step <= warmup.",
             lambda step, highest, lowest, warmup, steps: (
                 highest * (step + 1) / warmup
                 if step <= warmup
@@ -531,7 +531,7 @@ ACCUMULATE = Exercise(
     use=loss_and_gradients,
     buys="You can train with batches of any size, however little your machine can hold at once.",
     hints=(
-        "backward adds to the gradients that are there. So clear the old ones once, then let each part add its share.",
+        "backward adds to the gradients that are already there. So clear the old ones once, then let each part add its share.",
         "Parts are (size, seq) or smaller, and logits are (part, seq, vocab). cross_entropy wants (n, vocab) and (n,), so flatten them.",
         "model.zero_grad(); then for each pair of inputs.split(size) and targets.split(size): take the mean loss of the part times "
         "len(part) / len(inputs), call backward on it, and add it to the total.",
@@ -539,7 +539,7 @@ ACCUMULATE = Exercise(
     misconceptions=(
         Misconception(
             "not_averaged",
-            "the losses of the parts were added as they are, so the more parts there are, the larger the gradient. Multiply each by the share of the batch that its part holds.",
+            "the losses of the parts were added without weights, so the gradient grows with the number of parts. Multiply each loss by the share of the batch that its part holds.",
             with_share(lambda part, inputs, size: 1.0),
         ),
         Misconception(
@@ -559,7 +559,7 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "scaled_too_late",
-            "the loss is right, but each part's gradient went in with full weight. Scale the loss of the part before you call backward on it.",
+            "the loss is right, but each part's gradient was added with full weight. Scale the loss of the part before you call backward on it.",
             with_share(share_of, too_late=True),
         ),
         Misconception(
@@ -569,7 +569,7 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "backward_at_the_end",
-            "the losses of all parts were kept until the one backward at the end, so all parts were in memory at the same time. Call backward for each part. That frees its memory before the next part is read.",
+            "the losses of all parts were kept until the one backward at the end, so all parts were in memory at the same time. Call backward for each part, which frees its memory before the next part is read.",
             backward_at_the_end,
         ),
         Misconception(
@@ -579,7 +579,7 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "rest_dropped",
-            "the last part was left out where it is smaller than the others, and the mean was taken over the rest. Those rows belong to the batch too: `split` keeps them.",
+            "the last part was left out if it was smaller than the others, and the mean was taken over the rest. Those rows belong to the batch too: `split` keeps them.",
             with_share(lambda part, inputs, size: 1 / (len(inputs) // size), whole_parts_only=True),
         ),
         Misconception(
@@ -589,7 +589,7 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "mean_returned",
-            "the losses of the parts were averaged for the result, but each part's gradient went in with full weight. Scale the loss of a part by its share before you call backward on it.",
+            "the losses of the parts were averaged for the result, but each part's gradient was added with full weight. Scale the loss of a part by its share before you call backward on it.",
             with_share(
                 lambda part, inputs, size: 1.0, returns=lambda losses, shares: sum(losses) / len(losses)
             ),
@@ -641,12 +641,12 @@ LESSON = Lesson(
             "windows. How much closer does a batch of 64 come than a single window, for 64 times the work?",
             (
                 "about 8 times closer",
-                "The errors of different windows partly cancel, so the mean of $n$ of them is off by about $1/\\sqrt{n}$ as much.",
+                "The errors of different windows partly cancel, so the error of the mean of $n$ windows is about $1/\\sqrt{n}$ of that of one.",
             ),
             (
                 (
                     "about 64 times closer",
-                    "That would need errors that cancel perfectly. Those of independent windows cancel only in part.",
+                    "For that, the errors of 64 windows would have to add up to no more than the error of one. Those of independent windows cancel only in part.",
                 ),
                 (
                     "hardly closer: the stories are all alike",
@@ -665,7 +665,7 @@ LESSON = Lesson(
                         [distances[0] / math.sqrt(size / sizes[0]) for size in sizes],
                     ),
                 },
-                title="Each time the batch is four times as large, the gradient's error is about halved",
+                title="Making the batch four times as large about halves the error of its gradient",
                 x_label="windows in the batch",
                 y_label="error / length of the full gradient",
                 log_x=True,
@@ -685,7 +685,7 @@ LESSON = Lesson(
             (
                 (
                     "it falls along with the training loss",
-                    "At first it does. But how these sixteen stories go on says little about how others do.",
+                    "At first it does. But knowing how these sixteen stories go says little about how others go.",
                 ),
                 (
                     "it stays near blind guessing",
@@ -704,9 +704,9 @@ LESSON = Lesson(
                 smooth=5,
                 title="Trained on sixteen stories: the training loss falls below the floor, the validation loss turns and rises",
             ),
-            finding="In the end the training loss is below the entropy floor. On new stories no model gets there, on average. "
+            finding="In the end the training loss is below the entropy floor. On new stories no model can do that on average. "
             "This one does because it has memorized its sixteen stories, and on unseen stories it gets worse and worse. That is **overfitting**, "
-            "and it is why a training loss alone proves nothing. The best moment to stop was where the validation loss turned.",
+            "and it is why a training loss alone proves nothing. The best moment to stop was when the validation loss turned.",
         ),
         Prediction(
             "training.dropout",
@@ -714,7 +714,7 @@ LESSON = Lesson(
             "each run reaches on its way?",
             (
                 "it does not lower it: dropout only makes memorizing slower",
-                "The noise makes it harder to memorize, and harder to learn what all stories share.",
+                "The noise makes it harder to memorize, but also harder to learn what all stories share.",
             ),
             (
                 (
@@ -726,40 +726,40 @@ LESSON = Lesson(
                     "The lowest losses are close, but the runs differ: without dropout the validation loss rises much further.",
                 ),
                 (
-                    "it doubles it: a fifth of the numbers is missing",
-                    "Only in training. For validation the model is in `eval` mode, and nothing is dropped.",
+                    "it doubles it: a fifth of the numbers are missing",
+                    "They are missing only in training. For validation the model is in `eval` mode, in which nothing is dropped.",
                 ),
             ),
             shows=lambda curves: figures.line_chart(
                 curves,
-                title="Validation loss on sixteen stories: dropout slows the rise and does not lower the lowest point",
+                title="Validation loss on sixteen stories: dropout slows the rise but does not lower the lowest point",
                 x_label="training step",
                 y_label="validation loss (nats per token)",
             ),
-            finding="With dropout, the validation loss rises later and less. But in both pairs of runs the lowest point without dropout is at least as "
-            "low. Here it is enough to stop at the right moment.\n\nThis is one small model, one rate of dropout and sixteen stories. With other models and more "
+            finding="With dropout, the validation loss rises later and less. But in both pairs of runs, the lowest point is at least as low "
+            "without dropout. Here it is enough to stop at the right moment.\n\nThis is one small model, one rate of dropout and sixteen stories. With other models and more "
             "text the answer may differ, so measure it.",
         ),
         Prediction(
             "training.empty_averages",
-            "After 100 steps at the full learning rate we stop. We resume with the same weights, the same learning rate and the same batches as if we "
-            "had never stopped, but AdamW begins with empty averages. How does the loss compare with that of the run that was never stopped?",
+            "After 100 steps at the full learning rate we stop. We resume with the same weights, learning rate and batches as if we had never stopped, "
+            "but AdamW begins with empty averages. How does the loss compare with that of the run that was never stopped?",
             (
                 "it jumps up at once and stays higher for dozens of steps",
-                "With empty averages, the first step has full length in every direction, however little the gradient of one batch says about it.",
+                "With empty averages, the first step has full length for every weight, however little the gradient of one batch says about it.",
             ),
             (
                 (
                     "it is the same: the weights are all that counts",
-                    "The weights are the same, but the next update is made from the averages.",
+                    "The weights are the same, but the next update depends on the averages as well.",
                 ),
                 (
                     "it is higher for one step, then the same",
-                    "The averages do fill up quickly. But the damage of the first steps is in the weights, and it has to be repaired.",
+                    "The averages do fill up quickly. But the damage done by the first steps is in the weights, and it has to be repaired.",
                 ),
                 (
                     "it is lower: a fresh start helps",
-                    "One would need old averages that mislead. These hold what the last few dozen batches agreed on.",
+                    "That would be so if the old averages were misleading, but they hold what the last few dozen batches agreed on.",
                 ),
             ),
             shows=lambda behind: figures.line_chart(
@@ -772,7 +772,7 @@ LESSON = Lesson(
             finding="At the second step the loss is far above that of the unbroken run, and dozens of steps later it is still behind. The other curve is the "
             "control: its averages were emptied as well, but the learning rate rises again over 20 steps. Then there is no jump. So the jump comes from "
             "full steps with empty averages. But a second warm-up costs progress too: in the end this run is about as far behind.\n\n"
-            "At the very start of a run the averages are empty as well. That may be a part of what the first warm-up is good for.",
+            "At the very start of a run the averages are empty as well. That may be part of what the first warm-up is good for.",
         ),
         Prediction(
             "training.hundredfold",
@@ -785,7 +785,7 @@ LESSON = Lesson(
             (
                 (
                     "the small rate ends lower, because it is careful",
-                    "Small steps need many steps. Sixty of them do not lead far.",
+                    "Small steps need many steps. Sixty of them do not get far.",
                 ),
                 (
                     "the large rate ends as nan",
@@ -800,7 +800,7 @@ LESSON = Lesson(
                 log_x=True,
                 marks=marks,
             ),
-            finding="At a hundredth of the rate, sixty steps hardly lead away from the start. At a hundred times the rate, the loss "
+            finding="At a hundredth of the rate, sixty steps hardly get the model away from its start. At a hundred times the rate, the loss "
             "does not get below that of the 1-gram, which knows only how frequent each token is. Still, the numbers stay finite: no step of AdamW is much longer than the rate.\n\n"
             "This is what sixty steps show. With more of them, a smaller rate gets further.",
         ),
@@ -813,7 +813,7 @@ LESSON = Lesson(
             (
                 (
                     "4",
-                    "That would be one for each window. Thanks to the causal mask, every position makes a prediction.",
+                    "That would be one per window. Thanks to the causal mask, every position makes a prediction.",
                 ),
                 ("200", "The 4 windows hold different predictions, so they all count."),
                 ("796", "The last token of a window has a target too: the token after it in the row."),
@@ -824,7 +824,7 @@ LESSON = Lesson(
             "The first gradient of a weight is 0.001, and the learning rate is 0.01. How long is AdamW's first step?",
             (
                 "0.01",
-                "mean / √square is 0.001 / 0.001 = 1. In every direction, the first step is as long as the rate.",
+                "mean / √square is 0.001 / 0.001 = 1. For every weight, the first step is as long as the rate.",
             ),
             (
                 ("0.00001", "That is plain gradient descent: rate times gradient."),
@@ -837,18 +837,18 @@ LESSON = Lesson(
         ),
         Question(
             "training.clipped_number",
-            "All gradients together have norm 10, and the bound is 1. One of the numbers is 4. What becomes of it?",
+            "All gradients together have a norm of 10, and the bound is 1. One of the numbers in them is 4. What becomes of it?",
             ("0.4", "Every number is multiplied by 1/10, so the direction stays the same."),
             (
-                ("1", "That would be cutting off each number, which changes the direction."),
+                ("1", "That would be cutting off each number at the bound, which changes the direction."),
                 ("4", "The norm is above the bound, so all numbers are scaled down."),
-                ("0.04", "The factor is bound / norm = 1/10, and not its square."),
+                ("0.04", "The factor is bound / norm = 1/10, not its square."),
             ),
         ),
         Question(
             "training.first_rate",
             "The warm-up takes 50 steps to reach the rate 0.01. What is the rate of the very first update?",
-            ("0.0002", "It is one part of fifty, so the first update already moves the weights."),
+            ("0.0002", "It is one fiftieth of 0.01, so the first update already moves the weights."),
             (
                 ("0", "Then the first batch would be read for nothing."),
                 ("0.01", "That is where the warm-up ends."),
@@ -860,15 +860,15 @@ LESSON = Lesson(
         ),
         Question(
             "training.muons_directions",
-            "A matrix gets a gradient with the singular values 100, 1 and 0.1. About which singular values does Muon's first step have, up to a common factor?",
+            "A matrix gets a gradient with the singular values 100, 1 and 0.1. Roughly what singular values does Muon's first step have, up to a common factor?",
             (
                 "1, 1 and 1",
                 "Muon makes the step about equally long in all directions of the matrix.",
             ),
             (
                 ("100, 1 and 0.1", "That is the step of plain gradient descent."),
-                ("10, 1 and 0.3", "No root is taken: all singular values are brought to about 1."),
-                ("1, 0 and 0", "The largest one is not singled out. The small ones are brought up to it."),
+                ("10, 1 and 0.3", "Muon takes no roots. It brings all singular values to about 1."),
+                ("1, 0 and 0", "Muon does not keep only the largest one. It makes all of them about equal."),
             ),
         ),
         Question(
@@ -881,11 +881,11 @@ LESSON = Lesson(
             (
                 (
                     "understood the world perfectly",
-                    "Someone who knew all the probabilities would get the floor itself.",
+                    "Even someone who knew all the probabilities would only reach the floor.",
                 ),
                 (
                     "found a better tokenizer",
-                    "The floor is counted with the same tokenizer as the loss.",
+                    "The floor is computed with the same tokenizer as the loss.",
                 ),
                 (
                     "used too high a learning rate",
@@ -898,12 +898,12 @@ LESSON = Lesson(
             "You resume with the weights, the step and the state of the generator, but AdamW starts anew. What differs?",
             (
                 "the updates: its averages are empty",
-                "They rest on one or two batches again, so the next steps have nearly full length in every direction.",
+                "They rest on one or two batches again, so the next steps have nearly full length for every weight.",
             ),
             (
                 (
                     "nothing, the weights are all that counts",
-                    "The next update is made from the averages as well.",
+                    "The next update depends on the averages as well.",
                 ),
                 ("the learning rate starts again", "The rate follows from the step, and that was kept."),
                 ("the batches come in another order", "Their generator was kept."),
