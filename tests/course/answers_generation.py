@@ -97,11 +97,28 @@ def write_after_filling(model, cache, tokens, n):
     return torch.cat(written, dim=1)
 
 
-def top_p_by_sorted_mask(logits, p, back):
-    order = logits.argsort(dim=-1, descending=True)
-    probabilities = logits.gather(-1, order).softmax(-1)
-    out = F.pad(probabilities.cumsum(-1) >= p, (1, 0), value=False)[..., :-1]
-    return logits.masked_fill(back(out, order), NEVER)
+def top_p_shifted(logits, p):
+    ordered, order = torch.sort(logits, descending=True)
+    remove = F.softmax(ordered, dim=-1).cumsum(dim=-1) > p
+    remove[..., 1:] = remove[..., :-1].clone()
+    return torch.zeros_like(logits).scatter(-1, order, ordered.masked_fill(remove, NEVER))
+
+
+def top_p_by_index(logits, p):
+    ordered, order = torch.sort(logits, descending=True)
+    remove = F.softmax(ordered, dim=-1).cumsum(dim=-1) > p
+    remove[..., 1:] = remove[..., :-1].clone()
+    remove[..., 0] = False
+    filtered = logits.clone()
+    filtered[order[remove]] = NEVER
+    return filtered
+
+
+def top_p_down_the_batch(logits, p):
+    ordered, order = torch.sort(logits, dim=0, descending=True)
+    probabilities = F.softmax(ordered, dim=0)
+    ordered[probabilities.cumsum(0) - probabilities >= p] = NEVER
+    return torch.zeros_like(logits).scatter(0, order, ordered)
 
 
 def top_p_of_running_sums(values, logits, p):
@@ -170,35 +187,49 @@ WRONG = {
         "softmax_of_probabilities": lambda logits, temperature: exponentials(
             F.softmax(logits, -1), temperature
         ),
-        "exp_alone": lambda logits, temperature: torch.e ** (logits / temperature),
+        "not_scaled": lambda logits, temperature: F.softmax(logits, -1) ** (1 / temperature),
+        "inverted_and_not_scaled": lambda logits, temperature: torch.exp(logits * temperature),
+        "without_exp": lambda logits, temperature: (
+            logits / temperature / (logits / temperature).sum(-1, keepdim=True)
+        ),
         "at_temperature_1": lambda logits, temperature: exponentials(logits - temperature, 1),
     },
     "generation.keep_top_k": {
-        "zeros": lambda logits, k: top_k_by_rank(logits, k, fill=0.0),
+        "zeros": lambda logits, k: top_k_by_rank(logits, k, fill=-1e9),
         "one_too_few": lambda logits, k: top_k_by_rank(logits, k - 1),
         "one_too_many": lambda logits, k: top_k_by_rank(logits, k + 1),
-        "values_alone": lambda logits, k: logits.sort(dim=-1, descending=True).values[..., :k],
         "left_sorted": lambda logits, k: F.pad(logits.topk(k).values, (0, logits.shape[-1] - k), value=NEVER),
         "across_rows": lambda logits, k: top_k_by_rank(logits.flatten(), k).view_as(logits),
         "lowest_kept": lambda logits, k: -top_k_by_rank(-logits, k, fill=float("inf")),
+        "kth_smallest": lambda logits, k: torch.where(
+            logits >= logits.sort(-1).values[..., k - 1 : k], logits, NEVER
+        ),
+        "largest_alone": lambda logits, k: torch.where(logits < logits.topk(k)[0][..., :1], NEVER, logits),
         "best_ruled_out": lambda logits, k: logits.scatter(-1, logits.topk(k).indices, NEVER),
         "sorted_once": lambda logits, k: logits.masked_fill(torch.argsort(-logits, dim=-1) >= k, NEVER),
-        "large_number": lambda logits, k: top_k_by_rank(logits, k, fill=-1e9),
-        "softmaxed": lambda logits, k: F.softmax(top_k_by_scatter(logits, k), -1),
+        "softmaxed": lambda logits, k: top_k_by_rank(F.softmax(logits, -1), k),
+        "first_dimension": lambda logits, k: torch.where(logits < logits.topk(k, 0)[0][-1], NEVER, logits),
+        "second_dimension": lambda logits, k: torch.where(
+            logits < logits.topk(k, 1)[0][:, -1, None], NEVER, logits
+        ),
+        "no_logits": lambda logits, k: logits >= logits.topk(k)[0][..., -1:],
         "not_for_a_batch": lambda logits, k: torch.where(
             logits < logits.sort(descending=True).values[..., k - 1], NEVER, logits
         ),
     },
     "generation.keep_top_p": {
         "without_the_last": lambda logits, p: top_p_by_loop(logits, p, last=False),
+        "without_the_last_but_first": lambda logits, p: torch.where(
+            logits == logits.amax(-1, keepdim=True), logits, top_p_by_loop(logits, p, last=False)
+        ),
+        "nothing_left": top_p_shifted,
         "mask_in_sorted_order": top_p_in_sorted_order,
-        "gathered": lambda logits, p: top_p_by_sorted_mask(
-            logits, p, lambda out, order: out.gather(-1, order)
+        "gathered": lambda logits, p: top_p_left_sorted(logits, p).gather(
+            -1, logits.argsort(dim=-1, descending=True)
         ),
         "least_likely": lambda logits, p: top_p_by_loop(logits, p, likeliest=False),
         "not_sorted": lambda logits, p: top_p_of_running_sums(F.softmax(logits, -1), logits, p),
         "sum_of_logits": top_p_of_logits,
-        "each_at_least": lambda logits, p: torch.where(logits.softmax(-1) >= 1 - p, logits, NEVER),
         "each_at_p": lambda logits, p: torch.where(logits.softmax(-1) >= p, logits, NEVER),
         "best_ruled_out": lambda logits, p: logits.where(
             top_p_by_loop(logits, p) == NEVER, torch.tensor(NEVER)
@@ -208,6 +239,8 @@ WRONG = {
         ),
         "left_sorted": top_p_left_sorted,
         "softmaxed": lambda logits, p: F.softmax(top_p_by_comparison(logits, p), -1),
+        "first_dimension": top_p_down_the_batch,
+        "for_one_row": top_p_by_index,
     },
     "generation.write_with_cache": {
         "no_cache": lambda model, cache, tokens, n: write(model, tokens, n),
@@ -224,5 +257,12 @@ WRONG = {
         "last_alone": lambda model, cache, tokens, n: write_first_then_on(model, cache, tokens, n)[:, [-1]],
         "one_too_few": lambda model, cache, tokens, n: write_into_a_table(model, cache, tokens, n)[:, :-1],
         "one_too_many": write_one_before_the_loop,
+        "every_position": write_by(lambda logits: logits.max(dim=-1).indices),
+        "sampled": write_by(
+            lambda logits: torch.distributions.Categorical(logits=logits[:, -1]).sample()[:, None]
+        ),
+        "one_text": lambda model, cache, tokens, n: write_into_a_table(
+            model, KeyValueCache(model.config), tokens, n
+        ),
     },
 }

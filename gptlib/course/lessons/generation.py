@@ -42,15 +42,22 @@ def logits_and_temperatures(generator: Generator) -> Iterator[tuple[Tensor, floa
 
 def logits_and_k(generator: Generator) -> Iterator[tuple[Tensor, int]]:
     yield torch.tensor([2.0, 3.0, 1.0]), 2
+    yield torch.tensor([0.5, 2.0, -1.0, 1.5]), 1
     yield torch.randn(2, 5, generator=generator), 3
     yield torch.randn(2, 3, 6, generator=generator), 2
 
 
 def logits_and_p(generator: Generator) -> Iterator[tuple[Tensor, float]]:
-    yield torch.tensor([1.0, 2.0, 0.0, 1.5, -2.0]), 0.7
-    yield torch.randn(2, 6, generator=generator), 0.55
-    yield 2 * torch.randn(2, 3, 8, generator=generator), 0.85
-    yield torch.randn(3, 4, generator=generator), 1e-9  # the likeliest stays, however small p is
+    yield torch.tensor([1.0, 2.0, 0.2, 1.5, -2.0]), 0.7
+    for shape, scale, p in (((2, 6), 1.0, 0.55), ((2, 3, 8), 2.0, 0.85)):
+        logits = scale * torch.randn(shape, generator=generator)
+        while not _tells_apart(logits, p):
+            logits = scale * torch.randn(shape, generator=generator)
+        yield logits, p
+    # The likeliest token reaches p alone, and it stays, however small p is.
+    yield torch.tensor([-1.9, -3.0, -0.7, -2.3, -2.1, -2.5]), 0.3
+    first = [-1.5, -3.0, -0.5, -2.5, -2.0, -3.5, -4.0]
+    yield torch.tensor([first, [-1.5, -0.5, -3.0, -1.0, -2.5, -2.0, -4.0]]), 1e-9
 
 
 def starts(generator: Generator) -> Iterator[tuple[Tensor, int]]:
@@ -72,16 +79,163 @@ class ReadingGPT(nn.Module):
 
     def forward(self, tokens: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         self.n_read += tokens.shape[1]
+        if cache is not None and (room := cache.layers[0].keys.shape[0]) != len(tokens):
+            raise RuntimeError(f"the cache was made for {room} text, but {len(tokens)} are read at once")
         return self.gpt(tokens, cache)
 
 
+NOT_SCALED = "the right ratios in each row, but a row does not sum to 1"
+RATIOS_AT_1 = "in each row the ratios of temperature 1, but a row does not sum to 1"
+RATIOS_INVERTED = "in each row the ratios of temperature 1/T, but a row does not sum to 1"
+PROBABILITIES = "probabilities, or their logarithms, and not logits"
+OTHER_FILL = "logits of which the others are not -inf"
+IN_ORDER = "the right logits, but from the largest to the smallest"
+NO_LOGITS = "no logits, but whole numbers or True and False"
+NOT_ONE = "not the likeliest token alone, though it reaches p"
+TOO_MANY = "two or more tokens too many in each row"
+AT_RANDOM = "not the same tokens each time"
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.float(), other.float(), rtol=1e-4, atol=1e-5)
+
+
+def _sums_to_1(probabilities: Tensor) -> bool:
+    sums = probabilities.sum(dim=-1)
+    return bool((probabilities >= 0).all()) and _alike(sums, torch.ones_like(sums))
+
+
+def with_ratios(answer: Callable[..., Any], logits: Tensor, temperature: float) -> Any:
+    """The probabilities, or in words what they are where only the scale of each row is wrong."""
+    expected, at_1 = at_temperature(logits, temperature), logits.softmax(dim=-1)
+    found = answer(logits, temperature)
+    if type(found) is not Tensor or not found.is_floating_point() or found.shape != expected.shape:
+        return found
+    if _alike(found, expected) or _alike(found, at_1) or not (found >= 0).all():
+        return found
+    scaled = found / found.sum(dim=-1, keepdim=True)
+    if _alike(scaled, expected):
+        return NOT_SCALED
+    if _alike(scaled, at_1):
+        return RATIOS_AT_1
+    inverse = at_temperature(logits, 1 / temperature)
+    return RATIOS_INVERTED if _alike(scaled, inverse) and not _alike(found, inverse) else found
+
+
+def filtered(found: Any, logits: Tensor, expected: Tensor) -> Any:
+    """What a filter gave, or in words what it is where that is one of a few mistakes, however it was made."""
+    if type(found) is not Tensor or found.ndim != logits.ndim:
+        return found
+    if not found.is_floating_point():
+        return NO_LOGITS
+    ordered, order = expected.sort(dim=-1, descending=True)
+    if found.shape != logits.shape:
+        least, most = expected.isfinite().sum(dim=-1).aminmax()  # as many in each row
+        return IN_ORDER if least == most and _alike(found, ordered[..., :most]) else found
+    if _alike(found, expected):
+        return found
+    held = found.isfinite() & (found != 0)
+    log_p = logits.log_softmax(dim=-1)
+    as_p, as_log_p = (bool(held.any()) and _alike(found[held], those[held]) for those in (log_p.exp(), log_p))
+    if as_p or as_log_p or _sums_to_1(found) or _sums_to_1(found.exp()):
+        return PROBABILITIES
+    if _alike(found, ordered):
+        return IN_ORDER
+    kept, filled = expected.isfinite(), found[expected.isneginf()]
+    fills = filled.isfinite().all() and (filled != logits[~kept]).all()
+    return OTHER_FILL if fills and _alike(found[kept], expected[kept]) else found
+
+
+def after_top_k(answer: Callable[..., Any], logits: Tensor, k: int) -> Any:
+    given, expected = logits.clone(), keep_top_k(logits, k)
+    return filtered(answer(logits, k), given, expected)
+
+
+def cuts_at_p(values: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """What is out if values are added up as they stand: from the one after p is reached, or with that one."""
+    total = values.cumsum(dim=-1)
+    return total - values >= p, total > p
+
+
+def mistaken_cuts(logits: Tensor, p: float) -> dict[str, list[Tensor]]:
+    """What some mistakes give, by what each is in words, whether or not the token that reaches p stays."""
+    probabilities = logits.softmax(dim=-1)
+    ordered, order = probabilities.sort(dim=-1, descending=True)
+    outs = cuts_at_p(ordered, p)
+    unordered = cuts_at_p(probabilities, p)
+    rising, up = probabilities.sort(dim=-1)
+    largest = logits.gather(-1, order)
+    summed = cuts_at_p(largest, p)
+
+    def back(out: Tensor, order: Tensor = order) -> Tensor:
+        return torch.zeros_like(out).scatter(-1, order, out)
+
+    masks = {
+        "added up in the order of the vocabulary": [*unordered, *map(back, unordered)],
+        "the sum begins with the least likely token": [back(out, up) for out in cuts_at_p(rising, p)],
+        "sums of logits and not of probabilities": [*map(back, summed)],
+        "the mask is in sorted order": [*outs],
+        "the likeliest tokens are out": [~back(out) for out in outs],
+    }
+    found = {name: [logits.masked_fill(out, -torch.inf) for out in held] for name, held in masks.items()}
+    found["`gather` where `scatter` is meant"] = [
+        *(logits.masked_fill(out.gather(-1, order), -torch.inf) for out in outs),
+        *(largest.masked_fill(out, -torch.inf).gather(-1, order) for out in outs),
+    ]
+    found["the logits are in sorted order"] = [largest.masked_fill(out, -torch.inf) for out in outs]
+    return found
+
+
+def _tells_apart(logits: Tensor, p: float) -> bool:
+    """Whether no mistaken cut gives the right logits, or what another one gives."""
+    cuts = [(name, cut) for name, held in mistaken_cuts(logits, p).items() for cut in held]
+    cuts += [("right", keep_top_p(logits, p)), ("without the last", kept_until(logits, p, crossing=False))]
+    return not any(
+        one != other and _alike(cut, found)
+        for place, (one, cut) in enumerate(cuts)
+        for other, found in cuts[:place]
+    )
+
+
+def after_top_p(answer: Callable[..., Any], logits: Tensor, p: float) -> Any:
+    given, expected = logits.clone(), keep_top_p(logits, p)
+    found = answer(logits, p)
+    if type(found) is not Tensor or found.shape != given.shape or _alike(found, expected):
+        return found
+    if (expected.isfinite().sum(dim=-1) == 1).all():
+        return NOT_ONE
+    for name, held in mistaken_cuts(given, p).items():
+        if any(_alike(found, cut) for cut in held):
+            return name
+    told = filtered(found, given, expected)
+    return filtered(found, given, kept_until(given, p, crossing=False)) if type(told) is Tensor else told
+
+
 def with_a_counter(answer: Callable[..., Any], tokens: Tensor, n: int) -> Any:
-    """What is written, and how many positions were read if it was more than each once."""
-    model = ReadingGPT()
+    """What is written, and how many positions were read if it was more than each once.
+
+    Where the shape is wrong, nothing else is compared, and where the tokens are, not what was read. An answer that draws at random is run again.
+    """
+    model, given = ReadingGPT(), tokens.clone()
+    state = torch.get_rng_state()
     longer = answer(model, KeyValueCache(model.config, len(tokens)), tokens, n)
-    if longer is ...:
-        return ...
-    return {"tokens": longer, "positions read": max(model.n_read, tokens.shape[1] + n)}
+    if type(longer) is not Tensor:
+        return longer
+    once = given.shape[1] + n
+    n_read = max(model.n_read, once)
+    if not torch.equal(state, torch.get_rng_state()):
+        longer = longer.clone()
+        for seed in range(1, 9):
+            torch.default_generator.manual_seed(seed)
+            again = answer(model, KeyValueCache(model.config, len(given)), given.clone(), n)
+            if type(again) is Tensor and not torch.equal(again, longer):
+                return AT_RANDOM
+    if longer.ndim == 2 and len(longer) == len(given) and longer.shape[1] > once + 1:
+        return TOO_MANY
+    if longer.shape != (len(given), once):
+        return {"tokens": torch.zeros(longer.shape, dtype=torch.long), "positions read": once}
+    wanted = write_with_cache(model.gpt, KeyValueCache(model.config, len(given)), given, n)
+    return {"tokens": longer, "positions read": n_read if torch.equal(longer, wanted) else once}
 
 
 def kept_below(logits: Tensor, k: int) -> Tensor:
@@ -116,6 +270,24 @@ def mask_gathered(logits: Tensor, p: float) -> Tensor:
 def kept_in_vocabulary_order(logits: Tensor, p: float) -> Tensor:
     probabilities = logits.softmax(dim=-1)
     return logits.masked_fill(probabilities.cumsum(dim=-1) - probabilities >= p, -torch.inf)
+
+
+def kept_shifted(logits: Tensor, p: float, shift: bool, first: bool) -> Tensor:
+    """The widely copied recipe, with one of its two lines."""
+    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    out = ordered.cumsum(dim=-1) >= p
+    if shift:
+        out[..., 1:] = out[..., :-1].clone()
+    if first:
+        out[..., 0] = False
+    return logits.masked_fill(torch.zeros_like(out).scatter(-1, order, out), -torch.inf)
+
+
+def put_back_by_index(logits: Tensor, p: float) -> Tensor:
+    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    kept = logits.clone()
+    kept[order[ordered.cumsum(dim=-1) - ordered >= p]] = -torch.inf
+    return kept
 
 
 def sum_of_logits(logits: Tensor, p: float) -> Tensor:
@@ -161,6 +333,30 @@ def write_from_the_first_position(model: nn.Module, cache: KeyValueCache, tokens
     return tokens
 
 
+def write_for_each_position(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, cache).argmax(dim=-1)
+        tokens = torch.cat([tokens, unread], dim=1)
+    return tokens
+
+
+def write_at_random(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, cache)[:, -1].softmax(dim=-1).multinomial(1)
+        tokens = torch.cat([tokens, unread], dim=1)
+    return tokens
+
+
+def write_one_text(model: nn.Module, cache: KeyValueCache, tokens: Tensor, n: int) -> Tensor:
+    unread = tokens
+    for _ in range(n):
+        unread = model(unread, cache)[0, -1].argmax().view(1, 1)
+        tokens = torch.cat([tokens, unread], dim=1)
+    return tokens
+
+
 TOP_K_SOURCE = """\
 def keep_top_k(logits, k):
     lowest = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]  # (…, 1)
@@ -181,6 +377,7 @@ AT_TEMPERATURE = Exercise(
     name="generation.at_temperature",
     reference=at_temperature,
     inputs=logits_and_temperatures,
+    use=with_ratios,
     buys="One number now takes you from almost always drawing the likeliest token to drawing nearly all tokens equally "
     "often.",
     hints=(
@@ -197,8 +394,8 @@ AT_TEMPERATURE = Exercise(
         ),
         Misconception(
             "divided_after",
-            "you divided the probabilities, after the softmax, so they no longer sum to 1, and their ratios have not "
-            "changed. Divide the logits.",
+            "the ratios within a row are still those of temperature 1, and its numbers no longer sum to 1. That is "
+            "what happens if the probabilities are divided after the softmax. Divide the logits, before it.",
             lambda logits, temperature: logits.softmax(dim=-1) / temperature,
         ),
         Misconception(
@@ -251,10 +448,23 @@ AT_TEMPERATURE = Exercise(
             lambda logits, temperature: (logits.softmax(dim=-1) / temperature).softmax(dim=-1),
         ),
         Misconception(
-            "exp_alone",
-            "you took `exp` but did not divide by the sum of each row, so these numbers do not sum to 1. The softmax "
-            "does both.",
+            "not_scaled",
+            "the ratios within each row are right, but the row does not sum to 1. Divide it by its own sum, with "
+            "`keepdim=True`, or take the softmax of the divided logits, which does that too.",
             lambda logits, temperature: (logits / temperature).exp(),
+        ),
+        Misconception(
+            "inverted_and_not_scaled",
+            "the ratios within each row are those of 1 / `temperature`, and the row does not sum to 1. The probabilities "
+            "to the power of 1 / `temperature`, divided by the sum of their row, would be right. The softmax of the "
+            "divided logits does both.",
+            lambda logits, temperature: logits.softmax(dim=-1) ** temperature,
+        ),
+        Misconception(
+            "without_exp",
+            "you divided the logits by their sum. Logits can be negative, so the results can be negative too. Take "
+            "`exp` first, or use `softmax`, which does both.",
+            lambda logits, temperature: logits / logits.sum(dim=-1, keepdim=True),
         ),
         Misconception(
             "at_temperature_1",
@@ -273,6 +483,7 @@ KEEP_TOP_K = Exercise(
     reference=keep_top_k,
     source=TOP_K_SOURCE,
     inputs=logits_and_k,
+    use=after_top_k,
     buys="You can now cut off the tail for a whole batch of texts at once.",
     hints=(
         "Find the k-th largest logit of each row. Whatever is below it is ruled out.",
@@ -283,8 +494,8 @@ KEEP_TOP_K = Exercise(
     misconceptions=(
         Misconception(
             "zeros",
-            "you set the other logits to 0. That does not rule their tokens out, since a logit of 0 can be larger than "
-            "others. Use −∞.",
+            "you set the logits of the other tokens to a number instead of −∞. A token with a logit of 0 can still be "
+            "drawn, and a large negative number, such as −1e9, could be mistaken for a logit. Use `float('-inf')`.",
             lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], 0.0),
         ),
         Misconception(
@@ -300,15 +511,9 @@ KEEP_TOP_K = Exercise(
             one_too_many,
         ),
         Misconception(
-            "values_alone",
-            "you returned the k largest values without the rest, so nobody can tell which tokens they belong to. Keep "
-            "the shape of `logits` and fill the rest with −∞.",
-            lambda logits, k: logits.topk(k).values,
-        ),
-        Misconception(
             "left_sorted",
-            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in "
-            "the order of the vocabulary.",
+            "you returned the right logits in sorted order, so nobody can tell which tokens they belong to. Keep the "
+            "shape of `logits` and the order of the vocabulary.",
             lambda logits, k: keep_top_k(logits, k).sort(dim=-1, descending=True).values,
         ),
         Misconception(
@@ -322,6 +527,20 @@ KEEP_TOP_K = Exercise(
             kept_below,
         ),
         Misconception(
+            "kth_smallest",
+            "your threshold is the k-th smallest logit of each row, so only k − 1 tokens are ruled out. `sort` is "
+            "ascending unless you pass `descending=True`, and in ascending order the k-th largest is at index −k.",
+            lambda logits, k: logits.masked_fill(
+                logits < logits.topk(k, largest=False).values[..., -1:], -torch.inf
+            ),
+        ),
+        Misconception(
+            "largest_alone",
+            "only the largest logit of each row is left, whatever k is. `topk` puts the largest first, so the k-th "
+            "largest is the last of them: `values[..., -1:]`.",
+            lambda logits, k: logits.masked_fill(logits < logits.amax(dim=-1, keepdim=True), -torch.inf),
+        ),
+        Misconception(
             "best_ruled_out",
             "the mask is inverted: you ruled out the k likeliest tokens and kept the others.",
             lambda logits, k: logits.masked_fill(logits >= logits.topk(k).values[..., -1:], -torch.inf),
@@ -329,22 +548,35 @@ KEEP_TOP_K = Exercise(
         Misconception(
             "sorted_once",
             "`argsort` says which token comes first, second and so on, but it does not give the rank of each token. "
-            "Apply `argsort` to its own result, or compare the logits with the k-th largest.",
+            "Compare the logits with the k-th largest, or take `argsort` of that order. The second `argsort` must be "
+            "ascending, without `descending=True`.",
             lambda logits, k: logits.where(
                 logits.argsort(dim=-1, descending=True) < k, torch.tensor(-torch.inf)
             ),
         ),
         Misconception(
-            "large_number",
-            "you set the other logits to −1e9. A softmax would turn them into 0 too, but the task asks for −∞, "
-            "`float('-inf')`, which cannot be mistaken for a logit.",
-            lambda logits, k: logits.masked_fill(logits < logits.topk(k).values[..., -1:], -1e9),
-        ),
-        Misconception(
             "softmaxed",
-            "you returned probabilities. You kept the right tokens, but the task asks for their logits, because the "
+            "you returned probabilities, or their logarithms. The task asks for the logits themselves, because the "
             "softmax comes after all cuts.",
             lambda logits, k: keep_top_k(logits, k).softmax(dim=-1),
+        ),
+        Misconception(
+            "first_dimension",
+            "you looked for the k largest in the first dimension, across the batch. The tokens of the vocabulary are "
+            "in the last one: `dim=-1`.",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k, dim=0).values[-1:], -torch.inf),
+        ),
+        Misconception(
+            "second_dimension",
+            "your answer is right only for two dimensions, because `dim=1` is then the last one. `dim=-1` is always "
+            "the last.",
+            lambda logits, k: logits.masked_fill(logits < logits.topk(k, dim=1).values[:, -1:], -torch.inf),
+        ),
+        Misconception(
+            "no_logits",
+            "you returned True and False, or whole numbers, such as the indices of tokens. Return the logits "
+            "themselves, with −∞ wherever a token is ruled out; `masked_fill` and `torch.where` do that with a mask.",
+            lambda logits, k: logits.topk(k).indices,
         ),
         Misconception(
             "not_for_a_batch",
@@ -363,6 +595,7 @@ KEEP_TOP_P = Exercise(
     reference=keep_top_p,
     source=TOP_P_SOURCE,
     inputs=logits_and_p,
+    use=after_top_p,
     buys="The number of tokens you keep now adapts to the distribution: few where it is peaked, many where it is flat.",
     hints=(
         "Go through the tokens from the likeliest down and add up their probabilities. The token with which the sum "
@@ -380,6 +613,19 @@ KEEP_TOP_P = Exercise(
             lambda logits, p: kept_until(logits, p, crossing=False),
         ),
         Misconception(
+            "without_the_last_but_first",
+            "the likeliest token always stays, but otherwise you ruled out the token with which the sum reaches p. "
+            "That one belongs to those that are kept. Compare p with the sum of the tokens *before* each token: "
+            "`cumsum` minus the token's own probability.",
+            lambda logits, p: kept_shifted(logits, p, shift=False, first=True),
+        ),
+        Misconception(
+            "nothing_left",
+            "where the likeliest token reaches p alone, you ruled out all tokens. If you shifted the mask by one, its "
+            "first entry is still what it was: set it with `remove[..., 0] = False`.",
+            lambda logits, p: kept_shifted(logits, p, shift=True, first=False),
+        ),
+        Misconception(
             "mask_in_sorted_order",
             "the mask is still in sorted order, so it falls on the wrong tokens. Bring it back to the order of the "
             "vocabulary with `scatter`.",
@@ -387,8 +633,8 @@ KEEP_TOP_P = Exercise(
         ),
         Misconception(
             "gathered",
-            "you used `gather` to bring the mask back to the order of the vocabulary. `gather` sorts it a second time, "
-            "while `scatter(-1, order, …)` puts each entry back where it came from.",
+            "you used `gather` to go back to the order of the vocabulary. `gather` sorts a second time, while "
+            "`scatter(-1, order, …)` puts each entry back where it came from.",
             mask_gathered,
         ),
         Misconception(
@@ -408,11 +654,6 @@ KEEP_TOP_P = Exercise(
             sum_of_logits,
         ),
         Misconception(
-            "each_at_least",
-            "you compared each probability with 1 − p. It is their sum, from the likeliest down, that has to reach p.",
-            lambda logits, p: logits.masked_fill(logits.softmax(dim=-1) < 1 - p, -torch.inf),
-        ),
-        Misconception(
             "each_at_p",
             "you compared each probability with p. It is their sum, from the likeliest down, that has to reach p.",
             lambda logits, p: logits.masked_fill(logits.softmax(dim=-1) < p, -torch.inf),
@@ -424,21 +665,34 @@ KEEP_TOP_P = Exercise(
         ),
         Misconception(
             "zeros",
-            "you set the other logits to 0. That does not rule their tokens out, since a logit of 0 can be larger than "
-            "others. Use −∞.",
+            "you set the logits of the other tokens to a number instead of −∞. A token with a logit of 0 can still be "
+            "drawn, and a large negative number, such as −1e9, could be mistaken for a logit. Use `float('-inf')`.",
             lambda logits, p: torch.nan_to_num(keep_top_p(logits, p), neginf=0.0),
         ),
         Misconception(
             "left_sorted",
-            "you returned the logits in sorted order, so nobody can tell which tokens they belong to. Return them in "
-            "the order of the vocabulary.",
+            "you returned the right logits in sorted order, so nobody can tell which tokens they belong to. Keep the "
+            "shape of `logits` and the order of the vocabulary.",
             lambda logits, p: keep_top_p(logits, p).sort(dim=-1, descending=True).values,
         ),
         Misconception(
             "softmaxed",
-            "you returned probabilities. You kept the right tokens, but the task asks for their logits, because the "
+            "you returned probabilities, or their logarithms. The task asks for the logits themselves, because the "
             "softmax comes after all cuts.",
             lambda logits, p: keep_top_p(logits, p).softmax(dim=-1),
+        ),
+        Misconception(
+            "first_dimension",
+            "you sorted and added up along the first dimension, across the batch. The tokens of the vocabulary are in "
+            "the last one: `dim=-1`.",
+            lambda logits, p: keep_top_p(logits.movedim(0, -1), p).movedim(-1, 0),
+        ),
+        Misconception(
+            "for_one_row",
+            "your answer is right for one row but fails for a batch, probably because `logits[order[…]]` picks rows "
+            "there and not tokens. Bring the mask back with `scatter(-1, order, …)`, which works for any number of "
+            "rows.",
+            put_back_by_index,
         ),
     ),
     minutes=12,
@@ -496,7 +750,7 @@ WRITE_WITH_CACHE = Exercise(
         ),
         Misconception(
             "without_the_start",
-            "you returned only the new tokens. Put the given ones in front of them.",
+            "you returned only n tokens for each row. Put the given ones in front of the new ones: (batch, seq + n).",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, tokens.shape[1] :],
         ),
         Misconception(
@@ -513,18 +767,37 @@ WRITE_WITH_CACHE = Exercise(
         ),
         Misconception(
             "last_alone",
-            "you returned only the token chosen last. Return all of them, the given ones first: (batch, seq + n).",
+            "you returned only one token for each row. Return all of them, the given ones first: (batch, seq + n).",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n)[:, -1:],
         ),
         Misconception(
             "one_too_few",
-            "one token is missing at the end. Choose n tokens, and append every one of them.",
+            "each row has seq + n − 1 tokens, so one is missing. Choose n tokens, and append every one of them.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n - 1),
         ),
         Misconception(
             "one_too_many",
-            "you appended n + 1 tokens. If you choose one before the loop, only n − 1 are left for the loop.",
+            "each row has seq + n + 1 tokens, one too many. If you choose one before the loop, only n − 1 are left for the loop.",
             lambda model, cache, tokens, n: write_with_cache(model, cache, tokens, n + 1),
+        ),
+        Misconception(
+            "every_position",
+            "each row gets more than n tokens as soon as several positions are read in a step. Only what follows the "
+            "last of them is new: take `[:, -1]` of the logits, and one argmax for each row.",
+            write_for_each_position,
+        ),
+        Misconception(
+            "sampled",
+            "you drew the tokens at random, so each run gives another text. To write greedily, take the likeliest: "
+            "`argmax`.",
+            write_at_random,
+        ),
+        Misconception(
+            "one_text",
+            "your answer is right for one text but fails for a batch of two. Choose one token for each row, (batch, 1), "
+            "as `argmax(dim=-1, keepdim=True)` of the last position does, and use the given `cache`: a new "
+            "`KeyValueCache(config)` has room for one text only.",
+            write_one_text,
         ),
     ),
     minutes=12,
@@ -654,8 +927,8 @@ LESSON = Lesson(
             "sampling 8 texts, of which we keep the likeliest. Which text is likelier, on average?",
             (
                 "the best of the samples",
-                "The beams fill up with small variants of one beginning, while most of the samples begin in different "
-                "ways, and one of these may lead to a likelier text.",
+                "At the end nearly all of the beams share one beginning, while the samples begin in different ways, and "
+                "one of these may lead to a likelier text.",
             ),
             (
                 (
@@ -677,7 +950,8 @@ LESSON = Lesson(
             ),
             finding="Up to a point, more beams find likelier texts; one beam is greedy decoding. On average the best "
             "of as many samples is likelier still. Beam search is meant to find the likeliest text, but on these "
-            "stories it does not: after a few steps, nearly all of its beams share one beginning.",
+            "stories it does not. At the end, nearly all of its beams share one beginning. Below we test whether that is "
+            "the reason.",
         ),
         Prediction(
             "generation.growth",
