@@ -986,12 +986,12 @@ LESSON = Lesson(
             "of a good model?",
             (
                 "they go wrong sooner",
-                "Real stories say “Mia had” or “said Mia” again and again. The ban makes the model say something else.",
+                "Real stories repeat pairs too, such as “, and” or a period before a quotation mark. The ban makes the model say something else.",
             ),
             (
                 (
                     "nothing: it does not repeat itself",
-                    "It does, and it has to, because a story stays with the same people and things.",
+                    "It does: real stories repeat pairs of tokens too.",
                 ),
                 (
                     "they become more varied, and stay possible",
@@ -1005,8 +1005,8 @@ LESSON = Lesson(
                 highlight=["no ban"],
                 title="How far stories stay possible with and without a ban on repeated n-grams",
             ),
-            finding="With the ban, stories become impossible sooner. A story has to repeat itself, because it stays "
-            "with the same people and things.",
+            finding="With the ban, stories become impossible sooner, because real stories repeat such sequences as well. "
+            "How many of them do is counted below.",
         ),
     ),
     quiz=(
@@ -1109,7 +1109,10 @@ LESSON = Lesson(
         Question(
             "generation.dark_place",
             "At some token the true surprise is 3 nats, and the model's is 3 nats. What is left to learn there?",
-            ("nothing", "That surprise is chance, and the model gives this token its true probability."),
+            (
+                "nothing",
+                "That surprise is chance, and the model gives this token its true probability. (How it divides the rest among the other tokens, this one cannot say.)",
+            ),
             (
                 ("3 nats", "They are chance in Storyworld itself, and no model can do better on average."),
                 ("1.5 nats", "What is left to learn is the difference, model minus truth, and that is 0."),
