@@ -888,7 +888,7 @@ LESSON = Lesson(
             "same. At 0.2 nearly all of them already differ. A likely reason is that many of Storyworld’s choices have "
             "equal chances, and a low temperature favors none of them.\n\n"
             "From 0.2 to 1 the differences are within their errors, so these 64 stories cannot show which of these "
-            "temperatures is best. Above 1 the shares fall, and at 2 hardly any story is possible.",
+            "temperatures is best. Above 1 the shares fall, and at 2 hardly any stories are possible.",
         ),
         Prediction(
             "generation.few_tokens",
@@ -982,7 +982,7 @@ LESSON = Lesson(
         ),
         Prediction(
             "generation.ban",
-            "We forbid any pair of neighboring tokens to occur twice in a story. What does that ban do to the stories "
+            "We do not let any pair of neighboring tokens occur twice in a story. What does that ban do to the stories "
             "of a good model?",
             (
                 "they go wrong sooner",
@@ -1006,7 +1006,7 @@ LESSON = Lesson(
                 title="How far stories stay possible with and without a ban on repeated n-grams",
             ),
             finding="With the ban, stories become impossible sooner, because real stories repeat such sequences as well. "
-            "How many of them do is counted below.",
+            "Below we count how many of them do.",
         ),
     ),
     quiz=(
@@ -1111,7 +1111,7 @@ LESSON = Lesson(
             "At some token the true surprise is 3 nats, and the model's is 3 nats. What is left to learn there?",
             (
                 "nothing",
-                "That surprise is chance, and the model gives this token its true probability. (How it divides the rest among the other tokens, this one cannot say.)",
+                "That surprise is chance, and the model gives this token its true probability. (This one token cannot tell us how the model divides the rest among the others.)",
             ),
             (
                 ("3 nats", "They are chance in Storyworld itself, and no model can do better on average."),
