@@ -145,6 +145,139 @@ def scaled_too_late(model, inputs, targets, size):
     return sum(losses) / len(losses)
 
 
+def last_alone(model, inputs, targets, size):
+    model.zero_grad()
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        loss = F.cross_entropy(model(part).transpose(1, 2), targets[start : start + size])
+        share = len(part) / len(inputs)
+    (loss * share).backward()
+    return loss.item()
+
+
+def with_graph(model, inputs, targets, size):
+    model.zero_grad()
+    total = 0
+    for start in range(0, len(inputs), size):
+        logits = model(inputs[start : start + size]).transpose(1, 2)
+        loss = F.cross_entropy(logits, targets[start : start + size], reduction="sum") / targets.numel()
+        loss.backward()
+        total += loss
+    return total
+
+
+def sums(divide):
+    """The sum of all losses, divided by what `divide` makes of (inputs, size)."""
+
+    def answer(model, inputs, targets, size):
+        model.zero_grad()
+        losses = []
+        for start in range(0, len(inputs), size):
+            logits = model(inputs[start : start + size]).transpose(1, 2)
+            loss = F.cross_entropy(logits, targets[start : start + size], reduction="sum")
+            loss = loss / divide(inputs, size)
+            loss.backward()
+            losses.append(loss.item())
+        return sum(losses)
+
+    return answer
+
+
+def read_without_learning(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for start in range(0, len(inputs), size):
+        part = inputs[start : start + size]
+        loss = F.cross_entropy(model(part).transpose(1, 2), targets[start : start + size])
+        losses.append(loss.item() * len(part) / len(inputs))
+    return sum(losses)
+
+
+def parts_returned(model, inputs, targets, size):
+    model.zero_grad()
+    losses = []
+    for start in range(0, len(inputs), size):
+        logits = model(inputs[start : start + size]).transpose(1, 2)
+        loss = F.cross_entropy(logits, targets[start : start + size], reduction="sum") / targets.numel()
+        loss.backward()
+        losses.append(loss.item())
+    return losses
+
+
+def rows_of_pairs(row, starts, length):
+    return [(row[start : start + length], row[start + 1 : start + length + 1]) for start in starts]
+
+
+def numbers_in_lists(row, starts, length):
+    inputs, targets = by_places(row, starts, length)
+    return inputs.tolist(), targets.tolist()
+
+
+def padded(row, starts, length):
+    inputs, _ = by_places(row, starts, length)
+    return inputs, F.pad(inputs[:, 1:], (0, 1), value=-100)
+
+
+def last_of_loop(row, starts, length):
+    for start in starts:
+        inputs, targets = row[start : start + length], row[start + 1 : start + length + 1]
+    return inputs, targets
+
+
+def by_columns(row, starts, length):
+    places = torch.tensor(starts)[None] + torch.arange(length)[:, None]
+    return row[places], row[places + 1]
+
+
+def joined(row, starts, length):
+    inputs, targets = separate(row, starts, length)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+def both_too_long(row, starts, length):
+    inputs, targets = by_places(row, starts, length, size=1)
+    return inputs, F.pad(targets, (0, 1))
+
+
+def slices_from_before(row, starts, length):
+    inputs = [row[start : start + length] for start in starts]
+    return torch.stack(inputs), torch.stack([row[start - 1 : start + length - 1] for start in starts])
+
+
+def pair_in_a_tensor(row, starts, length):
+    return torch.stack(by_places(row, starts, length))
+
+
+def only_the_first_windows(row, starts, length):
+    return by_places(row, [i * length for i in range(len(starts))], length)
+
+
+def clip_in_vector(gradients, bound):
+    numbers = torch.cat([gradient.flatten() for gradient in gradients])
+    return numbers * torch.clamp(bound / numbers.norm(), max=1.0)
+
+
+def clip_by_torch_alone(gradients, bound):
+    torch.nn.utils.clip_grad_norm_(gradients, bound)
+    return gradients
+
+
+def by_the_bound(gradients, bound):
+    return [gradient * bound if squares(gradients) > bound**2 else gradient for gradient in gradients]
+
+
+def formula_everywhere(step, highest, lowest, warmup, steps):
+    progress = (step - warmup) / (steps - 1 - warmup)
+    return lowest + (highest - lowest) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def counted_from_one(step, highest, lowest, warmup, steps):
+    step += 1
+    if step <= warmup:
+        return highest * step / warmup
+    return lowest + (highest - lowest) * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
 def first_of_loop(row, starts, length):
     for start in starts:
         found = row[start : start + length], row[start + 1 : start + length + 1]
@@ -309,17 +442,24 @@ RIGHT = {
 WRONG = {
     "training.windows": {
         "not_shifted": lambda row, starts, length: by_places(row, starts, length, shift=0),
-        "shifted_back": lambda row, starts, length: by_places(row, starts, length, shift=-1),
-        "targets_short": short_targets,
+        "shifted_back": slices_from_before,
         "swapped": lambda row, starts, length: tuple(reversed(by_places(row, starts, length))),
-        "one_too_long": lambda row, starts, length: by_places(row, starts, length, size=1),
+        "one_too_long": lambda row, starts, length: (
+            by_places(row, starts, length, size=1)
+            if max(starts) + length < len(row)
+            else both_too_long(row, starts, length - 1)
+        ),
         "one_too_short": short_windows,
-        "next_window": lambda row, starts, length: by_places(row, starts, length, shift=length),
+        "too_far": lambda row, starts, length: by_places(row, starts, length, shift=length),
         "after_the_last": one_target,
-        "rolled": closed_in_itself,
+        "last_target": closed_in_itself,
         "lists": separate,
-        "first_window": first_of_loop,
+        "one_window": first_of_loop,
         "end_without_start": wrong_ends,
+        "transposed": by_columns,
+        "one_long_row": joined,
+        "one_tensor": pair_in_a_tensor,
+        "other_starts": only_the_first_windows,
     },
     "training.clip_gradients": {
         "each_by_itself": lambda gradients, bound: [clip_by_long_vector([g], bound)[0] for g in gradients],
@@ -335,9 +475,12 @@ WRONG = {
         "largest_number": clip_with(lambda numbers: numbers.norm(p=float("inf"))),
         "last_norm": clip_last,
         "mean_squares": clip_with(lambda numbers: numbers.square().mean().sqrt()),
-        "largest_norm": clip_largest,
         "wrong_way_round": grown,
         "upside_down": blown_up,
+        "unchanged": clip_by_torch_alone,
+        "one_long_vector": clip_in_vector,
+        "bound_as_factor": by_the_bound,
+        "another_norm": clip_largest,
     },
     "training.schedule": {
         "first_step_is_0": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
@@ -356,11 +499,20 @@ WRONG = {
         ),
         "nanogpt": nanogpt_schedule,
         "rises_past": rises_past,
-        "range_forgotten": fall(lambda cosine, highest, lowest: highest * (1 + cosine) / 2),
         "rises_from_lowest": rises_from_lowest,
-        "not_halved": fall(lambda cosine, highest, lowest: (highest - lowest) * (1 + cosine)),
+        "begins_too_high": fall(lambda cosine, highest, lowest: (highest - lowest) * 1 + cosine / 2),
+        "begins_too_low": counted_from_one,
         "one_late": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
             step, highest, lowest, warmup, steps, end=0, first=0
+        ),
+        "no_warm_up": formula_everywhere,
+        "another_rise": lambda step, highest, lowest, warmup, steps: schedule_by_mean(
+            max(step, warmup), highest, lowest, warmup, steps
+        ),
+        "another_fall": fall(
+            lambda cosine, highest, lowest: (
+                (highest - lowest) * (1 + math.cos(math.radians(math.acos(cosine)))) / 2
+            )
         ),
     },
     "training.accumulate": {
@@ -382,9 +534,62 @@ WRONG = {
         "size_parts": chunks,
         "rest_dropped": whole_parts,
         "last_loss": last_loss,
-        "mean_returned": mean_returned,
         "full_shares": full_shares,
+        "another_mean": sums(lambda inputs, size: len(inputs)),
+        "no_gradients": read_without_learning,
+        "keeps_the_graph": with_graph,
+        "updates": stepped,
     },
 }
 
-REFUSED = {"training.accumulate": {"stepped": stepped}}
+
+def squares_at_the_bound(gradients, bound):
+    norm = squares(gradients)
+    return [gradient * bound / norm.sqrt() if norm > bound else gradient for gradient in gradients]
+
+
+# Other forms of the same mistakes, by the kind whose sentence they get.
+ALIKE = {
+    "training.windows": {
+        "lists": [rows_of_pairs, numbers_in_lists],
+        "one_window": [last_of_loop],
+        "last_target": [padded],
+        "one_too_short": [short_targets],
+        "too_far": [lambda row, starts, length: by_places(row, starts, length, shift=2)],
+        "one_tensor": [lambda row, starts, length: by_places(row, starts, length)[0]],
+        "shifted_back": [lambda row, starts, length: by_places(row, starts, length, shift=-1)],
+        "other_starts": [lambda row, starts, length: by_places(row, sorted(starts), length)],
+    },
+    "training.clip_gradients": {
+        "each_by_itself": [lambda gradients, bound: [g / g.norm() * bound for g in gradients]],
+        "each_number": [lambda gradients, bound: [g.clamp(max=bound) for g in gradients]],
+        "another_norm": [clip_with(lambda numbers: numbers.abs().sum())],
+        "always_scaled": [lambda gradients, bound: [g / squares(gradients) * bound for g in gradients]],
+    },
+    "training.schedule": {
+        "begins_too_high": [
+            fall(lambda cosine, highest, lowest: highest * (1 + cosine) / 2),
+            fall(lambda cosine, highest, lowest: (highest - lowest) * (1 + cosine)),
+        ],
+        "begins_too_low": [
+            fall(lambda cosine, highest, lowest: (highest - lowest) * (1 + cosine) / 2 - lowest)
+        ],
+        "one_step_short": [
+            lambda step, highest, lowest, warmup, steps: schedule_by_mean(
+                step, highest, lowest, warmup, steps, end=-1
+            )
+        ],
+    },
+    "training.accumulate": {
+        "forgets_the_parts": [last_alone],
+        "scaled_too_late": [mean_returned],
+        "last_loss": [parts_returned],
+        "another_mean": [sums(lambda inputs, size: 1), sums(lambda inputs, size: inputs.shape[1] * size)],
+    },
+}
+
+REFUSED = {
+    exercise: {f"{kind}_{place}": answer for kind, some in held.items() for place, answer in enumerate(some)}
+    for exercise, held in ALIKE.items()
+}
+REFUSED["training.clip_gradients"]["squares_at_the_bound"] = squares_at_the_bound

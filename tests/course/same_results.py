@@ -61,7 +61,6 @@ SAME_RESULTS = {
         "zip(inputs.split(size), targets.split(size), strict=True) =>": SAME_LENGTHS,
         "for part, wanted in zip(inputs.split(size), targets.split(size), strict=True): => "
         "for part, wanted in zip(inputs.split(size), targets.split(size), strict=False):": SAME_LENGTHS,
-        "loss.item() * share => loss * share": A_NUMBER,
         "share = len(part) / len(inputs) => share = len(part) / len(targets)": SAME_LENGTHS,
     },
     "generation.keep_top_k": {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Generator, Tensor, nn
 
 from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.course.judging import Unfit
+from gptlib.course.lessons.gpt import InWords, near
 from gptlib.training.config import TrainConfig
 from gptlib.training.schedule import learning_rate_at
 from gptlib.viz import figures
@@ -58,6 +61,7 @@ def accumulate(
 
 def rows_and_starts(generator: Generator) -> Iterator[tuple[Tensor, list[int], int]]:
     yield torch.arange(10, 16), [1], 2
+    yield torch.arange(10, 17), [4, 0], 2  # the last token is a target, and the first an input
     for n_tokens, batch, length in ((12, 2, 3), (20, 3, 5)):
         starts = 1 + torch.randperm(n_tokens - 2 * length, generator=generator)[:batch]
         yield 10 + torch.randperm(n_tokens, generator=generator), starts.tolist(), length
@@ -66,6 +70,8 @@ def rows_and_starts(generator: Generator) -> Iterator[tuple[Tensor, list[int], i
 def gradients_and_bounds(generator: Generator) -> Iterator[tuple[list[Tensor], float]]:
     yield [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])], 1.0
     yield [torch.tensor([0.3]), torch.tensor([0.1, -0.2])], 2.0
+    yield [torch.tensor([1.2]), torch.tensor([0.4, -0.8])], 2.0  # here only the square is above the bound
+    yield [torch.tensor([0.4]), torch.tensor([0.3, -0.2])], 0.5  # and here only the root
     yield [torch.randn(shape, generator=generator) for shape in ((4, 3), (3,), (2,))], 0.5
 
 
@@ -83,10 +89,219 @@ def batches(generator: Generator) -> Iterator[tuple[Tensor, Tensor, int]]:
         yield inputs, targets, size
 
 
+def by_kind(found: Callable[[], Any], tell: Callable[[], str | None]) -> Any:
+    """What is found, or words for a mistake that has many forms: those that `tell` gives for a probe."""
+    try:
+        value = found()
+    except Exception:
+        if words := words_of(tell):
+            return InWords(words)
+        raise
+    words = None if value is ... else words_of(tell)
+    return InWords(words) if words else value
+
+
+def words_of(tell: Callable[[], str | None]) -> str | None:
+    try:
+        return tell()
+    except Unfit:
+        raise
+    except Exception:  # the answer's own
+        return None
+
+
+def cut_windows(answer: Callable[..., Any], row: Tensor, starts: list[int], length: int) -> Any:
+    """The inputs and the targets, or words for a mistake that has many forms."""
+    return by_kind(lambda: answer(row, starts, length), lambda: kind_of_windows(answer))
+
+
+def kind_of_windows(answer: Callable[..., Any]) -> str | None:
+    """By the shapes first, then by where in the row the tokens come from."""
+    row, starts, batch, length = 10 + 7 * torch.arange(31) % 31, [9, 2, 16], 3, 4  # all tokens differ
+    found = answer(row.clone(), list(starts), length)
+    if isinstance(found, Tensor):
+        return "one tensor"
+    if isinstance(found, tuple | list) and any(isinstance(part, np.ndarray) for part in found):
+        raise Unfit("it returned arrays of numpy; torch.stack makes a tensor of a list of windows")
+    if not isinstance(found, tuple | list) or not all(
+        isinstance(part, Tensor | tuple | list) for part in found
+    ):
+        return None
+    if len(found) != 2 or not all(isinstance(part, Tensor) for part in found):
+        return "lists"
+    inputs, targets = found
+    if inputs.is_floating_point() or targets.is_floating_point():
+        raise Unfit(
+            "tokens are whole numbers, but floats came back; torch.zeros makes floats, torch.stack keeps the dtype"
+        )
+    if inputs.shape == (batch,):
+        raise Unfit("a single token came back for each start; a window is row[start : start + length]")
+    if inputs.shape == (batch - 1, length + 1):
+        raise Unfit(
+            "a whole window is left out, not a token; cut[:-1] drops a row, and cut[:, :-1] the last token of each"
+        )
+    if inputs.shape in ((length,), (1, length)):
+        return "one window"
+    if inputs.shape == (batch * length,):
+        return "one long row"
+    if inputs.shape == (length, batch):
+        return "one column for each window"
+    if inputs.shape == (batch, length) and targets.shape in ((batch,), (batch, 1)):
+        return "one target for each window"
+    if not all(one.ndim == 2 and len(one) == batch for one in found):
+        return None
+    widths = {one.shape[1] for one in found}
+    if widths in ({length + 1}, {length, length + 1}):
+        return "too long"
+    if widths in ({length - 1}, {length, length - 1}):
+        return "too short"
+    return kind_of_tokens(inputs, targets, row, starts) if widths == {length} else None
+
+
+def kind_of_tokens(inputs: Tensor, targets: Tensor, row: Tensor, starts: list[int]) -> str | None:
+    length = inputs.shape[1]
+    at = torch.tensor(starts)[:, None] + torch.arange(length)  # (batch, length)
+    right, wanted = row[at], row[at + 1]
+    if not (inputs == right).all():
+        swapped = (inputs == wanted).all() and (targets == right).all()
+        return "swapped" if swapped else "other inputs"
+    shifts = [shift for shift in range(-1, 11) if (targets == row[at + shift]).all()]
+    if shifts and shifts[0] != 1:
+        return {-1: "shifted back", 0: "not shifted"}.get(shifts[0], "shifted too far")
+    if not shifts and (targets[:, :-1] == wanted[:, :-1]).all():
+        return "another last target"
+    return None
+
+
+def clipped_list(answer: Callable[..., Any], gradients: list[Tensor], bound: float) -> Any:
+    """The gradients, or words for a mistake that has many forms."""
+    return by_kind(lambda: answer(gradients, bound), lambda: kind_of_clipping(answer))
+
+
+PROBE = [
+    torch.tensor([[0.9, -1.4, 0.7], [2.1, 0.8, -0.6]]),
+    torch.tensor([1.9, -2.4, 1.1]),
+    torch.tensor([-0.8, 1.2]),
+]
+
+
+def kind_of_clipping(answer: Callable[..., Any]) -> str | None:
+    """By what it does to gradients with a norm above the bound, and to some below it."""
+    bound, small = 0.6, [torch.tensor([0.3]), torch.tensor([0.1, -0.2])]
+    found = answer([gradient.clone() for gradient in PROBE], bound)
+    numbers = torch.cat([gradient.flatten() for gradient in PROBE])
+    if isinstance(found, Tensor):
+        if found.shape == numbers.shape:
+            return "one long vector"
+        raise Unfit("a single tensor came back; return a list with one for each of the gradients")
+    if isinstance(found, tuple) and len(found) == 2 and any(isinstance(part, list) for part in found):
+        raise Unfit("the list came back together with something else; return the list alone")
+    factors = factors_of(found, PROBE)
+    if isinstance(factors, str | None):
+        return factors
+    factor = factors[0]
+    kept = factors_of(answer([gradient.clone() for gradient in small], 2.0), small)
+    if not isinstance(kept, list) or factor <= 0:
+        return None
+    norm, unchanged = norm_of(PROBE), math.isclose(kept[0], 1, rel_tol=1e-3)
+    if math.isclose(factor, 1, rel_tol=1e-3):
+        return "not scaled" if unchanged else "small ones scaled"
+    if factor > 1:
+        return "grown"
+    if not unchanged:
+        return "small ones grown" if kept[0] > 1 else None
+    known = {
+        "": bound / norm,
+        "the bound as factor": bound,
+        "no bound": 1 / norm,
+        "norms added": bound / sum(gradient.norm().item() for gradient in PROBE),
+        "no root": bound / norm**2,
+        "the largest number": bound / numbers.abs().max().item(),
+        "the last norm": bound / norm_of(PROBE[-1:]),
+        "a mean of squares": bound / norm * math.sqrt(len(numbers)),
+    }
+    for words, number in known.items():
+        if math.isclose(factor, number, rel_tol=1e-3):
+            return words or None
+    return "another norm"
+
+
+def factors_of(found: Any, gradients: list[Tensor]) -> list[float] | str | None:
+    """By what each of the tensors was multiplied, if that is the same for all; else words; None if it is no such list."""
+    if not isinstance(found, tuple | list) or len(found) != len(gradients):
+        return None
+    factors = []
+    for one, gradient in zip(found, gradients, strict=True):
+        if not isinstance(one, Tensor) or one.shape != gradient.shape or not one.isfinite().all():
+            return None
+        factors.append(((one * gradient).sum() / gradient.square().sum()).item())
+    if not all(near(one, gradient * by) for one, gradient, by in zip(found, gradients, factors, strict=True)):
+        return "each number by itself"
+    same = all(math.isclose(by, factors[0], rel_tol=1e-3) for by in factors)
+    return factors if same else "each tensor by itself"
+
+
 def all_rates(answer: Callable[..., Any], highest: float, lowest: float, warmup: int, steps: int) -> Any:
-    """The learning rate at each step."""
-    rates = [answer(step, highest, lowest, warmup, steps) for step in range(steps)]
-    return ... if rates[0] is ... else rates
+    """The learning rate at each step, or words for a mistake that has many forms."""
+
+    def rates() -> Any:
+        found = [answer(step, highest, lowest, warmup, steps) for step in range(steps)]
+        return ... if found[0] is ... else found
+
+    return by_kind(rates, lambda: kind_of_schedule(answer))
+
+
+def kind_of_schedule(answer: Callable[..., Any]) -> str | None:
+    """By the warm-up first, then by where the fall begins, then by its shape."""
+    highest, lowest, warmup, steps = 3.0, 1.0, 5, 12
+    rates = [float(answer(step, highest, lowest, warmup, steps)) for step in range(steps)]
+    rise, fall = rates[:warmup], rates[warmup:]
+
+    def is_rise(rate: Callable[[int], float]) -> bool:
+        return all(math.isclose(rise[step], rate(step), abs_tol=1e-3) for step in range(warmup))
+
+    def is_fall(progress: Callable[[int], float], begin: int = warmup) -> bool:
+        wanted = [formula(progress(step)) for step in range(begin, begin + len(fall))]
+        return all(math.isclose(one, other, abs_tol=1e-3) for one, other in zip(fall, wanted, strict=True))
+
+    def formula(progress: float) -> float:
+        return lowest + (highest - lowest) * (1 + math.cos(math.pi * progress)) / 2
+
+    one_short = is_fall(lambda step: (step - warmup) / (steps - warmup))
+    if not is_rise(lambda step: highest * (step + 1) / warmup):
+        if abs(rise[0]) < 1e-6:
+            late = one_short and is_rise(lambda step: highest * step / warmup)
+            return "all one step late" if late else "a first rate of 0"
+        if one_short and is_rise(lambda step: highest * (step + 1) / (warmup + 1)):
+            return "as in nanoGPT"
+        if is_rise(lambda step: lowest + (highest - lowest) * (step + 1) / warmup) or (
+            math.isclose(rise[0], lowest, rel_tol=1e-3) and rise[1] > rise[0]
+        ):
+            return "a rise from lowest"
+        ends = (steps - 1 - warmup, steps - warmup)
+        if any(is_rise(lambda step, end=end: formula((step - warmup) / end)) for end in ends):
+            return "the formula in the warm-up"
+        return "another warm-up"
+    if math.isclose(fall[0], highest * (warmup + 1) / warmup, rel_tol=1e-3):
+        return "a rise past highest"
+    if is_fall(lambda step: step / (steps - 1)) or is_fall(lambda step: step / steps):
+        return "a cosine from the start"
+    if not math.isclose(fall[0], highest, rel_tol=1e-3):
+        return "a fall from above highest" if fall[0] > highest else "a fall from below highest"
+    if is_fall(lambda step: (step - warmup) / (steps - 1 - warmup)):
+        return None
+    if any(
+        is_fall(lambda step, end=end: (step - warmup) / end)
+        for end in (steps - warmup, steps - warmup + 1, steps - 1, steps)
+    ):
+        return "a fall that does not arrive"
+    if abs(fall[-1]) < 1e-3:
+        return "a fall to 0"
+    if math.isclose(fall[-1], 2 * lowest - highest, rel_tol=1e-3):
+        return "a fall below lowest"
+    downs = [one - other for one, other in zip(fall, fall[1:], strict=False)]
+    even = downs[0] > 0 and all(math.isclose(down, downs[0], rel_tol=1e-3) for down in downs)
+    return "a straight fall" if even else "another fall"
 
 
 class WatchedModel(nn.Module):
@@ -110,13 +325,25 @@ class WatchedModel(nn.Module):
         self.waiting -= 1
 
 
-def loss_and_gradients(answer: Callable[..., Any], inputs: Tensor, targets: Tensor, size: int) -> Any:
-    """What is returned, what is left in a small model that held old gradients, and what had to be in memory."""
+def watched() -> tuple[WatchedModel, list[Tensor]]:
+    """A small model that holds old gradients, and a copy of its weights."""
     model = WatchedModel()
     for parameter in model.parameters():
         nn.init.normal_(parameter)
         parameter.grad = torch.ones_like(parameter)
-    before = [parameter.detach().clone() for parameter in model.parameters()]
+    return model, [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def loss_and_gradients(answer: Callable[..., Any], inputs: Tensor, targets: Tensor, size: int) -> Any:
+    """What is returned, what is left in a small model that held old gradients, and what had to be in memory.
+
+    Or words for a mistake that has many forms.
+    """
+    return by_kind(lambda: all_found(answer, inputs, targets, size), lambda: kind_of_accumulation(answer))
+
+
+def all_found(answer: Callable[..., Any], inputs: Tensor, targets: Tensor, size: int) -> Any:
+    model, before = watched()
     loss = answer(model, inputs, targets, size)
     if loss is ...:
         return ...
@@ -127,6 +354,72 @@ def loss_and_gradients(answer: Callable[..., Any], inputs: Tensor, targets: Tens
         "parts in memory at once": model.most_waiting,
         "weights are as before": all(map(torch.equal, before, model.parameters())),
     }
+
+
+def kind_of_accumulation(answer: Callable[..., Any]) -> str | None:
+    """By what was read at once, then by how much each row counts in the gradient, then by what is returned."""
+    generator = torch.Generator().manual_seed(1)
+    inputs, targets = torch.randint(5, (2, 7, 3), generator=generator)
+    model, before = watched()
+    returned = answer(model, inputs.clone(), targets.clone(), 2)  # parts of 2, 2, 2 and 1 rows
+    if model.most_rows > 2:
+        return "the whole batch at once" if model.most_rows == len(inputs) else "parts of more rows"
+    if not all(map(torch.equal, before, model.parameters())):
+        return "an update"
+    if all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters()):
+        return "no gradients"
+    left = long_vector([parameter.grad for parameter in model.parameters()])
+    losses, columns = [], [torch.ones_like(left)]  # of the old gradients and of each row alone
+    for row, wanted in zip(inputs, targets, strict=True):
+        loss = F.cross_entropy(model(row[None])[0], wanted)
+        columns.append(long_vector(torch.autograd.grad(loss, model.parameters())))
+        losses.append(loss.item())
+    matrix = torch.stack(columns, dim=1).double()  # (number, column)
+    old, *counts = torch.linalg.lstsq(matrix, left.double()[:, None]).solution[:, 0].tolist()
+    if not torch.allclose(
+        matrix @ torch.tensor([old, *counts], dtype=torch.float64), left.double(), atol=1e-3
+    ):
+        return None
+    if abs(old) > 1e-3:
+        return "old gradients"
+    of_parts = [sum(losses[start : start + 2]) / len(losses[start : start + 2]) for start in (0, 2, 4, 6)]
+    weights = [sum(counts[start : start + 2]) for start in (0, 2, 4, 6)]
+    if not all_near(counts, [1 / 7] * 7):
+        return kind_of_weights(counts, weights, returned, sum(of_parts))
+    if model.most_waiting > 1:
+        return "one backward at the end"
+    if (
+        returned is None
+        or isinstance(returned, list | tuple)
+        or not all_near([float(returned)], [sum(losses) / 7])
+    ):
+        return "another loss"
+    return "a graph" if isinstance(returned, Tensor) and returned.requires_grad else None
+
+
+def kind_of_weights(counts: list[float], weights: list[float], returned: Any, added: float) -> str | None:
+    """By how much each of seven rows counts, and each of the parts of 2, 2, 2 and 1 of them."""
+    if all_near(counts[:-1], [0] * 6):
+        return "the last part alone"
+    if all_near(counts[-1:], [0]):
+        return "no last part"
+    if all_near(weights, [1] * 4):
+        return "parts added" if all_near([float(returned)], [added]) else "full weights"
+    if all_near(weights, [2 / 7] * 4):
+        return "full shares"
+    if all_near(weights, weights[:1] * 4):
+        return "equal shares"
+    return "another mean" if all_near(counts, counts[:1] * 7) else None
+
+
+def all_near(some: list[float], others: list[float]) -> bool:
+    return all(
+        math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3) for one, other in zip(some, others, strict=True)
+    )
+
+
+def long_vector(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def whole_batch(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
@@ -213,15 +506,16 @@ def with_share(
     zero: str = "once",
     too_late: bool = False,
     whole_parts_only: bool = False,
+    keeps_the_graph: bool = False,
     returns: Callable[[list[float], list[float]], float] | None = None,
-) -> Callable[..., float]:
+) -> Callable[..., Any]:
     """An accumulation in which a part counts what `share` gives for (part, all inputs, size).
 
     If `too_late`, that goes for the loss alone, and not for the gradients. `returns` makes what is
     returned of the parts' losses and shares, if that is not the sum of their products.
     """
 
-    def answer(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
+    def answer(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> Any:
         losses, shares = [], []
         if zero == "once":
             model.zero_grad()
@@ -233,13 +527,21 @@ def with_share(
             loss = F.cross_entropy(model(part).flatten(0, 1), wanted.flatten())
             counts = share(part, inputs, size)
             (loss if too_late else loss * counts).backward()
-            losses.append(loss.item())
+            losses.append(loss if keeps_the_graph else loss.item())
             shares.append(counts)
+        if zero == "last":
+            model.zero_grad()
         if returns:
             return returns(losses, shares)
         return sum(loss * counts for loss, counts in zip(losses, shares, strict=True))
 
     return answer
+
+
+def updated(model: nn.Module, inputs: Tensor, targets: Tensor, size: int) -> float:
+    loss = accumulate(model, inputs, targets, size)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    return loss
 
 
 def nanogpt_schedule(step: int, highest: float, lowest: float, warmup: int, steps: int) -> float:
@@ -257,6 +559,7 @@ WINDOWS = Exercise(
     name="training.windows",
     reference=windows,
     inputs=rows_and_starts,
+    use=cut_windows,
     buys="With one cut, every position of a window becomes a question with an answer.",
     hints=(
         "The targets are the same windows, moved one token further along the row.",
@@ -279,18 +582,13 @@ WINDOWS = Exercise(
             ),
         ),
         Misconception(
-            "targets_short",
-            "the targets have one token too few, so the last one of each window is missing. Their slice ends at start + 1 + length.",
-            changed_after(lambda inputs, targets: (inputs, targets[:, :-1])),
-        ),
-        Misconception(
             "swapped",
             "inputs and targets are swapped. First return what is read, then what comes next.",
             lambda row, starts, length: windows(row, starts, length)[::-1],
         ),
         Misconception(
             "one_too_long",
-            "the inputs have one token too many. Cut length + 1 tokens, then take all but the last as inputs and all but the first as targets.",
+            "there is one token too many in each window of the inputs, the targets or both. Cut length + 1 tokens, then take all but the last as inputs and all but the first as targets.",
             lambda row, starts, length: (
                 torch.stack([row[start : start + length + 1] for start in starts]),
                 windows(row, starts, length)[1],
@@ -298,12 +596,12 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "one_too_short",
-            "the windows have only length − 1 tokens, because the shift took place inside a window of length tokens. Cut length + 1 tokens first.",
+            "the inputs, the targets or both have only length − 1 tokens. Cut length + 1 tokens first: all but the last are the inputs, all but the first the targets.",
             lambda row, starts, length: windows(row, starts, length - 1),
         ),
         Misconception(
-            "next_window",
-            "the targets are the window that follows. The target of a token is the one right after it, not the one length tokens later.",
+            "too_far",
+            "the targets are too far along the row. The target of a token is the one right after it, whatever the length of the window.",
             lambda row, starts, length: (
                 windows(row, starts, length)[0],
                 torch.stack([row[start + length : start + 2 * length] for start in starts]),
@@ -311,22 +609,22 @@ WINDOWS = Exercise(
         ),
         Misconception(
             "after_the_last",
-            "each window has a single target, the token after its last one. But each of its tokens needs a target: (batch, length).",
+            "each window has a single target. But each of its tokens needs one, so the targets are (batch, length) as well.",
             changed_after(lambda inputs, targets: (inputs, targets[:, -1])),
         ),
         Misconception(
-            "rolled",
-            "the last target of each window is the window's own first token, which is what `roll` puts there. It should be the token that follows the window in the row.",
+            "last_target",
+            "only the last target of each window is wrong. It is the token that follows the window in the row, not a filler and not the first token of the window, which is what `roll` puts there.",
             changed_after(lambda inputs, targets: (inputs, inputs.roll(-1, dims=1))),
         ),
         Misconception(
             "lists",
-            "the windows come back as a list of tensors. `torch.stack` makes one tensor of them: (batch, length).",
+            "the windows come back in a list. Return two tensors of shape (batch, length): `torch.stack` makes one of a list of windows.",
             changed_after(lambda inputs, targets: (list(inputs), list(targets))),
         ),
         Misconception(
-            "first_window",
-            "only the first window comes back, (length,). Cut one for each of the starts. Perhaps your `return` is inside the loop.",
+            "one_window",
+            "only one window comes back. Cut one for each of the starts, keep them all, and return after the loop.",
             changed_after(lambda inputs, targets: (inputs[0], targets[0])),
         ),
         Misconception(
@@ -337,6 +635,26 @@ WINDOWS = Exercise(
                 torch.stack([row[start + 1 : length + 1] for start in starts]),
             ),
         ),
+        Misconception(
+            "transposed",
+            "the axes are swapped: each window is a column, (length, batch). Each window should be a row, (batch, length).",
+            changed_after(lambda inputs, targets: (inputs.T, targets.T)),
+        ),
+        Misconception(
+            "one_long_row",
+            "the windows are joined end to end in one long row. `torch.stack`, not `torch.cat`, puts them under one another: (batch, length).",
+            changed_after(lambda inputs, targets: (inputs.flatten(), targets.flatten())),
+        ),
+        Misconception(
+            "one_tensor",
+            "a single tensor comes back. Return two, the inputs and the targets, each of shape (batch, length).",
+            lambda row, starts, length: torch.stack([row[start : start + length + 1] for start in starts]),
+        ),
+        Misconception(
+            "other_starts",
+            "the inputs are not the windows that begin at `starts`. The one for `start` is row[start : start + length], and they come in the order of the list.",
+            lambda row, starts, length: windows(row, [start + 1 for start in starts], length),
+        ),
     ),
     minutes=5,
     difficulty=1,
@@ -346,6 +664,7 @@ CLIP_GRADIENTS = Exercise(
     name="training.clip_gradients",
     reference=clip_gradients,
     inputs=gradients_and_bounds,
+    use=clipped_list,
     buys="A batch with an enormous gradient can no longer drown out all the others.",
     hints=(
         "Take the length of all gradients as one long vector. If it is above the bound, shrink all of them by the same factor.",
@@ -355,14 +674,14 @@ CLIP_GRADIENTS = Exercise(
     misconceptions=(
         Misconception(
             "each_by_itself",
-            "each tensor was clipped by its own norm, which changes the direction of the whole gradient. Use one norm and one factor for all.",
+            "the tensors got different factors, perhaps each by its own norm. That changes the direction of the whole gradient. Use one norm and one factor for all.",
             lambda gradients, bound: scaled(
                 gradients, [min(1.0, bound / gradient.norm().item()) for gradient in gradients]
             ),
         ),
         Misconception(
             "each_number",
-            "each number was cut off at the bound, which changes the direction. Scale all numbers by the same factor.",
+            "each number was changed by itself, perhaps cut off at the bound. That changes the direction. Scale all numbers by the same factor.",
             lambda gradients, bound: [gradient.clamp(-bound, bound) for gradient in gradients],
         ),
         Misconception(
@@ -403,19 +722,34 @@ CLIP_GRADIENTS = Exercise(
             ),
         ),
         Misconception(
-            "largest_norm",
-            "the largest of the tensors' norms was used. The norm should be that of all numbers together, so add up the squares of all tensors.",
-            clipped_by(lambda gradients: max(gradient.norm().item() for gradient in gradients)),
-        ),
-        Misconception(
             "wrong_way_round",
-            "large gradients stayed as they were and small ones grew. Scale only where the norm is above the bound: min(1, bound / norm).",
+            "large gradients stayed as they were and small ones were scaled. Scale only where the norm is above the bound: min(1, bound / norm).",
             times(lambda norm, bound: max(1.0, bound / norm)),
         ),
         Misconception(
             "upside_down",
             "gradients above the bound grew instead of shrinking. The factor is bound / norm, not norm / bound.",
             times(lambda norm, bound: norm / bound if norm > bound else 1.0),
+        ),
+        Misconception(
+            "unchanged",
+            "the gradients come back as they were, although their norm is above the bound. Multiply each by bound / norm. (`clip_grad_norm_` does not help here: it clips what it finds in .grad, and these tensors are the gradients themselves.)",
+            lambda gradients, bound: list(gradients),
+        ),
+        Misconception(
+            "one_long_vector",
+            "one long vector comes back. It is fine for the norm, but return a list of tensors with the shapes that came in: scale each of them.",
+            lambda gradients, bound: torch.cat([one.flatten() for one in clip_gradients(gradients, bound)]),
+        ),
+        Misconception(
+            "bound_as_factor",
+            "the gradients were multiplied by the bound, but not divided by their norm. The factor is bound / norm.",
+            times(lambda norm, bound: bound if norm > bound else 1.0),
+        ),
+        Misconception(
+            "another_norm",
+            "one factor for all is right, but the norm in it is not that of all numbers together. Square every number of every tensor, add up all squares, and take the root once.",
+            clipped_by(lambda gradients: max(gradient.norm().item() for gradient in gradients)),
         ),
     ),
     minutes=8,
@@ -438,7 +772,7 @@ SCHEDULE = Exercise(
     misconceptions=(
         Misconception(
             "first_step_is_0",
-            "the first rate is 0, so the first batch is wasted. The first update should get highest / warmup: use step + 1.",
+            "the first rate is 0, so the first batch is wasted. The first update should get highest / warmup: use highest · (step + 1) / warmup.",
             lambda step, highest, lowest, warmup, steps: (
                 highest * step / warmup if step < warmup else schedule(step, highest, lowest, warmup, steps)
             ),
@@ -489,15 +823,8 @@ SCHEDULE = Exercise(
             ),
         ),
         Misconception(
-            "range_forgotten",
-            "the fall begins at lowest + highest. The cosine should be multiplied by highest − lowest.",
-            lambda step, highest, lowest, warmup, steps: (
-                schedule(step, highest, 0.0, warmup, steps) + (lowest if step >= warmup else 0.0)
-            ),
-        ),
-        Misconception(
             "rises_from_lowest",
-            "the warm-up rises from lowest. It should rise from 0 in equal parts, so that the first update has highest / warmup.",
+            "the warm-up rises from lowest. It should rise from 0 in equal parts, so that the first update gets highest / warmup.",
             lambda step, highest, lowest, warmup, steps: (
                 lowest + (highest - lowest) * (step + 1) / warmup
                 if step < warmup
@@ -505,9 +832,16 @@ SCHEDULE = Exercise(
             ),
         ),
         Misconception(
-            "not_halved",
-            "the fall begins too high, because 1 + cos goes from 2 to 0. Divide it by 2.",
+            "begins_too_high",
+            "the fall begins above highest. At its start the cosine is 1, so (1 + cos) / 2 is 1 and the rate is lowest + (highest − lowest) = highest. Check the parentheses around 1 + cos, the half, and the range.",
             shaped(lambda progress: 1 + math.cos(math.pi * progress)),
+        ),
+        Misconception(
+            "begins_too_low",
+            "the fall begins below highest. At step `warmup` the progress is 0 and (1 + cos 0) / 2 is 1, so the rate is lowest + (highest − lowest). Is it step, not step + 1, in the fall, and is lowest added?",
+            lambda step, highest, lowest, warmup, steps: falling(
+                step, highest, lowest, warmup, (step + 1 - warmup) / (steps - warmup)
+            ),
         ),
         Misconception(
             "one_late",
@@ -517,6 +851,25 @@ SCHEDULE = Exercise(
                 if step < warmup
                 else falling(step, highest, lowest, warmup, (step - warmup) / (steps - warmup))
             ),
+        ),
+        Misconception(
+            "no_warm_up",
+            "the formula of the fall was used in the warm-up, too, where the progress is negative. Test for step < warmup first, and return highest · (step + 1) / warmup there.",
+            lambda step, highest, lowest, warmup, steps: falling(
+                step, highest, lowest, 0, (step - warmup) / (steps - 1 - warmup)
+            ),
+        ),
+        Misconception(
+            "another_rise",
+            "the rates of the warm-up are wrong. While step < warmup, the rate is highest · (step + 1) / warmup.",
+            lambda step, highest, lowest, warmup, steps: (
+                highest if step < warmup else schedule(step, highest, lowest, warmup, steps)
+            ),
+        ),
+        Misconception(
+            "another_fall",
+            "the warm-up is right, and the fall begins at highest, but then it does not follow the formula. The angle is π · progress, in radians, and the progress is 1 at the last step, steps − 1.",
+            shaped(lambda progress: (1 + math.cos(progress)) / 2),
         ),
     ),
     minutes=8,
@@ -539,17 +892,17 @@ ACCUMULATE = Exercise(
     misconceptions=(
         Misconception(
             "not_averaged",
-            "the losses of the parts were added without weights, so the gradient grows with the number of parts. Multiply each loss by the share of the batch that its part holds.",
+            "the losses of the parts were added without weights, so the gradient grows with the number of parts. Multiply each loss by its part's share of the batch.",
             with_share(lambda part, inputs, size: 1.0),
         ),
         Misconception(
             "equal_shares",
-            "all parts count the same, but the last one may be smaller. Weight each part by its share of the batch.",
+            "all parts count the same, but the last one may be smaller. Weight each part by its share of the batch, len(part) / len(inputs).",
             with_share(lambda part, inputs, size: 1 / math.ceil(len(inputs) / size)),
         ),
         Misconception(
             "forgets_the_parts",
-            "the gradients are set to zero before each part, so only the last part counts. Do that once, before the first part.",
+            "only the last part counts. Set the gradients to zero once, before the first part, and call backward on the loss of each part.",
             with_share(share_of, zero="each"),
         ),
         Misconception(
@@ -559,7 +912,7 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "scaled_too_late",
-            "the loss is right, but each part's gradient was added with full weight. Scale the loss of the part before you call backward on it.",
+            "each part's gradient was added with full weight, although the loss is not the sum. Scale the loss of a part by its share before you call backward on it, not only for the result.",
             with_share(share_of, too_late=True),
         ),
         Misconception(
@@ -574,30 +927,43 @@ ACCUMULATE = Exercise(
         ),
         Misconception(
             "size_parts",
-            "the batch was cut into `size` parts. But `size` is the number of rows in a part: use split(size), not chunk(size).",
+            "some parts have more than `size` rows. `size` is the number of rows in a part, not the number of parts: use split(size), not chunk(size).",
             cut_into_size_parts,
         ),
         Misconception(
             "rest_dropped",
-            "the last part was left out if it was smaller than the others, and the mean was taken over the rest. Those rows belong to the batch too: `split` keeps them.",
+            "the last part does not count, at least where it is smaller than the others. Its rows belong to the batch, too: `split` keeps them.",
             with_share(lambda part, inputs, size: 1 / (len(inputs) // size), whole_parts_only=True),
         ),
         Misconception(
             "last_loss",
-            "the gradients are right, but the loss that was returned is that of the last part alone. Return the mean over the whole batch.",
+            "the gradients are right, but what was returned is not the mean loss of the whole batch. Add up the loss of each part times its share.",
             with_share(share_of, returns=lambda losses, shares: losses[-1]),
-        ),
-        Misconception(
-            "mean_returned",
-            "the losses of the parts were averaged for the result, but each part's gradient was added with full weight. Scale the loss of a part by its share before you call backward on it.",
-            with_share(
-                lambda part, inputs, size: 1.0, returns=lambda losses, shares: sum(losses) / len(losses)
-            ),
         ),
         Misconception(
             "full_shares",
             "each part got the share of a full one, size / len(inputs). The last part may have fewer rows: its share is len(part) / len(inputs).",
             with_share(lambda part, inputs, size: size / len(inputs)),
+        ),
+        Misconception(
+            "another_mean",
+            "all rows count the same, as they should, but the result is not a mean. Divide the sum of all losses by the number of targets, targets.numel(), or multiply the mean of each part by len(part) / len(inputs).",
+            with_share(lambda part, inputs, size: part.numel() / len(inputs)),
+        ),
+        Misconception(
+            "no_gradients",
+            "the model holds no gradients in the end. Call backward on the loss of each part, and clear the gradients only before the first one.",
+            with_share(share_of, zero="last"),
+        ),
+        Misconception(
+            "keeps_the_graph",
+            "the loss that was returned is a tensor that still carries its graph, which keeps the activations of the parts in memory. Return a number: add loss.item() to the total, not loss.",
+            with_share(share_of, keeps_the_graph=True),
+        ),
+        Misconception(
+            "updates",
+            "the weights have changed. Only leave the gradients in the model: the update is the optimizer's work and comes later.",
+            updated,
         ),
     ),
     minutes=15,
@@ -702,7 +1068,7 @@ LESSON = Lesson(
                 },
                 floor=floor,
                 smooth=5,
-                title="Trained on sixteen stories: the training loss falls below the floor, the validation loss turns and rises",
+                title="Trained on sixteen stories: the training loss falls below the floor while the validation loss turns and rises",
             ),
             finding="In the end the training loss is below the entropy floor. On new stories no model can do that on average. "
             "This one does because it has memorized its sixteen stories, and on unseen stories it gets worse and worse. That is **overfitting**, "
