@@ -22,6 +22,19 @@ def call(answer: Callable[..., Any], *inputs: Any) -> Any:
     return answer(*inputs)
 
 
+class InWords:
+    """What an exercise's `use` gives for a mistake that has many forms: the same words for all of them.
+
+    `value` is what the answer gave. It is shown where the words are those of no misconception.
+    """
+
+    def __init__(self, words: str, value: Any = None) -> None:
+        self.words, self.value = words, value
+
+    def __repr__(self) -> str:
+        return self.words
+
+
 @dataclass(frozen=True)
 class Misconception:
     """A way to get an exercise wrong that has a reason, shown by the wrong answer it leads to.

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from gptlib.course.comparing import LONGEST_TEXT, TooLarge, difference, on_one_line, plain, shown
-from gptlib.course.exercises import Exercise
+from gptlib.course.exercises import Exercise, InWords
 from gptlib.course.limits import TimeLimit, time_limit, undisturbed
 
 SECONDS = 5.0  # for an answer on one input
@@ -81,6 +81,10 @@ ADVICE = {
     "shapes cannot be multiplied": (
         "in a @ b, the last axis of a is as long as the last but one of b. Does one of them need a .T?"
     ),
+    "Tensors must have same number of dimensions": (
+        "torch.cat joins tensors that have equally many axes. After argmax, keepdim=True keeps the axis that "
+        "it would drop, and x[:, None] adds one"
+    ),
 }
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted", "right", "not yet"
 COULD_NOT = "could not be judged"  # in grading, where the fault is not the answer's
@@ -90,12 +94,13 @@ COULD_NOT = "could not be judged"  # in grading, where the fault is not the answ
 class Outcome:
     """What an answer gave on one input.
 
-    value: What it returned, made plain.
+    value: What it returned, made plain, or the words that `use` has for it.
     problem: The error that it raised instead, or that it took too long.
     changed: The places of the inputs that it changed.
     gradients: Of the output with respect to each input that has one; None for an input that it does not
         depend on. None as a whole where gradients are not asked for.
     late: Whether it was stopped because its time was up.
+    behind: What it returned, where value is in words.
     """
 
     value: Any = None
@@ -103,6 +108,7 @@ class Outcome:
     changed: tuple[int, ...] = ()
     gradients: tuple[torch.Tensor | None, ...] | None = None
     late: bool = False
+    behind: Any = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,8 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
             if inspect.iscoroutine(value):
                 value.close()  # which spares a warning that nobody awaited it
             # Within the limits too: what came back may be as odd as what was run.
-            found = plain(value)
+            found = plain(value.words if type(value) is InWords else value)
+            behind = plain(value.value) if type(value) is InWords else None
             gradients = plain(_gradients(value, leaves)) if exercise.gradients else None
             changed = tuple(
                 place
@@ -195,7 +202,7 @@ def outcome(exercise: Exercise, answer: Any, inputs: tuple[Any, ...], seconds: f
         return Outcome(problem=str(error))
     except BaseException as error:
         return Outcome(problem=said(error) + _line_of(answer, error))
-    return Outcome(found, None, changed, gradients)
+    return Outcome(found, None, changed, gradients, behind=behind)
 
 
 def said(error: BaseException) -> str:
@@ -320,6 +327,8 @@ def _smallest_difference(exercise: Exercise, inputs: tuple, expected: Outcome, g
     where = "\n".join(f"  {name} = {shown(value)}" for name, value in named)
     if got.problem is not None:
         what = got.problem
+    elif got.behind is not None and (different := difference(expected.value, got.behind)) is not None:
+        what = different
     elif (different := difference(expected.value, got.value)) is not None:
         # A place that is named in words reads as words.
         what = re.sub(r"^at \['(\w+ [^']+)'\] ", r"\1: ", different)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gptlib.course.desk.checking import verdict_on
-from gptlib.course.exercises import Exercise, Misconception
+from gptlib.course.exercises import Exercise, InWords, Misconception
 from gptlib.course.judging import Outcome, Unfit, judge, outcome
 
 X = torch.tensor([1.0, 2.0, 4.0])
@@ -309,6 +309,10 @@ def test_the_smallest_input_is_shown_wherever_it_stands():
         ),
         (lambda x: torch.ones(2, 3, dtype=torch.int64) @ torch.ones(3, 2), "table[tokens]"),
         (lambda x: torch.ones(1, 3) @ torch.ones(2, 3), "(1x3 and 2x3); in a @ b, the last axis of a"),
+        (
+            lambda x: torch.cat([x[None], x.argmax()[None]], dim=1),
+            "After argmax, keepdim=True keeps the axis",
+        ),
         (lambda x: setattr(Uninitialized(), "layer", torch.nn.Linear(3, 3)), "super().__init__() is missing"),
         (lambda x: setattr(Uninitialized(), "w", torch.nn.Parameter(x)), "super().__init__() is missing"),
         (lambda x: list(Uninitialized().parameters()), "super().__init__() is missing"),
@@ -333,6 +337,21 @@ def test_what_a_use_refuses_is_said_without_the_kind_of_an_error():
     assert verdict_on(task, lambda x: None, seed=0).message.startswith(
         "This is nothing; is a `return` missing?"
     )
+
+
+def test_words_tell_a_misconception_and_are_never_shown_as_what_was_returned():
+    def in_words(answer, x):
+        found = answer(x)
+        return InWords("negative", found) if (found < 0).any() else found
+
+    negative = Misconception("negative", "the sign is wrong.", lambda x: -2 * x)
+    task = dataclasses.replace(
+        DOUBLED, inputs=lambda generator: [(X,), (2 * X,)], use=in_words, misconceptions=(negative,)
+    )
+    assert verdict_on(task, lambda x: -3 * x, seed=0).misconception == "negative"
+    found = verdict_on(task, lambda x: -x if x[0] == 1 else x, seed=0)
+    assert found.misconception is None
+    assert "got tensor [-1, -2, -4]" in found.message and "negative" not in found.message
 
 
 def test_a_place_that_is_named_in_words_reads_as_words():

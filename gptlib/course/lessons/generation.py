@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.course.exercises import Exercise, InWords, Lesson, Misconception, Prediction, Question
 from gptlib.generation.sampling import keep_top_k, keep_top_p
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
@@ -115,11 +115,13 @@ def with_ratios(answer: Callable[..., Any], logits: Tensor, temperature: float) 
         return found
     scaled = found / found.sum(dim=-1, keepdim=True)
     if _alike(scaled, expected):
-        return NOT_SCALED
+        return InWords(NOT_SCALED, found)
     if _alike(scaled, at_1):
-        return RATIOS_AT_1
+        return InWords(RATIOS_AT_1, found)
     inverse = at_temperature(logits, 1 / temperature)
-    return RATIOS_INVERTED if _alike(scaled, inverse) and not _alike(found, inverse) else found
+    if _alike(scaled, inverse) and not _alike(found, inverse):
+        return InWords(RATIOS_INVERTED, found)
+    return found
 
 
 def filtered(found: Any, logits: Tensor, expected: Tensor) -> Any:
@@ -127,23 +129,24 @@ def filtered(found: Any, logits: Tensor, expected: Tensor) -> Any:
     if type(found) is not Tensor or found.ndim != logits.ndim:
         return found
     if not found.is_floating_point():
-        return NO_LOGITS
+        return InWords(NO_LOGITS, found)
     ordered, order = expected.sort(dim=-1, descending=True)
     if found.shape != logits.shape:
         least, most = expected.isfinite().sum(dim=-1).aminmax()  # as many in each row
-        return IN_ORDER if least == most and _alike(found, ordered[..., :most]) else found
+        in_order = least == most and _alike(found, ordered[..., :most])
+        return InWords(IN_ORDER, found) if in_order else found
     if _alike(found, expected):
         return found
     held = found.isfinite() & (found != 0)
     log_p = logits.log_softmax(dim=-1)
     as_p, as_log_p = (bool(held.any()) and _alike(found[held], those[held]) for those in (log_p.exp(), log_p))
     if as_p or as_log_p or _sums_to_1(found) or _sums_to_1(found.exp()):
-        return PROBABILITIES
+        return InWords(PROBABILITIES, found)
     if _alike(found, ordered):
-        return IN_ORDER
+        return InWords(IN_ORDER, found)
     kept, filled = expected.isfinite(), found[expected.isneginf()]
     fills = filled.isfinite().all() and (filled != logits[~kept]).all()
-    return OTHER_FILL if fills and _alike(found[kept], expected[kept]) else found
+    return InWords(OTHER_FILL, found) if fills and _alike(found[kept], expected[kept]) else found
 
 
 def after_top_k(answer: Callable[..., Any], logits: Tensor, k: int) -> Any:
@@ -203,10 +206,10 @@ def after_top_p(answer: Callable[..., Any], logits: Tensor, p: float) -> Any:
     if type(found) is not Tensor or found.shape != given.shape or _alike(found, expected):
         return found
     if (expected.isfinite().sum(dim=-1) == 1).all():
-        return NOT_ONE
+        return InWords(NOT_ONE, found)
     for name, held in mistaken_cuts(given, p).items():
         if any(_alike(found, cut) for cut in held):
-            return name
+            return InWords(name, found)
     told = filtered(found, given, expected)
     return filtered(found, given, kept_until(given, p, crossing=False)) if type(told) is Tensor else told
 
@@ -229,9 +232,9 @@ def with_a_counter(answer: Callable[..., Any], tokens: Tensor, n: int) -> Any:
             torch.default_generator.manual_seed(seed)
             again = answer(model, KeyValueCache(model.config, len(given)), given.clone(), n)
             if type(again) is Tensor and not torch.equal(again, longer):
-                return AT_RANDOM
+                return InWords(AT_RANDOM)
     if longer.ndim == 2 and len(longer) == len(given) and longer.shape[1] > once + 1:
-        return TOO_MANY
+        return InWords(TOO_MANY)
     if longer.shape != (len(given), once):
         return {"tokens": torch.zeros(longer.shape, dtype=torch.long), "positions read": once}
     wanted = write_with_cache(model.gpt, KeyValueCache(model.config, len(given)), given, n)

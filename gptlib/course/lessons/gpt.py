@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.course.exercises import Exercise, InWords, Lesson, Misconception, Prediction, Question
 from gptlib.course.judging import Unfit
 from gptlib.model.blocks import Block
 from gptlib.model.config import GPTConfig
@@ -191,16 +191,6 @@ def tokens_and_a_table(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
         yield tokens, torch.randn(vocab_size, d_model, generator=generator)
 
 
-class InWords:
-    """What an answer did where the same mistake has many forms. Two of the same words are the same."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words
-
-    def __repr__(self) -> str:
-        return self.words
-
-
 def near(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other.to(one.dtype), rtol=1e-4, atol=1e-5)
 
@@ -214,7 +204,7 @@ def with_two_tables(
         return x
     positions = position_table[: tokens.shape[1]]
     if x.shape[-2:] == positions.shape and near(x, positions.expand_as(x)):
-        return InWords("the positions alone")
+        return InWords("the positions alone", x)
     if tokens.shape[1] == 1:  # which row it got does not show which rows more tokens get
         return x.new_zeros(x.shape)
     words = token_table[tokens]
@@ -222,7 +212,7 @@ def with_two_tables(
         return x
     added = x - words
     if near(added, added[:1, :1].expand_as(added)) and not near(x, words):
-        return InWords("the same vector added to every token")
+        return InWords("the same vector added to every token", x)
     return x
 
 
@@ -262,16 +252,16 @@ def kind_of_mistake(
     start = start_of(model, tokens)
     told_apart = (start, model.token_embedding(tokens), model.final_norm(start))
     if reads and not any(near(reads[0], known[: len(reads[0])]) for known in told_apart):
-        return InWords("logits that do not start from the sum of token and position")
+        return InWords("logits that do not start from the sum of token and position", logits)
     if logits.shape == model.token_embedding(tokens).shape:
-        return InWords("vectors of the stream")
+        return InWords("vectors of the stream", logits)
     if logits.shape == right.shape:
         probable = logits if (logits >= 0).all() else logits.exp()
         sums = probable.sum(dim=-1)
         is_probable = near(sums, torch.ones_like(sums))
-        return InWords("probabilities or their logarithms") if is_probable else logits
+        return InWords("probabilities or their logarithms", logits) if is_probable else logits
     one_each = logits.shape in (right[:, 0].shape, right[:, :1].shape)
-    return InWords("logits for one position of each text") if one_each else logits
+    return InWords("logits for one position of each text", logits) if one_each else logits
 
 
 def placed(found: float, right: int, *telling: int) -> int | InWords:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
+from gptlib.course.exercises import Exercise, InWords, Lesson, Misconception, Prediction, Question
 from gptlib.course.judging import Unfit
-from gptlib.course.lessons.gpt import InWords, near
+from gptlib.course.lessons.gpt import near
 from gptlib.training.config import TrainConfig
 from gptlib.training.schedule import learning_rate_at
 from gptlib.viz import figures
@@ -98,7 +98,7 @@ def by_kind(found: Callable[[], Any], tell: Callable[[], str | None]) -> Any:
             return InWords(words)
         raise
     words = None if value is ... else words_of(tell)
-    return InWords(words) if words else value
+    return InWords(words, value) if words else value
 
 
 def words_of(tell: Callable[[], str | None]) -> str | None:
