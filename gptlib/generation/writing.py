@@ -157,7 +157,8 @@ def _next_tokens(
     The first position is that after the shortest prompt. A row whose prompt is longer gets the tokens of its
     prompt before any of its own: so no row has padding, and all of them are at the same position. Each writes
     as many tokens as `sampling` allows; none of `ends` is among the fewest that it asks for. The repetition
-    filters do not look at the tokens before `first`. Tokens from `vocab_size` up are padding and never chosen.
+    filters do not look at the tokens before `first`. Tokens from `vocab_size` up are padding, and no row gets
+    one.
     """
     context_length, weight = model.config.context_length, next(model.parameters())
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

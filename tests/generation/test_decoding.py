@@ -102,8 +102,7 @@ def test_generates_the_same_text(settings, monkeypatch):
 
 def test_whoever_looks_is_called_even_between_two_tokens():
     model = build(CONFIG)
-    tokens = torch.zeros(1, 2, dtype=torch.long)
-    tokens_after = writing._next_tokens(model, tokens.tolist(), Sampling(max_new_tokens=9, temperature=0), (), [0])
+    tokens_after = writing._next_tokens(model, [[0, 0]], Sampling(max_new_tokens=9, temperature=0), (), [0])
     next(tokens_after)
     next(tokens_after)  # by the fast way
     seen = []
@@ -147,12 +146,14 @@ def test_a_model_that_somebody_rebuilt_is_left_to_itself(change):
 
 
 def test_what_is_exchanged_between_two_tokens_counts(monkeypatch):
-    model, tokens = build(CONFIG), torch.zeros(1, 2, dtype=torch.long)
+    model = build(CONFIG)
     weights = [build(CONFIG, seed).state_dict() for seed in (1, 2)]
 
     def text():
         model.load_state_dict(weights[0], assign=True)
-        tokens_after = writing._next_tokens(model, tokens.tolist(), Sampling(max_new_tokens=9, temperature=0), (), [0])
+        tokens_after = writing._next_tokens(
+            model, [[0, 0]], Sampling(max_new_tokens=9, temperature=0), (), [0]
+        )
         beginning = [int(next(tokens_after)) for _ in range(3)]
         model.load_state_dict(weights[1], assign=True)
         return beginning + [int(token) for token in tokens_after]

@@ -327,7 +327,7 @@ def test_smoothing_changes_the_picture_and_not_the_arrays():
 
 
 def test_smoothing_neither_delays_nor_lifts_a_curve():
-    """A trailing mean lies above whatever falls. On a straight line a mean around each point changes nothing."""
+    """A trailing mean lies above whatever falls; on a straight line one around each point changes nothing."""
     line = np.linspace(5, 1, 101)
     smooth = figures.loss_curves({"train": (np.arange(101), line)}, smooth=9).figure.axes[0].lines[1]
     np.testing.assert_allclose(smooth.get_ydata()[4:-4], line[4:-4])
