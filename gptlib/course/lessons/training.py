@@ -165,6 +165,8 @@ def kind_of_tokens(inputs: Tensor, targets: Tensor, row: Tensor, starts: list[in
     if not (inputs == right).all():
         swapped = (inputs == wanted).all() and (targets == right).all()
         return "swapped" if swapped else "other inputs"
+    if (targets == right + 1).all():
+        raise Unfit("the targets are the tokens plus 1; the position moves on by 1, to row[start + 1], and so on")
     shifts = [shift for shift in range(-1, 11) if (targets == row[at + shift]).all()]
     if shifts and shifts[0] != 1:
         return {-1: "shifted back", 0: "not shifted"}.get(shifts[0], "shifted too far")
@@ -1071,7 +1073,7 @@ LESSON = Lesson(
                 title="Trained on sixteen stories: the training loss falls below the floor while the validation loss turns and rises",
             ),
             finding="In the end the training loss is below the entropy floor. On new stories no model can do that on average. "
-            "This one does because it has memorized its sixteen stories, and on unseen stories it gets worse and worse. That is **overfitting**, "
+            "This one does because it has memorized its sixteen stories, and on unseen stories it ends about as badly as blind guessing. That is **overfitting**, "
             "and it is why a training loss alone proves nothing. The best moment to stop was when the validation loss turned.",
         ),
         Prediction(
@@ -1079,7 +1081,7 @@ LESSON = Lesson(
             "The same sixteen stories again, with and without dropout of 0.2. What does dropout do to the *lowest* loss on unseen stories that "
             "each run reaches on its way?",
             (
-                "it does not lower it: dropout only makes memorizing slower",
+                "it does not lower it: the lowest point is no better with dropout",
                 "The noise makes it harder to memorize, but also harder to learn what all stories share.",
             ),
             (
@@ -1135,9 +1137,10 @@ LESSON = Lesson(
                 y_label="loss minus that of the unbroken run (nats)",
                 marks={"unbroken": 0.0},
             ),
-            finding="At the second step the loss is far above that of the unbroken run, and dozens of steps later it is still behind. The other curve is the "
-            "control: its averages were emptied as well, but the learning rate rises again over 20 steps. Then there is no jump. So the jump comes from "
-            "full steps with empty averages. But a second warm-up costs progress too: in the end this run is about as far behind.\n\n"
+            finding="At the second step the loss is far above that of the unbroken run, and dozens of steps later it is still behind. The other two curves are "
+            "controls. When the learning rate rises again over 20 steps, there is no jump, so the jump comes from full steps with empty averages. In the end that "
+            "run is behind as well, and in part this is the price of the second warm-up: the run that keeps its averages and warms up again falls behind too, "
+            "but not as far.\n\n"
             "At the very start of a run the averages are empty as well. That may be part of what the first warm-up is good for.",
         ),
         Prediction(
