@@ -981,7 +981,7 @@ LESSON = Lesson(
                 y_label="billion operations",
             ),
             finding="Without a cache the cost grows with the square of the length, or a little faster, because "
-            "attention within each step grows too. With one, the growth is nearly linear at this length.",
+            "attention within each step grows too. With one, the growth is nearly linear at these lengths.",
         ),
         Prediction(
             "generation.ban",

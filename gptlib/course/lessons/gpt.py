@@ -908,7 +908,7 @@ LESSON = Lesson(
             ),
             shows=first_losses,
             finding="The first loss shows how large **the matrix that makes the logits** is, and that matrix is the token table. Large logits make a model confidently wrong."
-            " With one table at both ends, the bet is on a particular token, as the next cell shows, and this makes the loss larger still.\n\n"
+            " With one table at both ends, the model bets on one particular token, as the next cell shows, and this makes the loss larger still.\n\n"
             "With the other matrices fifty times as large, the loss stays at ln V, because the final norm undoes the growth of the stream. So a first loss near ln V says nothing about the size of "
             "the other matrices.",
         ),

@@ -166,7 +166,9 @@ def kind_of_tokens(inputs: Tensor, targets: Tensor, row: Tensor, starts: list[in
         swapped = (inputs == wanted).all() and (targets == right).all()
         return "swapped" if swapped else "other inputs"
     if (targets == right + 1).all():
-        raise Unfit("the targets are the tokens plus 1; the position moves on by 1, to row[start + 1], and so on")
+        raise Unfit(
+            "the targets are the tokens plus 1; the position moves on by 1, to row[start + 1], and so on"
+        )
     shifts = [shift for shift in range(-1, 11) if (targets == row[at + shift]).all()]
     if shifts and shifts[0] != 1:
         return {-1: "shifted back", 0: "not shifted"}.get(shifts[0], "shifted too far")
@@ -1045,7 +1047,7 @@ LESSON = Lesson(
         ),
         Prediction(
             "training.sixteen_stories",
-            "A model is trained on sixteen stories, over and over. What does its loss on stories that it has never seen do?",
+            "A model is trained on sixteen stories, over and over. What happens to its loss on stories that it has never seen?",
             (
                 "it falls, then rises",
                 "First the model learns what all stories share, and then what is true of these sixteen alone.",
@@ -1073,13 +1075,13 @@ LESSON = Lesson(
                 title="Trained on sixteen stories: the training loss falls below the floor while the validation loss turns and rises",
             ),
             finding="In the end the training loss is below the entropy floor. On new stories no model can do that on average. "
-            "This one does because it has memorized its sixteen stories, and on unseen stories it ends about as badly as blind guessing. That is **overfitting**, "
+            "This model gets below it because it has memorized its sixteen stories, and on unseen stories it ends about as badly as blind guessing. That is **overfitting**, "
             "and it is why a training loss alone proves nothing. The best moment to stop was when the validation loss turned.",
         ),
         Prediction(
             "training.dropout",
-            "The same sixteen stories again, with and without dropout of 0.2. What does dropout do to the *lowest* loss on unseen stories that "
-            "each run reaches on its way?",
+            "The same sixteen stories again, with and without dropout of 0.2. What does dropout do to the lowest loss on unseen stories that "
+            "each run reaches along the way?",
             (
                 "it does not lower it: the lowest point is no better with dropout",
                 "The noise makes it harder to memorize, but also harder to learn what all stories share.",
@@ -1100,17 +1102,17 @@ LESSON = Lesson(
             ),
             shows=lambda curves: figures.line_chart(
                 curves,
-                title="Validation loss on sixteen stories: dropout slows the rise but does not lower the lowest point",
+                title="Trained on sixteen stories: dropout slows the rise of the validation loss but does not lower its lowest point",
                 x_label="training step",
                 y_label="validation loss (nats per token)",
             ),
-            finding="With dropout, the validation loss rises later and less. But in both pairs of runs, the lowest point is at least as low "
+            finding="With dropout, the validation loss rises less and more slowly. But in both pairs of runs, the lowest point is at least as low "
             "without dropout. Here it is enough to stop at the right moment.\n\nThis is one small model, one rate of dropout and sixteen stories. With other models and more "
             "text the answer may differ, so measure it.",
         ),
         Prediction(
             "training.empty_averages",
-            "After 100 steps at the full learning rate we stop. We resume with the same weights, learning rate and batches as if we had never stopped, "
+            "We stop after 100 steps, when the learning rate is at its full value. We resume with the same weights, learning rate and batches as if we had never stopped, "
             "but AdamW begins with empty averages. How does the loss compare with that of the run that was never stopped?",
             (
                 "it jumps up at once and stays higher for dozens of steps",
@@ -1157,7 +1159,7 @@ LESSON = Lesson(
                     "Small steps need many steps. Sixty of them do not get far.",
                 ),
                 (
-                    "the large rate ends as nan",
+                    "the large rate ends up as nan",
                     "An AdamW step is hardly longer than the rate, whatever the gradient. The result is bad, but finite.",
                 ),
             ),
@@ -1169,7 +1171,7 @@ LESSON = Lesson(
                 log_x=True,
                 marks=marks,
             ),
-            finding="At a hundredth of the rate, sixty steps hardly get the model away from its start. At a hundred times the rate, the loss "
+            finding="At a hundredth of the rate, sixty steps hardly move the model from where it started. At a hundred times the rate, the loss "
             "does not get below that of the 1-gram, which knows only how frequent each token is. Still, the numbers stay finite: no step of AdamW is much longer than the rate.\n\n"
             "This is what sixty steps show. With more of them, a smaller rate gets further.",
         ),
