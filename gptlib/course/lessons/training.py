@@ -1074,7 +1074,7 @@ LESSON = Lesson(
                 smooth=5,
                 title="Trained on sixteen stories: the training loss falls below the floor while the validation loss turns and rises",
             ),
-            finding="In the end the training loss is below the entropy floor. On new stories no model can do that on average. "
+            finding="In the end the training loss is below the entropy floor. On new stories no model can get that low on average. "
             "This model gets below it because it has memorized its sixteen stories, and on unseen stories it ends about as badly as blind guessing. That is **overfitting**, "
             "and it is why a training loss alone proves nothing. The best moment to stop was when the validation loss turned.",
         ),
@@ -1106,8 +1106,8 @@ LESSON = Lesson(
                 x_label="training step",
                 y_label="validation loss (nats per token)",
             ),
-            finding="With dropout, the validation loss rises less and more slowly. But in both pairs of runs, the lowest point is at least as low "
-            "without dropout. Here it is enough to stop at the right moment.\n\nThis is one small model, one rate of dropout and sixteen stories. With other models and more "
+            finding="With dropout, the validation loss rises more slowly and not as far. But in both pairs of runs, the lowest point is at least as low "
+            "without dropout. Here it is enough to stop at the right moment.\n\nThis is one small model, one dropout rate and sixteen stories. With other models and more "
             "text the answer may differ, so measure it.",
         ),
         Prediction(
