@@ -62,6 +62,9 @@ class Exercise:
     use: How an answer is put to use on one of the inputs. A class is made and called here.
     gradients: Whether the gradients with respect to the inputs are compared too.
     source: What the last hint shows, where the source of `reference` is not the plainest solution.
+    told: From a wrong value, the right one and the inputs, what is compared with the misconceptions instead:
+        words, where the same mistake has many forms. Unlike `use`, it is not called where answers run, so it
+        may need the reference.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Exercise:
     use: Callable[..., Any] = call
     gradients: bool = False
     source: str | None = None
+    told: Callable[..., Any] | None = None
 
     @property
     def function(self) -> str:

@@ -354,6 +354,21 @@ def test_words_tell_a_misconception_and_are_never_shown_as_what_was_returned():
     assert "got tensor [-1, -2, -4]" in found.message and "negative" not in found.message
 
 
+def test_what_is_told_of_a_wrong_value_is_compared_and_what_came_back_is_shown():
+    def told(found, expected, x):
+        return "negative" if (found < 0).any() and (expected > 0).all() else found
+
+    negative = Misconception("negative", "the sign is wrong.", lambda x: -2 * x)
+    task = dataclasses.replace(
+        DOUBLED, inputs=lambda generator: [(X,), (2 * X,)], told=told, misconceptions=(negative,)
+    )
+    assert verdict_on(task, lambda x: x + x, seed=0).status == "right"
+    assert verdict_on(task, lambda x: -3 * x, seed=0).misconception == "negative"
+    found = verdict_on(task, lambda x: -x if x[0] == 1 else x, seed=0)
+    assert found.misconception is None
+    assert "got tensor [-1, -2, -4]" in found.message and "negative" not in found.message
+
+
 def test_a_place_that_is_named_in_words_reads_as_words():
     def by_part(answer, x):
         return {"the sum of all numbers": answer(x).sum() if x.ndim == 1 else 0, "k": "x" * 100}

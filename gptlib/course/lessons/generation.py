@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from gptlib.course.exercises import Exercise, InWords, Lesson, Misconception, Prediction, Question
+from gptlib.course.exercises import Exercise, Lesson, Misconception, Prediction, Question
 from gptlib.generation.sampling import keep_top_k, keep_top_p
 from gptlib.model.cache import KeyValueCache
 from gptlib.model.config import GPTConfig
@@ -105,22 +105,21 @@ def _sums_to_1(probabilities: Tensor) -> bool:
     return bool((probabilities >= 0).all()) and _alike(sums, torch.ones_like(sums))
 
 
-def with_ratios(answer: Callable[..., Any], logits: Tensor, temperature: float) -> Any:
+def told_by_ratios(found: Any, expected: Tensor, logits: Tensor, temperature: float) -> Any:
     """The probabilities, or in words what they are where only the scale of each row is wrong."""
-    expected, at_1 = at_temperature(logits, temperature), logits.softmax(dim=-1)
-    found = answer(logits, temperature)
+    at_1 = logits.softmax(dim=-1)
     if type(found) is not Tensor or not found.is_floating_point() or found.shape != expected.shape:
         return found
-    if _alike(found, expected) or _alike(found, at_1) or not (found >= 0).all():
+    if _alike(found, at_1) or not (found >= 0).all():
         return found
     scaled = found / found.sum(dim=-1, keepdim=True)
     if _alike(scaled, expected):
-        return InWords(NOT_SCALED, found)
+        return NOT_SCALED
     if _alike(scaled, at_1):
-        return InWords(RATIOS_AT_1, found)
+        return RATIOS_AT_1
     inverse = at_temperature(logits, 1 / temperature)
     if _alike(scaled, inverse) and not _alike(found, inverse):
-        return InWords(RATIOS_INVERTED, found)
+        return RATIOS_INVERTED
     return found
 
 
@@ -129,29 +128,28 @@ def filtered(found: Any, logits: Tensor, expected: Tensor) -> Any:
     if type(found) is not Tensor or found.ndim != logits.ndim:
         return found
     if not found.is_floating_point():
-        return InWords(NO_LOGITS, found)
+        return NO_LOGITS
     ordered, order = expected.sort(dim=-1, descending=True)
     if found.shape != logits.shape:
         least, most = expected.isfinite().sum(dim=-1).aminmax()  # as many in each row
         in_order = least == most and _alike(found, ordered[..., :most])
-        return InWords(IN_ORDER, found) if in_order else found
+        return IN_ORDER if in_order else found
     if _alike(found, expected):
         return found
     held = found.isfinite() & (found != 0)
     log_p = logits.log_softmax(dim=-1)
     as_p, as_log_p = (bool(held.any()) and _alike(found[held], those[held]) for those in (log_p.exp(), log_p))
     if as_p or as_log_p or _sums_to_1(found) or _sums_to_1(found.exp()):
-        return InWords(PROBABILITIES, found)
+        return PROBABILITIES
     if _alike(found, ordered):
-        return InWords(IN_ORDER, found)
+        return IN_ORDER
     kept, filled = expected.isfinite(), found[expected.isneginf()]
     fills = filled.isfinite().all() and (filled != logits[~kept]).all()
-    return InWords(OTHER_FILL, found) if fills and _alike(found[kept], expected[kept]) else found
+    return OTHER_FILL if fills and _alike(found[kept], expected[kept]) else found
 
 
-def after_top_k(answer: Callable[..., Any], logits: Tensor, k: int) -> Any:
-    given, expected = logits.clone(), keep_top_k(logits, k)
-    return filtered(answer(logits, k), given, expected)
+def told_of_top_k(found: Any, expected: Tensor, logits: Tensor, k: int) -> Any:
+    return filtered(found, logits, expected)
 
 
 def cuts_at_p(values: Tensor, p: float) -> tuple[Tensor, Tensor]:
@@ -200,24 +198,22 @@ def _tells_apart(logits: Tensor, p: float) -> bool:
     )
 
 
-def after_top_p(answer: Callable[..., Any], logits: Tensor, p: float) -> Any:
-    given, expected = logits.clone(), keep_top_p(logits, p)
-    found = answer(logits, p)
-    if type(found) is not Tensor or found.shape != given.shape or _alike(found, expected):
+def told_of_top_p(found: Any, expected: Tensor, logits: Tensor, p: float) -> Any:
+    if type(found) is not Tensor or found.shape != logits.shape:
         return found
     if (expected.isfinite().sum(dim=-1) == 1).all():
-        return InWords(NOT_ONE, found)
-    for name, held in mistaken_cuts(given, p).items():
+        return NOT_ONE
+    for name, held in mistaken_cuts(logits, p).items():
         if any(_alike(found, cut) for cut in held):
-            return InWords(name, found)
-    told = filtered(found, given, expected)
-    return filtered(found, given, kept_until(given, p, crossing=False)) if type(told) is Tensor else told
+            return name
+    told = filtered(found, logits, expected)
+    return filtered(found, logits, kept_until(logits, p, crossing=False)) if type(told) is Tensor else told
 
 
 def with_a_counter(answer: Callable[..., Any], tokens: Tensor, n: int) -> Any:
     """What is written, and how many positions were read if it was more than each once.
 
-    Where the shape is wrong, nothing else is compared, and where the tokens are, not what was read. An answer that draws at random is run again.
+    Where the shape is wrong, nothing else is compared. An answer that draws at random is run again.
     """
     model, given = ReadingGPT(), tokens.clone()
     state = torch.get_rng_state()
@@ -232,13 +228,19 @@ def with_a_counter(answer: Callable[..., Any], tokens: Tensor, n: int) -> Any:
             torch.default_generator.manual_seed(seed)
             again = answer(model, KeyValueCache(model.config, len(given)), given.clone(), n)
             if type(again) is Tensor and not torch.equal(again, longer):
-                return InWords(AT_RANDOM)
+                return AT_RANDOM
     if longer.ndim == 2 and len(longer) == len(given) and longer.shape[1] > once + 1:
-        return InWords(TOO_MANY)
+        return TOO_MANY
     if longer.shape != (len(given), once):
         return {"tokens": torch.zeros(longer.shape, dtype=torch.long), "positions read": once}
-    wanted = write_with_cache(model.gpt, KeyValueCache(model.config, len(given)), given, n)
-    return {"tokens": longer, "positions read": n_read if torch.equal(longer, wanted) else once}
+    return {"tokens": longer, "positions read": n_read}
+
+
+def told_of_tokens(found: Any, expected: dict[str, Any], tokens: Tensor, n: int) -> Any:
+    """Where the tokens are wrong, what was read is not compared."""
+    if not isinstance(found, dict) or torch.equal(found["tokens"], expected["tokens"]):
+        return found
+    return found | {"positions read": expected["positions read"]}
 
 
 def kept_below(logits: Tensor, k: int) -> Tensor:
@@ -380,7 +382,7 @@ AT_TEMPERATURE = Exercise(
     name="generation.at_temperature",
     reference=at_temperature,
     inputs=logits_and_temperatures,
-    use=with_ratios,
+    told=told_by_ratios,
     buys="One number now takes you from almost always drawing the likeliest token to drawing nearly all tokens equally "
     "often.",
     hints=(
@@ -486,7 +488,7 @@ KEEP_TOP_K = Exercise(
     reference=keep_top_k,
     source=TOP_K_SOURCE,
     inputs=logits_and_k,
-    use=after_top_k,
+    told=told_of_top_k,
     buys="You can now cut off the tail for a whole batch of texts at once.",
     hints=(
         "Find the k-th largest logit of each row. Whatever is below it is ruled out.",
@@ -598,7 +600,7 @@ KEEP_TOP_P = Exercise(
     reference=keep_top_p,
     source=TOP_P_SOURCE,
     inputs=logits_and_p,
-    use=after_top_p,
+    told=told_of_top_p,
     buys="The number of tokens you keep now adapts to the distribution: few where it is peaked, many where it is flat.",
     hints=(
         "Go through the tokens from the likeliest down and add up their probabilities. The token with which the sum "
@@ -707,6 +709,7 @@ WRITE_WITH_CACHE = Exercise(
     reference=write_with_cache,
     inputs=starts,
     use=with_a_counter,
+    told=told_of_tokens,
     buys="You get the same text, and each token is read only once.",
     hints=(
         "At first all tokens are unread. After that, only the one you chose last is, because the cache holds the rest.",
