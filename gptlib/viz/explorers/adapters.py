@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from gptlib.interpret.tracing import Place, activation_places, edit, trace
 from gptlib.model.gpt import GPT
 from gptlib.viz.explorers.reading import in_use, numbers
+
+ROUNDING = 0.01  # of a row's sum in half the bits
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,49 @@ class TransformersAdapter(ModelAdapter):
         return norms_after_projection(values.unflatten(-1, (-1, d_head)), projection, self.n_heads)
 
 
+def attention_of(given: Any) -> Float[Tensor, "layer head query key"]:
+    """Attention weights in the forms in which libraries hand them over, as one float32 tensor.
+
+    One array or a sequence of one for each layer: (layer, head, query, key), (head, query, key) or
+    (query, key), of any dtype, with gradients or without; where there is an axis for a batch, before that of
+    the heads, it needs to hold one text. Raises TypeError for what holds no numbers, ValueError for layers of
+    different shapes and for several texts.
+    """
+    if (
+        isinstance(given, list | tuple)
+        and given
+        and all(np.ndim(layer) >= 2 for layer in map(_numbers, given))
+    ):
+        layers = [_numbers(layer) for layer in given]
+        if len({layer.shape for layer in layers}) > 1:
+            shapes = ", ".join(str(tuple(layer.shape)) for layer in layers[:4])
+            raise ValueError(f"weights has layers of the shapes {shapes}; all need to have the same")
+        weights = torch.stack(layers)  # (layer, …)
+        weights = weights[:, None] if weights.dim() == 3 else weights  # one head in each
+    else:
+        weights = _numbers(given)
+        weights = weights[(None,) * max(0, 4 - weights.dim())]
+    if weights.dim() == 5:
+        if weights.shape[1] != 1:
+            raise ValueError(
+                f"weights has shape {tuple(weights.shape)}, with {weights.shape[1]} texts in a batch; "
+                "give those of one, such as [layer[:1] for layer in weights]"
+            )
+        weights = weights[:, 0]
+    return weights
+
+
+def _numbers(given: Any) -> Tensor:
+    if isinstance(given, Tensor):
+        return given.detach().to("cpu", torch.float32)
+    try:
+        return torch.as_tensor(np.asarray(given, dtype=np.float32))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"weights holds a {type(given).__name__}; it needs arrays of attention weights"
+        ) from None
+
+
 class GivenAttention:
     """The adapter of attention that came without a model: it reads what it was given, and nothing else."""
 
@@ -184,8 +230,10 @@ class GivenAttention:
                 f"(layer, head, {len(words)}, {len(words)})"
             )
         sums = weights.tril().sum(dim=-1)
-        if not torch.isfinite(weights).all() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-            layer, head, query = ((sums - 1).abs().nan_to_num(nan=math.inf) > 1e-3).nonzero()[0].tolist()
+        if not torch.isfinite(weights).all() or not torch.allclose(
+            sums, torch.ones_like(sums), atol=ROUNDING
+        ):
+            layer, head, query = ((sums - 1).abs().nan_to_num(nan=math.inf) > ROUNDING).nonzero()[0].tolist()
             raise ValueError(
                 f"weights at layer {layer}, head {head}, query {query} sum to "
                 f"{sums[layer, head, query]:.4f} over the "

@@ -17,9 +17,8 @@ from traitlets import List as Items
 from gptlib.interpret.head_roles import ROLES, role_scores
 from gptlib.interpret.tracing import in_turn
 from gptlib.viz import figures
-from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing, readable
-from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt
+from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt, attention_of
 from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row
 from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
@@ -93,13 +92,17 @@ class AttentionExplorer(Explorer):
         self.begin()
 
     @classmethod
-    def from_array(cls, weights: Array, tokens: Sequence[str]) -> AttentionExplorer:
-        """Explore attention weights of shape (layer, head, query, key), made by any model, on these tokens.
+    def from_array(cls, weights: Any, tokens: Sequence[Any] | Tensor) -> AttentionExplorer:
+        """Explore attention weights that any causal model made on these tokens, which may be numbers.
 
-        Raises ValueError unless the weights fit the tokens and each row sums to 1 over itself and the past.
+        `attention_of` says in which forms the weights may come: those of (layer, head, query, key), of one
+        layer or head, and the tuple of (1, head, query, key) that transformers calls `attentions`.
+
+        Raises ValueError unless the weights fit the tokens and each row sums to 1 over itself and the past,
+        TypeError for what holds no numbers.
         """
-        given = GivenAttention(torch.as_tensor(np.asarray(weights), dtype=torch.float32), tokens)
-        return cls(given, None, "".join(tokens))
+        words = [word if isinstance(word, str) else str(int(word)) for word in tokens]
+        return cls(GivenAttention(attention_of(weights), words), None, "".join(words))
 
     @validate("layer", "head")
     def _check_place(self, proposal: Any) -> int:

@@ -344,6 +344,48 @@ def test_attention_that_came_from_elsewhere():
         AttentionExplorer.from_array(weights, words[:3])
 
 
+HANDED_OVER = {
+    "transformers, BertViz": lambda weights: tuple(layer[None].clone() for layer in weights),
+    "transformers, with gradients": lambda weights: tuple(layer[None].requires_grad_() for layer in weights),
+    "a list of arrays": lambda weights: [layer.numpy() for layer in weights],
+    "with a batch axis": lambda weights: weights[:, None],
+    "bfloat16": lambda weights: weights.bfloat16(),
+    "half": lambda weights: weights.half().numpy(),
+    "CircuitsVis, one layer": lambda weights: weights[0],
+    "transformers, one layer": lambda weights: weights[:1],
+    "one head": lambda weights: weights[0, 0],
+    "nested lists": lambda weights: weights.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", HANDED_OVER)
+def test_attention_comes_in_the_forms_that_libraries_hand_over(form):
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(2, 3, 4, 4, generator=generator).tril()
+    weights /= weights.sum(dim=-1, keepdim=True)
+    shown = decoded(
+        AttentionExplorer.from_array(HANDED_OVER[form](weights), [11, torch.tensor(12), "c", "d"])
+    )
+    expected = weights[: len(shown), : shown.shape[1]]
+    np.testing.assert_allclose(shown, expected.detach(), atol=1.5 / 255)
+    assert shown.shape[0] == (1 if "one" in form else 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "words"),
+    [
+        ([torch.ones(2, 1, 3, 3).tril()] * 2, ValueError, "with 2 texts in a batch; give those of one"),
+        ([torch.ones(1, 3, 3), torch.ones(2, 3, 3)], ValueError, "all need to have the same"),
+        ("weights", TypeError, "weights holds a str; it needs arrays"),
+        (None, ValueError, "for 3 tokens it needs"),
+        (torch.ones(3), ValueError, "for 3 tokens it needs"),
+    ],
+)
+def test_other_forms_are_refused(weights, error, words):
+    with pytest.raises(error, match=words):
+        AttentionExplorer.from_array(weights, ["a", "b", "c"])
+
+
 def test_above_128_tokens_the_chosen_head_is_whole_and_the_others_small(tokenizer):
     torch.manual_seed(0)
     model = sharper(GPT(GPTConfig(vocab_size=280, **{**CONFIG, "context_length": 400})))
