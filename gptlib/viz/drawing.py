@@ -195,20 +195,26 @@ def _glyphs(family: str) -> frozenset[int]:
     return frozenset(FT2Font(findfont(FontProperties(family=family))).get_charmap())
 
 
-def drawable(text: str, family: str = "DejaVu Sans") -> str:
-    """`text` with what the font cannot draw as an escape such as \\u4f60, and no blank boxes."""
-    glyphs = _glyphs(family)
-    return "".join(
-        letter if letter == "\n" or (letter.isprintable() and ord(letter) in glyphs) else _escape(ord(letter))
-        for letter in text
-    )
+def drawable(text: str, family: str | None = "DejaVu Sans") -> str:
+    """`text` with what the font cannot draw as an escape such as \\u4f60, and no blank boxes.
+
+    None stands for the fonts of a browser, which draw all that can be printed.
+    """
+    glyphs = None if family is None else _glyphs(family)
+
+    def known(letter: str) -> bool:
+        return letter == "\n" or (letter.isprintable() and (glyphs is None or ord(letter) in glyphs))
+
+    return "".join(letter if known(letter) else _escape(ord(letter)) for letter in text)
 
 
 def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:x}"
 
 
-def readable(piece: str, limit: int | None = None, space: str = "␣", family: str = "DejaVu Sans") -> str:
+def readable(
+    piece: str, limit: int | None = None, space: str = "␣", family: str | None = "DejaVu Sans"
+) -> str:
     """One token's text as a label: spaces and newlines made visible, what the font cannot draw as an escape.
 
     A label longer than `limit` characters is cut in its middle, because tokens differ most at their ends.

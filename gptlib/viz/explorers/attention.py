@@ -17,12 +17,12 @@ from traitlets import List as Items
 from gptlib.interpret.head_roles import ROLES, role_scores
 from gptlib.interpret.tracing import in_turn
 from gptlib.viz import figures
-from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt, attention_of
 from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row
 from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
-from gptlib.viz.explorers.reading import document
+from gptlib.viz.explorers.reading import document, on_the_page
 
 FULL = 128  # up to this many tokens every head is sent whole
 N_BARS = 8
@@ -188,8 +188,8 @@ class AttentionExplorer(Explorer):
         scores = role_scores(side_a.after.weights, side_a.tokens, side_a.words)
         self.set_trait("query", n - 1 if not -n <= self.query < n or self.query < 0 else self.query)
         return {
-            "words": [readable(word) for word in side_a.words],
-            "words_b": [readable(word) for word in side_b.words] if side_b else [],
+            "words": [on_the_page(word) for word in side_a.words],
+            "words_b": [on_the_page(word) for word in side_b.words] if side_b else [],
             "layers": self._adapter.n_layers,
             "heads": self._adapter.n_heads,
             "copies": self._adapter.copy_heads,
@@ -268,8 +268,8 @@ class AttentionExplorer(Explorer):
     def _word(self, token: int) -> str:
         pieces = getattr(self.tokenizer, "pieces", None)
         if pieces is None:
-            return readable(self.tokenizer.decode([token]))
-        return "(end)" if token == self.tokenizer.end_of_text else readable(pieces([token])[0])
+            return on_the_page(self.tokenizer.decode([token]))
+        return "(end)" if token == self.tokenizer.end_of_text else on_the_page(pieces([token])[0])
 
     # --- what Python users take from it ------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ class AttentionExplorer(Explorer):
 
     def figure(self) -> Drawing:
         n = min(self._shown.shape[-1], 40)
-        words = [readable(word) for word in self._a.words[:n]]
+        words = [on_the_page(word) for word in self._a.words[:n]]
         weights, copying = self._split(self._shown[:, :n, :n])
         return figures.attention_montage(
             weights,

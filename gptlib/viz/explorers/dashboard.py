@@ -39,9 +39,9 @@ from gptlib.training.config import TrainConfig
 from gptlib.training.loop import Step, train
 from gptlib.viz import figures
 from gptlib.viz.checking import Array
-from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer, sentence
-from gptlib.viz.explorers.reading import LOCK, document, in_use, numbers
+from gptlib.viz.explorers.reading import LOCK, document, in_use, numbers, on_the_page
 
 REDRAW_EVERY = 0.2  # seconds
 SNAPSHOTS = 12  # of a run, besides the latest; a short run has fewer
@@ -370,7 +370,7 @@ class TrainingDashboard(Explorer):
             "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
             "n_layers": self.model.config.n_layers,
             "n_heads": self.model.config.n_heads,
-            "tokens": [readable(piece) for piece in self._pieces],
+            "tokens": [on_the_page(piece) for piece in self._pieces],
         }
 
     def compute_details(self) -> dict[str, Any]:

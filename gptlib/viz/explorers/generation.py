@@ -20,9 +20,9 @@ from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz import figures
-from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
-from gptlib.viz.explorers.reading import alone, document, in_use, numbers
+from gptlib.viz.explorers.reading import alone, document, in_use, numbers, on_the_page
 
 N_BARS = 12  # tokens with a bar of their own
 N_ROADS = 4  # likeliest tokens kept at each step behind: the one taken, and three roads not taken
@@ -240,7 +240,7 @@ class GenerationExplorer(Explorer):
 
     def _piece(self, token: int) -> str:
         try:
-            return readable(self.tokenizer.pieces([token])[0])
+            return on_the_page(self.tokenizer.pieces([token])[0])
         except IndexError:  # some vocabularies have gaps, and a model gives logits to those as well
             return f"[{token}]"
 

@@ -17,9 +17,9 @@ from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz import figures
-from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
-from gptlib.viz.explorers.reading import document, in_use, numbers
+from gptlib.viz.explorers.reading import document, in_use, numbers, on_the_page
 
 PARTS = {
     "residual_pre": "stream",
@@ -94,7 +94,7 @@ class PatchingExplorer(Explorer):
             self.cells[layer, column] = (logits[right] - logits[wrong] - bottom) / (top - bottom)
         self._columns = [f"head {n}" for n in range(n_columns)]
         if self.part != "attention.heads":
-            self._columns = ["(start)", *map(readable, self.tokenizer.pieces(corrupted[1:]))]
+            self._columns = ["(start)", *map(on_the_page, self.tokenizer.pieces(corrupted[1:]))]
         self._words = self._word(right), self._word(wrong)
         return {
             "columns": self._columns,
@@ -130,7 +130,9 @@ class PatchingExplorer(Explorer):
         return said
 
     def _word(self, token: int) -> str:
-        return "(end)" if token == self.tokenizer.end_of_text else readable(self.tokenizer.pieces([token])[0])
+        return (
+            "(end)" if token == self.tokenizer.end_of_text else on_the_page(self.tokenizer.pieces([token])[0])
+        )
 
     def figure(self) -> Drawing:
         """The map, array `matrix` (layer, column), with the cell of most effect outlined in its numbers."""

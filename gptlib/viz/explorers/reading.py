@@ -17,7 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gptlib.viz.drawing import readable
+
 LOCK = RLock()
+
+
+def on_the_page(piece: str) -> str:
+    """A token's text as a page shows it, in its own script."""
+    return readable(piece, family=None)
 
 
 def alone(call: Callable[..., Any]) -> Callable[..., Any]:

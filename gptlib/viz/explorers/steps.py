@@ -20,9 +20,9 @@ from gptlib.model.masks import causal_mask
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz.checking import Array, Labels, as_array, as_labels
-from gptlib.viz.drawing import Drawing, readable
+from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
-from gptlib.viz.explorers.reading import document, in_use, numbers
+from gptlib.viz.explorers.reading import document, in_use, numbers, on_the_page
 from gptlib.viz.figures import attention_heatmap
 
 MOST_TOKENS, MOST_DIMENSIONS, LARGEST = 12, 128, 1e6
@@ -205,9 +205,11 @@ class AttentionSteps(Explorer):
             raise ValueError(f"temperature is {self.temperature:g}; it needs to be above 0")
         for name, allowed in zip(self.tokens, self.mask, strict=True):
             if not any(allowed):
-                raise ValueError(f'mask lets "{readable(name)}" attend to nothing; each query needs one key')
+                raise ValueError(
+                    f'mask lets "{on_the_page(name)}" attend to nothing; each query needs one key'
+                )
         return {
-            "tokens": [readable(token) for token in self.tokens],
+            "tokens": [on_the_page(token) for token in self.tokens],
             "about": self.about,
             "bias": self.bias,
             "at_first": self.at_first,
@@ -217,7 +219,7 @@ class AttentionSteps(Explorer):
         """The weights of all queries as a heatmap, with the largest of the one shown outlined."""
         weights = self.weights
         most = weights[self.query].argmax().item()
-        names = [readable(token) for token in self.tokens]
+        names = [on_the_page(token) for token in self.tokens]
         return attention_heatmap(
             weights,
             self.tokens,
@@ -227,7 +229,7 @@ class AttentionSteps(Explorer):
         )
 
     def __repr__(self) -> str:
-        name = readable(self.tokens[self.query])
+        name = on_the_page(self.tokens[self.query])
         return f"AttentionSteps({len(self.tokens)} tokens, query {name!r}, d_k {self.d_k})"
 
 

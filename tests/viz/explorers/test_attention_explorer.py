@@ -344,6 +344,22 @@ def test_attention_that_came_from_elsewhere():
         AttentionExplorer.from_array(weights, words[:3])
 
 
+def test_every_script_stands_on_the_page_as_itself():
+    """The page's fonts have what those of the figures lack; only what nothing can draw is an escape."""
+    words = ["你好", "👩", "مرحبا", "שלום", "é", " a", "\n", "\x07", "\u200b", ""]
+    weights = np.tril(np.ones((1, 1, 10, 10)))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    explorer = AttentionExplorer.from_array(weights, words)
+    shown = ["你好", "👩", "مرحبا", "שלום", "é", "␣a", "↵", "\\x07", "\\u200b", "(empty)"]
+    assert explorer.answer["words"] == shown
+    drawn = [
+        text.get_text()
+        for axes in explorer.figure().figure.axes
+        for text in axes.texts + axes.get_yticklabels()
+    ]
+    assert all("你" not in text for text in drawn)  # a blank box
+
+
 HANDED_OVER = {
     "transformers, BertViz": lambda weights: tuple(layer[None].clone() for layer in weights),
     "transformers, with gradients": lambda weights: tuple(layer[None].requires_grad_() for layer in weights),
