@@ -130,29 +130,51 @@ class GPTAdapter(ModelAdapter):
         return (gains * self.model.unembedding.weight[tokens]).norm(dim=-1)
 
 
+# By which names transformers' causal models call what is read here.
+CORES = ("transformer", "gpt_neox", "model.decoder", "model")
+STACKS = ("h", "layers")
+ATTENTIONS = ("attn.attention", "attn", "self_attn", "attention", "self_attention")
+NORMS = ("ln_1", "input_layernorm", "self_attn_layer_norm")
+OUTPUTS = ("c_proj", "o_proj", "out_proj", "dense")
+VALUES = ("v_proj", "c_attn", "qkv_proj", "query_key_value")
+
+
+def first_of(owner: Any, names: Sequence[str]) -> Any:
+    """The first of these attributes that is there, each perhaps of an attribute; None if none is."""
+    for name in names:
+        found = owner
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is not None:
+            return found
+    return None
+
+
 class TransformersAdapter(ModelAdapter):
-    """A causal model of transformers in GPT-2's layout, or Llama's (Llama, Mistral, Qwen and their like)."""
+    """A causal model of transformers that lays its attention out as GPT-2, GPT-Neo, GPT-J, GPT-NeoX (Pythia),
+    OPT, BLOOM, Phi-3 or Llama (Mistral, Qwen, Gemma and their like) does.
+    """
 
     def __init__(self, model: Any) -> None:
-        core = getattr(model, "transformer", None) or getattr(model, "model", None)
-        blocks = getattr(core, "h", None) or getattr(core, "layers", None)
-        if not blocks or not (hasattr(blocks[0], "attn") or hasattr(blocks[0], "self_attn")):
+        blocks = list(first_of(first_of(model, CORES), STACKS) or ())
+        self.attentions = [first_of(block, ATTENTIONS) for block in blocks]
+        self.norms = [first_of(block, NORMS) for block in blocks]
+        self.outputs = [first_of(attention, OUTPUTS) for attention in self.attentions]
+        values = [first_of(attention, VALUES) for attention in self.attentions]
+        if not blocks or any(part is None for part in (*self.norms, *self.outputs, *values)):
             raise TypeError(
-                f"model is a {type(model).__name__}; of transformers' models those in the layout of GPT-2 "
-                "(transformer.h, attn) or Llama (model.layers, self_attn) can be explored"
+                f"model is a {type(model).__name__}; of transformers' models the causal ones can be explored "
+                "whose attention is laid out as that of GPT-2, GPT-Neo, GPT-J, GPT-NeoX, OPT, BLOOM, Phi-3 "
+                "or Llama. AttentionExplorer.from_array shows the weights of any other causal model"
             )
-        self.blocks = list(blocks)
         n_heads = model.config.num_attention_heads
         places: dict[str, Place] = {}
-        for layer, block in enumerate(self.blocks):
+        for layer, (block, output) in enumerate(zip(blocks, self.outputs, strict=True)):
             places[f"blocks.{layer}.residual_pre"] = Place(block, "input")
-            places[f"blocks.{layer}.attention.heads"] = Place(self._projection(block), "input", n_heads)
-        super().__init__(model, places, len(self.blocks), n_heads)
-        self.context_length = model.config.max_position_embeddings
-
-    @staticmethod
-    def _projection(block: Any) -> nn.Module:
-        return block.attn.c_proj if hasattr(block, "attn") else block.self_attn.o_proj
+            places[f"blocks.{layer}.attention.heads"] = Place(output, "input", n_heads)
+        super().__init__(model, places, len(blocks), n_heads)
+        # Without positions of its own, a model reads as far as memory goes.
+        self.context_length = getattr(model.config, "max_position_embeddings", 2048)
 
     def run(
         self, tokens: Int[Tensor, "1 seq"]
@@ -166,15 +188,21 @@ class TransformersAdapter(ModelAdapter):
         return torch.stack(output.attentions), output.logits
 
     def value_norms(self, layer: int, residual: Float[Tensor, "seq d_model"]) -> Float[Tensor, "head key"]:
-        block = self.blocks[layer]
-        if hasattr(block, "attn"):
-            x = block.attn.c_attn(block.ln_1(residual)[None])[0]
-            values, projection = x.chunk(3, dim=-1)[2], block.attn.c_proj.weight.T
-        else:
-            values = block.self_attn.v_proj(block.input_layernorm(residual))
-            projection = block.self_attn.o_proj.weight
+        attention, output = self.attentions[layer], self.outputs[layer]
+        x = self.norms[layer](residual)
+        # GPT-2's c_proj multiplies from the other side.
+        projection = output.weight.T if hasattr(attention, "c_attn") else output.weight  # (d_model, width)
         d_head = projection.shape[1] // self.n_heads
-        return norms_after_projection(values.unflatten(-1, (-1, d_head)), projection, self.n_heads)
+        if hasattr(attention, "v_proj"):
+            values = attention.v_proj(x).unflatten(-1, (-1, d_head))  # (seq, kv_head, d_head)
+        elif hasattr(attention, "c_attn"):
+            values = attention.c_attn(x[None])[0].chunk(3, dim=-1)[2].unflatten(-1, (-1, d_head))
+        elif hasattr(attention, "qkv_proj"):  # queries of all heads, then keys, then values
+            parts = attention.qkv_proj(x).unflatten(-1, (-1, d_head))
+            values = parts[:, (parts.shape[1] + self.n_heads) // 2 :]
+        else:  # query, key and value of each head in turn
+            values = attention.query_key_value(x).unflatten(-1, (self.n_heads, 3, d_head))[:, :, 2]
+        return norms_after_projection(values, projection, self.n_heads)
 
 
 def attention_of(given: Any) -> Float[Tensor, "layer head query key"]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from gptlib import GPT, GPTConfig, Tokenizer, trace
 from gptlib.interpret.tracing import edit
@@ -50,11 +50,29 @@ def hugging_face(kind):
     if kind == "gpt2":
         config = GPT2Config(vocab_size=128, n_layer=2, n_head=4, n_embd=32, n_positions=48)
         return sharper(GPT2LMHeadModel(config))
-    config = LlamaConfig(
-        vocab_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_size=32,
-        intermediate_size=64, max_position_embeddings=48,
-    )  # fmt: skip
-    return sharper(LlamaForCausalLM(config))
+    layers = {"num_layers": 2} if kind == "gpt_neo" else {"num_hidden_layers": 2}
+    sizes = {"vocab_size": 128, "hidden_size": 32, "num_attention_heads": 4, **layers, **KINDS[kind]}
+    if kind != "bloom":
+        sizes["max_position_embeddings"] = 48
+    config = AutoConfig.for_model(kind, bos_token_id=1, eos_token_id=1, pad_token_id=0, **sizes)
+    return sharper(AutoModelForCausalLM.from_config(config))
+
+
+GROUPED = {"num_key_value_heads": 2, "intermediate_size": 64}
+KINDS = {
+    "gpt2": {},
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "qwen2": GROUPED,
+    "qwen3": {**GROUPED, "head_dim": 8},
+    "gemma2": {**GROUPED, "head_dim": 8},
+    "phi3": GROUPED,
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "gptj": {"rotary_dim": 4},
+    "gpt_neox": {"intermediate_size": 64},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "bloom": {},
+}
 
 
 def ask(explorer, **changes):
@@ -282,7 +300,7 @@ def test_without_copy_heads_the_answer_is_of_the_layers_alone(model, tokenizer):
     assert ask(explorer, layer=0, changes=[change]).endswith("the model has 2 layers of 4 heads")
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_models_of_transformers(kind):
     theirs = hugging_face(kind)
     chosen = theirs.config._attn_implementation
@@ -300,6 +318,25 @@ def test_models_of_transformers(kind):
     explorer.view = "values"
     assert torch.isfinite(explorer._shown).all() and float(explorer._shown.max()) > 0
     assert hooks(theirs) == before and theirs.config._attn_implementation == chosen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_value_norms_are_those_of_what_a_head_writes(kind):
+    """A single token can look at nothing but itself, so what a head gives is its value."""
+    adapter = adapt(hugging_face(kind))
+    reading = adapter.read([65], {})
+    for layer, output in enumerate(adapter.outputs):
+        values = reading.activations[f"blocks.{layer}.attention.heads"][0]  # (head, d_head)
+        weight = output.weight.T if kind == "gpt2" else output.weight  # (d_model, head · d_head)
+        written = torch.einsum("hd,mhd->hm", values, weight.unflatten(1, (4, -1)))
+        found = reading.value_norms[4 * layer : 4 * layer + 4, 0]
+        torch.testing.assert_close(found, written.norm(dim=-1).detach(), atol=1e-4, rtol=1e-3)
+
+
+def test_a_model_that_no_adapter_fits_is_refused_with_a_sentence():
+    bert = BertModel(BertConfig(vocab_size=128, hidden_size=32, num_hidden_layers=1, num_attention_heads=4))
+    with pytest.raises(TypeError, match=r"model is a BertModel; .*from_array shows the weights"):
+        AttentionExplorer(bert, Letters(), TEXT)
 
 
 def test_value_norms_of_transformers_are_those_of_the_same_gpt(model):
