@@ -42,8 +42,9 @@ class AttentionExplorer(Explorer):
     """Every head of a model on a text that the reader types; heads can be removed, scaled and patched.
 
     `AttentionExplorer(model, tokenizer, text)` takes a `gptlib.GPT`, or a causal model of transformers with
-    its tokenizer: GPT-2, GPT-Neo, GPT-J, Pythia, OPT, BLOOM, Phi-3, or Llama and its like. With `text_b`, or `model_b` (a checkpoint of the same
-    shape), a second reading stands beside it, and the view "difference" shows A minus B.
+    its tokenizer: GPT-2, GPT-Neo, GPT-J, Pythia, OPT, BLOOM, Phi-3, or Llama and its like. With `text_b`, or
+    `model_b` (a checkpoint of the same shape), a second reading stands beside it, and the view "difference"
+    shows A minus B.
     `AttentionExplorer.from_array` shows weights that come from anywhere. The copy heads of a GPT that has any
     are as one more layer, behind the last.
 
