@@ -167,6 +167,30 @@ def test_a_token_is_shown_and_never_run(show):
     assert page.title() == "Attention explorer" and page.locator("img").count() == 0
 
 
+def test_the_masked_part_says_that_nothing_can_be_seen_there(show):
+    weights = torch.ones(1, 1, 4, 4).tril()
+    page = show(AttentionExplorer.from_array(weights / weights.sum(-1, keepdim=True), list("abcd")))
+    matrix = page.locator(".matrix").first
+    box = matrix.bounding_box()
+
+    def at(query, key):
+        return {"x": box["width"] * (key + 0.5) / 4, "y": box["height"] * (query + 0.5) / 4}
+
+    matrix.hover(position=at(1, 3))
+    assert page.locator(".readout").inner_text() == "b cannot look ahead, at d"
+    matrix.hover(position=at(3, 1))
+    assert page.locator(".readout").inner_text().startswith("d → b: ")
+
+
+def test_a_difference_needs_something_to_subtract(show):
+    model, tokenizer = load("storyteller")
+    page = show(AttentionExplorer(model, tokenizer, TEXT))
+    button = page.get_by_role("radio", name="A − B")
+    assert button.is_disabled() and "second text" in button.get_attribute("title")
+    page = show(AttentionExplorer(model, tokenizer, TEXT, text_b=TEXT[::-1]))
+    assert page.get_by_role("radio", name="A − B").is_enabled()
+
+
 def test_live_in_jupyterlab(run):
     page = run(CODE, "print(explorer.changes, round(float(explorer.logits[-1].softmax(-1).max()), 4))")
     before = page.locator(".bars").first.inner_text()

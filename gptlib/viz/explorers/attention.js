@@ -174,6 +174,8 @@ function render({ model, el }) {
     patching.hidden = b.strip.hidden = !answer.patching || fixed;
     carry(null);
     views.show(view);
+    const nothing = wordsB.length ? "" : "A − B needs a second text, or a second model";
+    set(views.lastElementChild, { disabled: Boolean(nothing), title: nothing });
     paintHeads(small, bytesOf(cells), thumbnail, table, spots, across);
     undo.disabled = fixed || !changes.length;
     list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", {
@@ -218,7 +220,9 @@ function render({ model, el }) {
     const strong = (key) => key !== query && Math.abs(weights[key]) > 0.03 * largest;
     arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest)));
     const shown = hovered?.key ?? keys[0];
-    readout.textContent = shown === undefined ? "" : `${words[query]} → ${words[shown]}: ${written(shown)}`;
+    readout.textContent = shown === undefined ? ""
+      : shown > query ? `${words[query]} cannot look ahead, at ${words[shown]}`
+        : `${words[query]} → ${words[shown]}: ${written(shown)}`;
     const rows = [["token", "at", VIEWS[view]], ...keys.slice(0, 6).map((key) => [words[key], key, written(key)])];
     most.replaceChildren(make("caption", {}, `${words[query]} (token ${query}) looks at`),
       ...rows.map((texts, at) => make("tr", {}, ...texts.map((text, column) =>
@@ -254,7 +258,7 @@ function render({ model, el }) {
     const { left, top, width, height } = a.matrix.getBoundingClientRect();
     const at = (share) => Math.max(0, Math.min(a.size - 1, Math.floor(share * a.size)));
     const query = at((clientY - top) / height), key = at((clientX - left) / width);
-    look(type, query, key <= query ? key : undefined);
+    look(type, query, key);
   };
   a.matrix.onpointerleave = a.strip.onpointerleave = () => {
     hovered = null;
