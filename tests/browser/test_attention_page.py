@@ -196,7 +196,10 @@ def test_live_in_jupyterlab(run):
     before = page.locator(".bars").first.inner_text()
     page.locator(".tile").nth(7).click()
     page.get_by_role("button", name="remove (zero)").click()  # with the mouse
-    page.locator(".delta.up, .delta.down").first.wait_for()
+    delta = page.locator(".delta.up, .delta.down").first
+    delta.wait_for()
+    assert re.fullmatch(r"[+−]\d+(\.\d)? pp", delta.inner_text())
+    assert delta.get_attribute("title") == "percentage points"
     assert page.locator(".bars").first.inner_text() != before
     page.locator(".tile[aria-pressed=true]").focus()
     page.keyboard.press("ArrowDown")  # and with the keyboard
