@@ -177,7 +177,7 @@ def test_the_masked_part_says_that_nothing_can_be_seen_there(show):
         return {"x": box["width"] * (key + 0.5) / 4, "y": box["height"] * (query + 0.5) / 4}
 
     matrix.hover(position=at(1, 3))
-    assert page.locator(".readout").inner_text() == "b cannot look ahead, at d"
+    assert page.locator(".readout").inner_text() == "b cannot look ahead"
     matrix.hover(position=at(3, 1))
     assert page.locator(".readout").inner_text().startswith("d → b: ")
 
@@ -199,7 +199,6 @@ def test_live_in_jupyterlab(run):
     delta = page.locator(".delta.up, .delta.down").first
     delta.wait_for()
     assert re.fullmatch(r"[+−]\d+(\.\d)? pp", delta.inner_text())
-    assert delta.get_attribute("title") == "percentage points"
     assert page.locator(".bars").first.inner_text() != before
     page.locator(".tile[aria-pressed=true]").focus()
     page.keyboard.press("ArrowDown")  # and with the keyboard

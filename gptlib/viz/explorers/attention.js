@@ -174,8 +174,7 @@ function render({ model, el }) {
     patching.hidden = b.strip.hidden = !answer.patching || fixed;
     carry(null);
     views.show(view);
-    const nothing = wordsB.length ? "" : "A − B needs a second text, or a second model";
-    set(views.lastElementChild, { disabled: Boolean(nothing), title: nothing });
+    set(views.lastElementChild, { disabled: !wordsB[0], title: wordsB[0] ? "" : "needs a second text" });
     paintHeads(small, bytesOf(cells), thumbnail, table, spots, across);
     undo.disabled = fixed || !changes.length;
     list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", {
@@ -220,9 +219,8 @@ function render({ model, el }) {
     const strong = (key) => key !== query && Math.abs(weights[key]) > 0.03 * largest;
     arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest)));
     const shown = hovered?.key ?? keys[0];
-    readout.textContent = shown === undefined ? ""
-      : shown > query ? `${words[query]} cannot look ahead, at ${words[shown]}`
-        : `${words[query]} → ${words[shown]}: ${written(shown)}`;
+    const seen = shown > query ? "cannot look ahead" : `→ ${words[shown]}: ${written(shown)}`;
+    readout.textContent = shown === undefined ? "" : `${words[query]} ${seen}`;
     const rows = [["token", "at", VIEWS[view]], ...keys.slice(0, 6).map((key) => [words[key], key, written(key)])];
     most.replaceChildren(make("caption", {}, `${words[query]} (token ${query}) looks at`),
       ...rows.map((texts, at) => make("tr", {}, ...texts.map((text, column) =>

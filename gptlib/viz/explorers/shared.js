@@ -198,8 +198,7 @@ function bars(rows, { clicked } = {}) {
       span("token", {}, token),
       span("track", {}, span("fill", { width: wide(p) }), compared && span("was", { left: wide(was) })),
       span("value", {}, percent(p)),
-      compared && make("span", { className: `delta ${turn}`, title: sign && "percentage points" },
-        sign && `${sign}${percent(Math.abs(delta)).replace("%", "")} pp`)));
+      compared && span(`delta ${turn}`, {}, sign && sign + percent(Math.abs(delta)).replace("%", " pp"))));
   }));
 }
 
