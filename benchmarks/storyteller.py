@@ -31,7 +31,7 @@ from rivals import NAMES, names_in  # noqa: E402
 from gptlib import GPT, Storyworld, Tokenizer, load, trace  # noqa: E402
 from gptlib.generation.writing import generate_many  # noqa: E402
 from gptlib.interpret.head_roles import role_scores  # noqa: E402
-from gptlib.text.storyworld import derive  # noqa: E402
+from gptlib.text.storyworld import is_possible  # noqa: E402
 from gptlib.text.storyworld.grammar import Telling  # noqa: E402
 from gptlib.text.storyworld.reading import ratio, token_surprises  # noqa: E402
 from gptlib.text.storyworld.story import Story  # noqa: E402
@@ -96,14 +96,6 @@ def a_word_may_serve_twice() -> Iterator[None]:
         yield
     finally:
         Telling.free = kept
-
-
-def is_possible(text: str) -> bool:
-    try:
-        derive(text)
-    except ValueError:
-        return False
-    return True
 
 
 def told(model: GPT, tokenizer: Tokenizer, temperature: float) -> dict[str, Any]:

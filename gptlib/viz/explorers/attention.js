@@ -23,8 +23,8 @@ function render({ model, el }) {
   const stage = open(model, el, "attention"), get = (name) => model.get(name);
   const { layers, heads, copies, editable, roles } = get("answer"), fixed = !stage.live || !editable;
   let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer, and last the copy heads
-  let hovered = null; // {query, key} under the pointer, before it is chosen
-  let carried = null; // which of SOURCES is on its way to text B
+  let hovered; // {query, key} under the pointer, before it is chosen
+  let carried; // which of SOURCES is on its way to text B
 
   const across = Math.max(heads, copies);
   const places = Array.from({ length: layers * heads + copies }, (_, at) => {
@@ -47,13 +47,13 @@ function render({ model, el }) {
   const changeOf = (at) => get("changes").findLast(isOf(at));
 
   // The chosen head on A and on B: a matrix with a cursor at the token in focus, and the tokens.
-  const side = (className, label) => {
+  const side = (label) => {
     const canvas = make("canvas"), cursor = div("cursor");
     const strip = make("div", { className: "strip", role: "group", "aria-label": label });
-    return { canvas, cursor, strip, matrix: make("div", { className }, canvas, cursor), tokens: [] };
+    return { canvas, cursor, strip, matrix: div("matrix hatched", canvas, cursor), tokens: [] };
   };
-  const a = side("matrix hatched", "the tokens of A; choose the one that looks");
-  const b = side("matrix hatched", "the tokens of B; patches land here");
+  const a = side("the tokens of A; choose the one that looks");
+  const b = side("the tokens of B; patches land here");
   const texts = Object.entries({ text: "Text", text_b: "Text B, to compare with" }).map(([trait, title]) => {
     const box = make("textarea", { "aria-label": title, disabled: fixed });
     box.oninput = () => stage.ask({ [trait]: box.value, query: -1 });
@@ -144,8 +144,7 @@ function render({ model, el }) {
       matrix.hidden = !codes;
       if (codes) paintHeads(canvas, codes, size, table);
     }
-    const name = nameOf(chosen);
-    title.textContent = name[0].toUpperCase() + name.slice(1);
+    title.textContent = nameOf(chosen);
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
@@ -154,8 +153,8 @@ function render({ model, el }) {
     });
     for (const button of removals) button.ariaPressed = change?.do === button.value;
     scale.show(change?.by ?? 1);
-    const into = layer < layers ? "this layer" : "the copy heads";
-    const sources = { head: "this head", residual: `the residual stream into ${into}` };
+    const sources = { head: "this head",
+      residual: `the residual stream into ${layer < layers ? "this layer" : "the copy heads"}` };
     for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${words[place[2]]}`;
     const predicted = (where, rows = []) => (rows.length ? [make("h2", {}, where), bars(rows)] : []);
     says[0].replaceChildren(...predicted(`After ${words[place[2]]}`, next));
@@ -174,7 +173,7 @@ function render({ model, el }) {
     patching.hidden = b.strip.hidden = !answer.patching || fixed;
     carry(null);
     views.show(view);
-    set(views.lastElementChild, { disabled: !wordsB[0], title: wordsB[0] ? "" : "needs a second text" });
+    set(views.lastElementChild, { disabled: !wordsB[0], title: "needs a second text" });
     paintHeads(small, bytesOf(cells), thumbnail, table, spots, across);
     undo.disabled = fixed || !changes.length;
     list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", {
