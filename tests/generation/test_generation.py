@@ -522,12 +522,12 @@ def test_prompts_of_unequal_lengths_are_read_in_one_batch_unless_that_takes_long
 
     monkeypatch.setattr(writing, "last_logits", note_shape)
     monkeypatch.setattr(writing, "can_decode", lambda model: False)
-    generate_many(model, TOKENIZER, ["a b c", "", "a b"], max_new_tokens=6)
+    generate_many(model, TOKENIZER, ["a b c", "", "a b"], max_new_tokens=6, min_new_tokens=6)
     assert read[0] == (3, 1) and set(read[1:]) == {(3, 1)}
     lengths = [1 + len(TOKENIZER.encode(prompt)) for prompt in ("", "a b c")]
     assert len(read) == lengths[1] - lengths[0] + 6  # none is read twice
     read.clear()
-    generate_many(model, TOKENIZER, ["a b c a b c a b c", ""], max_new_tokens=2)
+    generate_many(model, TOKENIZER, ["a b c a b c a b c", ""], max_new_tokens=2, min_new_tokens=2)
     assert [shape[0] for shape in read] == [1, 1, 1, 1]
 
 
