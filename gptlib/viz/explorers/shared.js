@@ -54,14 +54,28 @@ const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 const LOST = "The kernel was restarted. The picture is from before; run the cell again to go on.";
 
-// The frame of an explorer: its root, what it says, and its way to the kernel. What listens beyond its own elements
-// does so through `stage.on` or with `stage.signal`, so that `stage.close` ends it.
-function open(model, host, name) {
+// The frame of an explorer: what is seen and done (`guide`), a toolbar, and its way to the kernel. What listens beyond
+// its own elements does so through `stage.on` or with `stage.signal`, so that `stage.close` ends it.
+function open(model, host, name, guide) {
   const closing = new AbortController();
   const problem = make("p", { className: "problem", role: "alert" });
   const live = make("p", { className: "unseen", "aria-live": "polite" });
-  const root = div(`gptlib ${name}`, problem, live);
+  const told = make("p", { className: "guide" }, guide);
+  const large = make("button", { "aria-pressed": false, title: "Larger letters, for a projector", onclick() {
+    large.ariaPressed = root.classList.toggle("large");
+  } }, "Large");
+  const full = make("button", { title: "The whole screen; Escape leaves it", hidden: !document.fullscreenEnabled, onclick() {
+    if (document.fullscreenElement === root) document.exitFullscreen();
+    else root.requestFullscreen().catch(() => say("The browser did not give the whole screen."));
+  } }, "Full screen");
+  const toolbar = make("div", { className: "toolbar", role: "group", "aria-label": "How it is shown" }, large, full);
+  const root = div(`gptlib ${name}`, div("head", told, toolbar), problem, live);
   host.append(root);
+  root.addEventListener("fullscreenchange", () => { full.ariaPressed = document.fullscreenElement === root; });
+  // A finger does not hover: what it touches says there what a pointer would be told.
+  root.addEventListener("pointerup", ({ pointerType, target }) => {
+    if (pointerType !== "mouse") told.textContent = target.closest("[title]")?.title || guide;
+  });
 
   let inFlight = false, next = null, patience = 0, newest = 0, lost = false;
   const say = (text) => { problem.textContent = text; problem.hidden = !text; };
