@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -20,6 +21,21 @@ from torch import Tensor, nn
 from gptlib.viz.drawing import readable
 
 LOCK = RLock()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run over one text. What is patched into another run stays where the model computed it.
+
+    Heads are counted through: those of each layer in turn, then the copy heads. Kept in `activations` are
+    every head's output, and the residual stream as it enters each layer and the copy heads; nothing where
+    heads cannot be changed.
+    """
+
+    weights: Float[Tensor, "head query key"]
+    value_norms: Float[Tensor, "head key"] | None  # |v W_O| of each head's value, Kobayashi et al. 2020
+    logits: Float[Tensor, "query vocab"]  # (query, 0) where the model predicts no tokens
+    activations: dict[str, Tensor]
 
 
 def on_the_page(piece: str) -> str:
