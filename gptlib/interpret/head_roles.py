@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -63,9 +63,35 @@ def role_scores(
 
     None for a role that this text gives no occasion for.
     """
-    scores: dict[str, Tensor | None] = {}
-    for role, targets in role_targets(tokens, words).items():
-        queries = targets.any(dim=1)
-        on_target = (weights * targets.to(weights)).sum(dim=-1)
-        scores[role] = on_target[..., queries].mean(dim=-1) if queries.any() else None
-    return scores
+    found = {role: targets for role, targets in role_targets(tokens, words).items() if targets.any()}
+    if not found:
+        return dict.fromkeys(ROLES)
+    # One product over all cells: long texts have too many of them for a copy for each role.
+    cells = torch.stack([targets / targets.any(dim=1).sum() for targets in found.values()])
+    shares = weights.flatten(-2) @ cells.to(weights).flatten(-2).T  # (*heads, role)
+    return dict.fromkeys(ROLES) | dict(zip(found, shares.unbind(-1), strict=True))
+
+
+def opening_head(
+    weights: Float[Tensor, "head query key"], scores: Mapping[str, Float[Tensor, " head"] | None]
+) -> int:
+    """The head to look at first: one with a telling role if there is any, else the one that shows most."""
+    for role in ("finds the name", "induction"):
+        if scores.get(role) is not None and scores[role].max() > 0.5:
+            return int(scores[role].argmax())
+    return most_to_show(weights)
+
+
+def most_to_show(weights: Float[Tensor, "head query key"]) -> int:
+    """The head that looks most decidedly at something of its own choice.
+
+    What counts is, in the mean over tokens, the largest weight that exceeds what its key gets from everybody
+    (many heads look at the first token throughout), of keys other than the token itself and its neighbors.
+    """
+    n = weights.shape[1]
+    queries = torch.arange(n)[:: max(1, n // 64)]  # of a long text a sample will do
+    own = weights[:, queries] - weights[:, queries].mean(dim=1, keepdim=True)
+    if weights.shape[1] == weights.shape[2]:
+        near = (queries[:, None] - torch.arange(n)).abs() <= 1
+        own = own.masked_fill(near, 0.0)
+    return int(own.amax(dim=-1).mean(dim=-1).argmax())

@@ -35,7 +35,7 @@ def show(chromium, tmp_path):
                 explorer.to_html(tmp_path / "explorer.html")
                 explorer = (tmp_path / "explorer.html").as_uri()
             page.goto(explorer)
-            page.locator(".gptlib h2").first.wait_for()
+            page.locator(".gptlib h2:visible").first.wait_for()
             return page
 
         yield shown

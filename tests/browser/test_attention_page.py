@@ -51,7 +51,7 @@ def test_a_file_shows_the_heads_and_their_numbers(page, file):
         """() => { const canvas = document.querySelector('.matrix canvas');
                    return [canvas.width, ...canvas.getContext('2d').getImageData(0, 0, 1, 1).data]; }"""
     )
-    assert pixels[0] == explorer.answer["size"]
+    assert pixels[0] == explorer.answer["rows"]
     page.locator(".strip").first.locator("button").nth(9).click()
     rows = page.locator(".top td").all_inner_texts()
     keys, weights = [int(at) for at in rows[1::3]], [float(text.lstrip("≈ ")) for text in rows[2::3]]

@@ -2,36 +2,65 @@
 
 const VIEWS = { weights: "weights", values: "× length of values", difference: "A − B" };
 const SOURCES = ["head", "residual"];
+const VEIL = 0x38808080; // over what is masked in a small picture: gray, on light and dark
+const MOST_PIXELS = 800; // a side of the large picture
 
 const triangle = (n) => (n * (n + 1)) / 2;
 const soft = (text) => make("span", { className: "soft" }, text);
 const done = ({ do: how, by }) => (how === "scale" ? `output × ${by}` : `removed (${how})`);
 
-// Paint heads of `size` tokens from their codes, each at its spot of a grid, `across` in a row.
-function paintHeads(canvas, codes, size, table, spots = [0], across = 1) {
-  const down = Math.floor(spots.at(-1) / across) + 1;
-  const gap = Math.ceil(size / 12), pitch = size + gap, width = across * pitch - gap, height = down * pitch - gap;
-  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  spots.forEach((spot, at) => {
-    const left = (spot % across) * pitch, top = Math.floor(spot / across) * pitch;
-    paintTriangle(pixels, width, left, top, codes, at * triangle(size), size, tables[table]);
-  });
+// Paint the cells from `from` to `to` (query and key each) of a head into a square of `high` by `wide` pixels. Where a
+// pixel holds several cells, the one farthest from 0 is seen.
+function paintHead(pixels, width, left, top, [high, wide], codes, shape, table, veil = 0) {
+  const { columns, causal, from, to, blank } = shape, colors = tables[table], signed = table === "difference";
+  const down = Math.max(high, to[0] - from[0]), right = Math.max(wide, to[1] - from[1]);
+  const strength = (code) => (signed ? Math.abs(code - 128) : code);
+  const best = new Int16Array(wide);
+  for (let i = 0, before = -1; i < down; i++) {
+    const y = Math.floor((i * high) / down), query = from[0] + Math.floor((i * (to[0] - from[0])) / down);
+    const start = causal ? triangle(query) : query * columns, line = (top + y) * width + left;
+    if (y !== before) best.fill(-1);
+    before = y;
+    for (let j = 0; j < right; j++) {
+      const x = Math.floor((j * wide) / right), key = from[1] + Math.floor((j * (to[1] - from[1])) / right);
+      const code = (causal && key > query) || (signed && !codes[start + key]) || blank(query, key) ? -1 : codes[start + key];
+      if (code >= 0 && strength(code) > best[x]) {
+        best[x] = strength(code);
+        pixels[line + x] = colors[code];
+      } else if (best[x] < 0) pixels[line + x] = veil;
+    }
+  }
+}
+
+// A canvas of that size, painted by `paint(pixels, width)`.
+function fill(canvas, width, height, paint) {
+  const image = new ImageData(width, height);
+  paint(new Uint32Array(image.data.buffer), width);
   set(canvas, { width, height }).getContext("2d").putImageData(image, 0, 0);
 }
 
+const GUIDE = "A bright cell says that the token of its row looks at the token of its column. Choose a head, point at a "
+  + "token, then remove the head and watch the prediction.";
+const SMALLEST = 18; // pixels of a tile
+const LIKE = "like this head";
+
 function render({ model, el }) {
-  const stage = open(model, el, "attention"), get = (name) => model.get(name);
-  const { layers, heads, copies, editable, roles } = get("answer"), fixed = !stage.live || !editable;
+  const stage = open(model, el, "attention", GUIDE), get = (name) => model.get(name);
+  const { layers, heads, copies, given, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
+  const fixed = !stage.live || given, unchanging = fixed || Boolean(noEdits);
+  const needs = given ? "needs the model; these are its weights alone" : !stage.live ? "needs a kernel" : noEdits;
   let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer, and last the copy heads
   let hovered; // {query, key} under the pointer, before it is chosen
+  let center; // {query, key} in the middle of what the zoom shows
   let carried; // which of SOURCES is on its way to text B
 
-  const across = Math.max(heads, copies);
+  const across = Math.max(heads, copies), down = layers + (copies ? 1 : 0);
   const places = Array.from({ length: layers * heads + copies }, (_, at) => {
     const layer = Math.min(Math.floor(at / heads), layers);
     return { layer, head: at - layer * heads };
   });
-  const spots = places.map(({ layer, head }) => layer * across + head);
+  const byLayer = places.map(({ layer, head }) => layer * across + head);
+  let spots = byLayer; // where in the grid each head stands
   const nameOf = (at) => {
     const { layer, head } = places[at];
     return layer < layers ? `layer ${layer}, head ${head}` : `copy head ${head}`;
@@ -46,68 +75,78 @@ function render({ model, el }) {
   const isOf = (at) => ({ do: how, layer, head }) => how !== "patch" && layer * heads + head === at;
   const changeOf = (at) => get("changes").findLast(isOf(at));
 
-  // The chosen head on A and on B: a matrix with a cursor at the token in focus, and the tokens.
+  // The chosen head on A and on B: a matrix with its labels, and a cross at the tokens in focus; and the tokens.
   const side = (label) => {
-    const canvas = make("canvas"), cursor = div("cursor");
+    const canvas = make("canvas"), row = div("cursor"), column = div("cursor"), masked = div("masked", "masked: no looking ahead");
     const strip = make("div", { className: "strip", role: "group", "aria-label": label });
-    return { canvas, cursor, strip, matrix: div("matrix hatched", canvas, cursor), tokens: [] };
+    const matrix = div("matrix hatched", canvas, masked, row, column), queries = div("queries"), keys = div("keys");
+    const plot = div("plot", div("axis", "query: the token that looks"), queries, matrix, keys, div("axis", "key: the token looked at"));
+    return { canvas, row, column, masked, strip, matrix, queries, keys, plot, tokens: [] };
   };
   const a = side("the tokens of A; choose the one that looks");
   const b = side("the tokens of B; patches land here");
-  const texts = Object.entries({ text: "Text", text_b: "Text B, to compare with" }).map(([trait, title]) => {
-    const box = make("textarea", { "aria-label": title, disabled: fixed });
+  const names = { text: targets ? "Text that the encoder reads" : "Text", target: "Text that the decoder reads", text_b: "Text B, to compare with" };
+  const texts = Object.entries(names).map(([trait, title]) => {
+    const box = make("textarea", { "aria-label": title, disabled: fixed, rows: 1, title: fixed ? `${title}: ${needs}` : `${title}; type, and the picture follows` });
     box.oninput = () => stage.ask({ [trait]: box.value, query: -1 });
     stage.on("answer", () => { if (document.activeElement !== box) box.value = get(trait); });
-    return div("", make("h2", {}, title), box);
+    return set(div("", make("h2", {}, title), box), { hidden: given || trait === (targets ? "text_b" : "target") });
   });
   const views = choice("what is shown", VIEWS, get("view"), (view) => stage.ask({ view }));
-  const role = make("select", { "aria-label": "find heads by role", onchange: drawFound },
-    make("option", { value: "" }, "by role …"), ...Object.keys(roles).map((name) => make("option", {}, name)));
-  const found = div("found row"), small = make("canvas");
+  const [plain, valued, difference] = views.children;
+  set(plain, { title: "how much each token looks at each other", textContent: scores ? "scores" : VIEWS.weights });
+  const role = make("select", { "aria-label": "find heads by role", title: "rank all heads by what they do", onchange: drawFound },
+    make("option", { value: "" }, "find heads …"), ...[...Object.keys(get("answer").roles), LIKE].map((name) => make("option", {}, name)));
+  const sort = make("button", { "aria-pressed": false, onclick: toggleOrder,
+    title: "put heads that look alike beside each other, the chosen one first; again: back to layers" }, "sort by likeness");
+  const found = div("found"), small = make("canvas");
   const tiles = places.map((_, at) =>
-    make("button", { className: "tile", onclick: () => choose(at) }, make("span", { className: "mark" })));
-  const rowName = (layer) => make("span", { className: "soft row-name" }, layer < layers ? layer : "copy");
-  // What the canvas is not to be seen through: the ends of rows that are shorter than others.
-  const gap = copies > 0 && copies !== heads && make("span", { className: "gap", style: { gridArea: copies < heads
-    ? `${layers + 2} / ${copies + 2} / ${layers + 3} / ${across + 2}`
-    : `2 / ${heads + 2} / ${layers + 2} / ${across + 2}` } });
-  const montage = make("div", {
-    className: copies ? "montage copying" : "montage", role: "group",
-    "aria-label": `all heads: rows are layers, ${copies ? "the last the copy heads, " : ""}columns are heads`,
-    style: { gridTemplateColumns: `var(--names) repeat(${across}, 1fr)` } },
-  make("span"), ...Array.from({ length: across }, (_, head) => soft(head)),
-  ...tiles.flatMap((tile, at) => (places[at].head ? [tile] : [rowName(places[at].layer), tile])), gap, small);
+    make("button", { className: "tile", onclick: () => choose(at), title: nameOf(at) }, make("span", { className: "mark" })));
+  const margins = [
+    ...Array.from({ length: across }, (_, head) => make("span", { className: "soft", style: { gridArea: `1 / ${head + 2}` } }, head)),
+    ...Array.from({ length: down }, (_, layer) => make("span", { className: "soft row-name", style: { gridArea: `${layer + 2} / 1` } },
+      layer < layers ? layer : "copy"))];
+  const montage = make("div", { className: copies ? "montage copying" : "montage", role: "group",
+    "aria-label": `all heads: rows are layers, ${copies ? "the last the copy heads, " : ""}columns are heads` }, ...margins, ...tiles, small);
 
-  const title = make("h2");
+  const title = make("h2"), part = soft("");
   const readout = make("p", { className: "readout" }), says = [div("says"), div("says b")];
-  const arcs = svg("svg", { class: "arcs", "aria-hidden": "true" }), most = make("table", { className: "top" });
-  const removals = ["zero", "mean"].map((how) => make("button", { value: how, disabled: fixed,
-    onclick: () => alter(changeOf(chosen)?.do === how ? null : { do: how }) }, `remove (${how})`));
+  const gradient = make("canvas"), legend = div("legend", gradient, div("ticks"), soft(""));
+  const zoom = slider("zoom", { min: 0, max: 5, step: 1, value: 0, show: (at) => (at ? `${2 ** at}×` : "all") }, () => { center = null; drawMatrices(); drawFocus(); });
+  zoom.querySelector("input").title = "show a part of the picture; click in it to move there";
+  const search = make("input", { type: "text", placeholder: "find a token", "aria-label": "find a token", title: "the next token that has these letters; Enter for the one after it",
+    oninput: () => seek(0), onkeydown: ({ key }) => key === "Enter" && seek(1) });
+  const arcs = svg("svg", { class: "arcs", role: "img", "aria-label": "arrows from the token in focus to those that it looks at" });
+  const seen = div("strip keys-only"), over = div("over"), most = make("table", { className: "top" });
+  const removals = Object.entries({ zero: "its output becomes 0", mean: "its output becomes its mean over the text" }).map(([how, what]) =>
+    make("button", { value: how, disabled: unchanging, title: needs || `${what}; again: back`,
+      onclick: () => alter(changeOf(chosen)?.do === how ? null : { do: how }) }, `remove (${how})`));
   const scale = slider("output ×", { min: -1, max: 3, step: 0.25, value: 1, show: number }, (by) =>
     alter(by === 1 ? null : { do: "scale", by }));
-  scale.querySelector("input").disabled = fixed;
-  const undo = make("button", { onclick: () => put(get("changes").slice(0, -1)) }, "undo");
+  set(scale.querySelector("input"), { disabled: unchanging, title: needs || "multiply what this head writes" });
+  const undo = make("button", { title: needs || "take the last change back (Ctrl+Z)", onclick: () => put(get("changes").slice(0, -1)) }, "undo");
   const list = make("ol", { className: "changes" });
   const doing = make("div", { className: "row", role: "group", "aria-label": "change this head" }, ...removals, scale, undo);
   const code = make("pre", { tabIndex: 0, "aria-label": "the changes as code" });
-  const codeBox = make("details", {}, make("summary", {}, code.ariaLabel), code);
+  const codeBox = make("details", {}, make("summary", { title: "Python that does the same without this page" }, code.ariaLabel), code);
   const chips = SOURCES.map((value) => make("button", { className: "chip", value, draggable: true,
+    title: "copy this from A into B: drag it onto a token of B, or press it and choose the token",
     ondragstart(event) { event.dataTransfer.setData("text/plain", value); carry(value); },
     ondragend: () => carry(null),
     onclick() { carry(carried === value ? null : value); if (carried) b.tokens[0].focus(); } }));
   const patching = div("row carry", make("span", {}, "Patch into B:"), ...chips,
     soft("drag one onto a token of B, or press it and choose the token (Escape: never mind)"));
 
-  for (const part of [texts[1], views, doing]) part.hidden = !editable;
+  doing.hidden = given;
   stage.root.append(
     div("texts", ...texts),
-    div("row", views, make("label", {}, "find heads: ", role), found),
-    div("columns",
-      div("all", make("h2", {}, "All heads (row: layer, column: head)"), montage),
-      div("one", title, a.matrix, readout), says[0],
-      div("other", make("h2", {}, "The same head on B"), b.matrix), says[1], most),
-    doing, list,
-    make("h2", {}, "Where the token looks"), div("over", a.strip, arcs),
+    div("main-view",
+      div("row line", views, search, make("h2", {}, "Where the token looks:"), readout), over,
+      div("columns",
+        div("all", div("row", make("h2", {}, "All heads (row: layer, column: head)")), div("scrolled", montage), div("row", role, sort), found),
+        div("one", div("row", title, part, zoom), a.plot, legend),
+        div("says", doing, list, says[0]),
+        div("other", make("h2", {}, "The same head on B"), b.plot), says[1], most)),
     patching, b.strip, codeBox);
 
   // Changing the model.
@@ -132,19 +171,20 @@ function render({ model, el }) {
   }
 
   function draw() {
-    const news = answer !== (answer = get("answer")), { size, whole, table, words } = answer, part = triangle(size);
+    const news = answer !== (answer = get("answer")), { rows, columns, whole, words, predicts } = answer;
     [layer, head] = [get("layer"), get("head")];
     chosen = layer * heads + head;
     if (news) drawAnswer();
     const { place, cells, cells_b: cellsB, next, next_b: nextB } = get("details"), change = changeOf(chosen);
-    const here = place[0] * heads + place[1] === chosen;
-    a.codes = whole ? bytesOf(answer.cells).subarray(chosen * part, (chosen + 1) * part) : here && bytesOf(cells);
+    const here = place[0] * heads + place[1] === chosen, length = answer.causal ? triangle(rows) : rows * columns;
+    a.codes = whole ? bytesOf(answer.cells).subarray(chosen * length, (chosen + 1) * length)
+      : here && cells ? bytesOf(cells) : answer.rest && restOf(chosen);
     b.codes = here && cellsB && bytesOf(cellsB);
-    for (const { matrix, canvas, codes, size } of [a, b]) {
-      matrix.hidden = !codes;
-      if (codes) paintHeads(canvas, codes, size, table);
-    }
     title.textContent = nameOf(chosen);
+    const known = Object.entries(answer.roles).flatMap(([role, ranked]) => ranked.filter((one) => one.layer === layer && one.head === head)
+      .map(({ score }) => ({ role, score }))).sort((one, other) => other.score - one.score)[0];
+    part.textContent = whole || (here && cells) || !answer.rest ? known && `${known.role} ${percent(known.score)}` : answer.rest.told;
+    part.title = known ? `mean share of its attention on ${answer.meaning[known.role]}` : "";
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
@@ -157,83 +197,228 @@ function render({ model, el }) {
       residual: `the residual stream into ${layer < layers ? "this layer" : "the copy heads"}` };
     for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${words[place[2]]}`;
     const predicted = (where, rows = []) => (rows.length ? [make("h2", {}, where), bars(rows)] : []);
-    says[0].replaceChildren(...predicted(`After ${words[place[2]]}`, next));
+    says[0].replaceChildren(...predicted(predicts === "here" ? `In place of ${words[place[2]]}` : `After ${words[place[2]]}`, next));
     says[1].replaceChildren(...predicted("At the end of B", nextB));
+    drawMatrices();
     drawFocus();
   }
 
   function drawAnswer() {
-    const { words, words_b: wordsB, thumbnail, cells, table, view } = answer, changes = get("changes");
-    for (const [side, size, texts, name] of [[a, answer.size, words, "token"], [b, wordsB.length, wordsB, "token of B"]]) {
-      side.size = size;
-      side.tokens = texts.map((text, at) =>
-        make("button", { className: "token", tabIndex: at ? -1 : 0, title: `${name} ${at}` }, text));
+    const { words, keys, words_b: wordsB, view, rows, columns, causal, padding, table, largest } = answer, changes = get("changes");
+    const blank = { queries: new Set(padding.queries), keys: new Set(padding.keys) };
+    a.shape = { rows, columns, causal, blank: (query, key) => blank.queries.has(query) || blank.keys.has(key) };
+    b.shape = { rows: wordsB.length, columns: keys ? columns : wordsB.length, causal, blank: () => false };
+    for (const [side, texts, name] of [[a, words, "token"], [b, wordsB, "token of B"]]) {
+      side.words = texts;
+      side.seen = side === a && keys ? keys : texts;
+      side.tokens = tokensOf(texts, name);
       side.strip.replaceChildren(...side.tokens);
     }
-    patching.hidden = b.strip.hidden = !answer.patching || fixed;
+    a.looked = keys ? tokensOf(keys, "key") : a.tokens;
+    seen.replaceChildren(...(keys ? a.looked : []));
+    over.replaceChildren(make("div", {}, ...(keys ? [a.strip, arcs, seen] : [arcs, a.strip])));
+    search.hidden = Math.max(rows, columns) <= 40;
+    zoom.hidden = Math.max(rows, columns) <= 32;
+    patching.hidden = b.strip.hidden = !wordsB[0] || unchanging;
     carry(null);
     views.show(view);
-    set(views.lastElementChild, { disabled: !wordsB[0], title: "needs a second text" });
-    paintHeads(small, bytesOf(cells), thumbnail, table, spots, across);
-    undo.disabled = fixed || !changes.length;
-    list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", {
-      disabled: fixed, "aria-label": `take back: ${told(change)}`, onclick: () => put(changes.toSpliced(at, 1)) }, "✕"))));
+    set(valued, { disabled: Boolean(noValues) || given, title: noValues || (given ? needs : "the weight times the length of the vector that it brings") });
+    set(difference, { disabled: !wordsB[0], title: wordsB[0] ? "weights on A minus weights on B" : "needs a second text" });
+    drawTiles();
+    drawLegend(table, largest);
+    undo.disabled = unchanging || !changes.length;
+    list.replaceChildren(...changes.map((change, at) => make("li", {}, `${told(change)} `, make("button", { title: "take this change back",
+      disabled: unchanging, "aria-label": `take back: ${told(change)}`, onclick: () => put(changes.toSpliced(at, 1)) }, "✕"))));
     codeBox.hidden = !answer.code;
     code.textContent = answer.code;
     drawFound();
+    reveal();
+  }
+
+  const tokensOf = (texts, name) => texts.map((text, at) =>
+    make("button", { className: "token", tabIndex: at ? -1 : 0, title: `${name} ${at}` }, text));
+
+  // All heads on one grid: tiles and picture are placed by the same numbers.
+  function drawTiles() {
+    const { cells, small: [rows, columns], table, causal, whole } = answer, room = montage.parentElement;
+    const em = parseFloat(getComputedStyle(stage.root).fontSize), names = (copies ? 3.2 : 2) * em;
+    const fits = Math.min((room.clientWidth - names) / across, (22 * em) / down);
+    const tile = Math.max(SMALLEST, Math.floor(fits)), pixels = Math.round(tile * devicePixelRatio);
+    const every = Math.ceil((1.6 * em) / tile), length = causal ? triangle(rows) : rows * columns, all = bytesOf(cells);
+    set(montage, { style: { gridTemplate: `1.4em repeat(${down}, ${tile}px) / ${names}px repeat(${across}, ${tile}px)` } });
+    margins.forEach((margin, at) => {
+      margin.style.visibility = spots !== byLayer || (at < across ? at : at - across) % every ? "hidden" : "";
+    });
+    const shape = { ...a.shape, rows, columns, from: [0, 0], to: [rows, columns], blank: whole ? a.shape.blank : () => false };
+    set(small, { style: { left: `${names}px`, width: `${across * tile}px`, height: `${down * tile}px` } });
+    fill(small, across * pixels, down * pixels, (image, width) => spots.forEach((spot, at) => {
+      const [row, column] = [Math.floor(spot / across), spot % across];
+      tiles[at].style.gridArea = `${row + 2} / ${column + 2}`;
+      paintHead(image, width, column * pixels, row * pixels, [pixels, pixels], all.subarray(at * length, (at + 1) * length), shape, table, VEIL);
+    }));
+  }
+
+  // The part of a head's rows that a file holds of it.
+  function restOf(at) {
+    const { rows, columns, causal, rest: { count, codes, keys } } = answer, [values, places] = [codes, keys].map(bytesOf);
+    const all = new Uint8Array(causal ? triangle(rows) : rows * columns).fill(answer.table === "difference" ? 128 : 0);
+    for (let query = 0; query < rows; query++) for (let i = 0; i < count; i++) {
+      const from = (at * rows + query) * count + i, key = places[2 * from] + 256 * places[2 * from + 1];
+      if (!causal || key <= query) all[(causal ? triangle(query) : query * columns) + key] = values[from];
+    }
+    return all;
+  }
+
+  function drawMatrices() {
+    const level = +zoom.querySelector("input").value, middle = center ?? { query: get("query"), key: get("query") };
+    for (const side of [a, b]) {
+      const { plot, canvas, masked, codes, shape, words, seen } = side;
+      plot.hidden = !codes;
+      if (!codes) continue;
+      const part = (at, all) => {
+        const n = Math.max(Math.min(8, all), Math.ceil(all / 2 ** level)), from = Math.max(0, Math.min(all - n, Math.round(at - n / 2)));
+        return [from, from + n];
+      };
+      const [queries, keys] = [part(middle.query, shape.rows), part(middle.key, shape.columns)];
+      Object.assign(shape, { from: [queries[0], keys[0]], to: [queries[1], keys[1]] });
+      const size = [queries, keys].map(([from, to]) => Math.min(to - from, MOST_PIXELS));
+      fill(canvas, size[1], size[0], (pixels, width) => paintHead(pixels, width, 0, 0, size, codes, shape, answer.table));
+      masked.hidden = !answer.causal || level > 0 || shape.rows < 8;
+      label(side.queries, words, queries, "top");
+      label(side.keys, seen, keys, "left");
+    }
+  }
+
+  // The tokens along an axis, as many as there is room for; the last of the labels is for the one in focus.
+  function label(axis, texts, [from, to], edge) {
+    const n = to - from, em = parseFloat(getComputedStyle(axis).fontSize);
+    const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * 1.05 * em) / room);
+    const at = (index) => {
+      const place = (100 * (index + 0.5 - from)) / n;
+      return make("span", { style: edge === "top" ? { top: `${place}%` } : { right: `${100 - place}%` } }, texts[index]);
+    };
+    axis.at = (index) => {
+      const mark = at(Math.max(from, Math.min(to - 1, index)));
+      mark.className = "here";
+      axis.querySelector(".here")?.remove();
+      if (index >= from && index < to) axis.append(mark);
+    };
+    axis.replaceChildren(...Array.from({ length: Math.ceil(n / every) }, (_, i) => at(from + i * every)));
+  }
+
+  // Which color is which number, spaced as the colors are: by the square root.
+  function drawLegend(table, largest) {
+    const signed = table === "difference", [, ticks, words] = legend.children;
+    fill(gradient, 256, 1, (pixels) => pixels.set(tables[table]));
+    const shares = signed ? [-1, -0.25, 0, 0.25, 1] : [0, 0.05, 0.25, 0.5, 1];
+    ticks.replaceChildren(...shares.map((share) => {
+      const root = Math.sign(share) * Math.sqrt(Math.abs(share));
+      return make("span", { style: { left: `${100 * (signed ? (1 + root) / 2 : root)}%` } }, `${+(share * largest).toPrecision(2)}`.replace("-", "−"));
+    }));
+    words.textContent = answer.view === "difference" ? "weight on A minus weight on B" : scores ? "score before the softmax"
+      : answer.view === "values" ? "weight × length of value" : "weight";
+    words.textContent += " (colors follow its square root)";
+  }
+
+  // How alike two heads are: the overlap of their rows (Bhattacharyya). The codes are square roots already.
+  function likeness() {
+    const { cells, small: [rows, columns], causal, table } = answer, length = causal ? triangle(rows) : rows * columns, all = bytesOf(cells);
+    const middle = table === "difference" ? 128 : 0, of = (at) => Float32Array.from(all.subarray(at * length, (at + 1) * length), (x) => x - middle);
+    const dot = (one, other) => one.reduce((sum, x, i) => sum + x * other[i], 0), mine = of(chosen), norm = Math.sqrt(dot(mine, mine)) || 1;
+    return places.map((_, at) => { const other = of(at); return dot(mine, other) / (norm * (Math.sqrt(dot(other, other)) || 1)); });
+  }
+
+  function toggleOrder() {
+    const alike = spots === byLayer && likeness();
+    sort.ariaPressed = Boolean(alike);
+    spots = byLayer;
+    if (alike) {
+      spots = [];
+      [...places.keys()].sort((one, other) => alike[other] - alike[one]).forEach((at, spot) => { spots[at] = spot; });
+    }
+    drawTiles();
+    stage.announce(alike ? `sorted by likeness to ${nameOf(chosen)}` : "sorted by layer");
   }
 
   function drawFound() {
-    const ranked = answer.roles[role.value] ?? [], none = ranked.length ? "" : "this text gives no occasion for it: ";
-    found.replaceChildren(...ranked.map(({ layer, head, score }) => {
+    const alike = role.value === LIKE && likeness().map((score, at) => ({ ...places[at], score }));
+    const ranked = alike ? alike.sort((one, other) => other.score - one.score).slice(1, 6) : answer.roles[role.value] ?? [];
+    const caption = alike ? `overlap with ${nameOf(chosen)}: 100% is the same picture`
+      : `${ranked.length ? "" : "this text gives no occasion for it: "}mean share of attention on ${answer.meaning[role.value]}`;
+    found.hidden = !role.value;
+    found.replaceChildren(soft(caption), bars(ranked.map(({ layer, head, score }) => {
       const at = layer * heads + head;
-      const row = layer < layers ? layer : "copy";
-      return make("button", { title: nameOf(at), onclick: () => choose(at) }, `${row}.${head}  ${number(score)}`);
-    }), soft(role.value && `${none}share of attention on ${answer.meaning[role.value]}`));
+      return { at, token: layer < layers ? `${layer}.${head}` : `copy ${head}`, p: Math.max(0, score), title: `choose ${nameOf(at)}` };
+    }), { clicked: ({ at }) => choose(at) }));
   }
 
   // The token in focus: what it looks at, and how much. Gives that as a sentence.
   function drawFocus() {
-    const { size, table, largest, view, words } = answer, { place, row } = get("details");
-    const asked = hovered?.query ?? get("query"), query = asked < 0 || asked >= size ? size - 1 : asked;
-    const rowOf = (codes, at) => (codes || []).slice(triangle(at), triangle(at + 1));
-    for (const side of [a, b]) {
-      const at = Math.min(query, side.size - 1), codes = rowOf(side.codes || a.codes, at);
-      const part = (count) => `${(100 * count) / side.size}%`;
-      set(side.cursor, { style: { top: part(at), height: part(1), width: part(at + 1) } });
-      side.tokens.forEach((token, key) => {
-        const [background, ink] = key < codes.length ? [color, inkOn].map((of) => of(table, codes[key] / 255)) : ["", ""];
-        set(token, { style: { background, color: ink } }).classList.toggle("focus", key === at);
-        if (side === a) set(token, { tabIndex: key === at ? 0 : -1, "aria-pressed": key === at });
-      });
-    }
+    const { rows, causal, table, largest, view, words, padding } = answer, { place, row } = get("details");
+    const asked = hovered?.query ?? get("query"), query = asked < 0 || asked >= rows ? rows - 1 : asked;
+    const rowOf = ({ codes, shape }, at) => {
+      const start = shape.causal ? triangle(at) : at * shape.columns;
+      return codes ? codes.slice(start, start + (shape.causal ? at + 1 : shape.columns)) : [];
+    };
     const decode = (code) => {
-      const share = table === "attention" ? code / 255 : (code - 128) / 127;
+      const share = table === "attention" ? code / 255 : code ? (code - 128) / 127 : NaN;
       return largest * share * Math.abs(share);
     };
     const exact = `${place}` === `${[layer, head, query]}`; // whether Python sent the very numbers of this row
-    const weights = exact ? floatsOf(row) : Array.from(rowOf(a.codes, query), decode);
-    const written = (key) => `${exact ? "" : "≈ "}${number(weights[key], 4)}`;
-    const keys = [...weights.keys()].sort((one, other) => Math.abs(weights[other]) - Math.abs(weights[one]));
-    const strong = (key) => key !== query && Math.abs(weights[key]) > 0.03 * largest;
-    arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest)));
+    const weights = exact ? floatsOf(row) : Array.from(rowOf(a, query), decode);
+    const written = (key) => `${exact ? "" : "≈ "}${number(weights[key], Math.abs(weights[key]) < 10 ? 4 : 1)}`;
+    const keys = [...weights.keys()].filter((key) => isFinite(weights[key])).sort((one, other) => Math.abs(weights[other]) - Math.abs(weights[one]));
     const shown = hovered?.key ?? keys[0];
-    const seen = shown > query ? "cannot look ahead" : `→ ${words[shown]}: ${written(shown)}`;
-    readout.textContent = shown === undefined ? "" : `${words[query]} ${seen}`;
-    const rows = [["token", "at", VIEWS[view]], ...keys.slice(0, 6).map((key) => [words[key], key, written(key)])];
+    for (const side of [a, b]) {
+      if (!side.codes) continue;
+      const { shape: { from, to, columns }, row: line, column, queries } = side, n = [0, 1].map((axis) => to[axis] - from[axis]);
+      const at = Math.min(query, side.words.length - 1), codes = rowOf(side, at), looked = side.looked ?? side.tokens;
+      const part = (count, axis) => `${(100 * count) / n[axis]}%`, inside = (index, axis) => index >= from[axis] && index < to[axis];
+      set(line, { hidden: !inside(at, 0), style: { top: part(at - from[0], 0), height: part(1, 0), left: 0, width: "100%" } });
+      set(column, { hidden: !inside(shown, 1), style: { left: part(shown - from[1], 1), width: part(1, 1), top: 0, height: "100%" } });
+      queries.at(at);
+      side.keys.at(shown);
+      looked.forEach((token, key) => {
+        const [background, ink] = key < codes.length ? [color, inkOn].map((of) => of(table, codes[key] / 255)) : ["", ""];
+        set(token, { style: { background, color: ink } });
+      });
+      side.tokens.forEach((token, key) => {
+        token.classList.toggle("focus", key === at);
+        if (side === a) set(token, { tabIndex: key === at ? 0 : -1, "aria-pressed": key === at });
+      });
+    }
+    const strong = (key) => (answer.keys || key !== query) && Math.abs(weights[key]) > 0.03 * largest;
+    arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest, written(key))));
+    const empty = padding.queries.includes(query) ? "is padding, and looks at nothing" : padding.keys.includes(shown) ? `→ ${a.seen[shown]}: padding, which nobody looks at` : "";
+    const says = empty || (causal && shown > query ? "cannot look ahead" : `→ ${a.seen[shown]}: ${isFinite(weights[shown]) ? written(shown) : "masked"}`);
+    readout.textContent = shown === undefined ? "" : `${words[query]} ${says}`;
+    const listed = [["token", "at", scores ? "score" : VIEWS[view]], ...keys.slice(0, 5).map((key) => [a.seen[key], key, written(key)])];
     most.replaceChildren(make("caption", {}, `${words[query]} (token ${query}) looks at`),
-      ...rows.map((texts, at) => make("tr", {}, ...texts.map((text, column) =>
-        (at ? make("td", { className: column ? "" : "token" }, text) : make("th", { scope: "col" }, text))))));
-    return `${words[query]} looks at ${keys.slice(0, 3).map((key) => `${words[key]} ${number(weights[key])}`).join(", ")}`;
+      ...listed.map((texts, at) => make("tr", {}, ...texts.map((text, column) => {
+        if (!at) return make("th", { scope: "col" }, text);
+        const share = column === 2 ? (100 * Math.abs(weights[texts[1]])) / largest : 0;
+        return make("td", { className: column ? "" : "token", style: { backgroundImage: share && `linear-gradient(to right, var(--bar) ${share}%, transparent 0)` } }, text);
+      }))));
+    return `${words[query]} looks at ${keys.slice(0, 3).map((key) => `${a.seen[key]} ${number(weights[key])}`).join(", ")}`;
   }
 
-  // From one token to another, over the lines of the text.
-  function arc(query, key, strength) {
-    const [x, toX] = [query, key].map((at) => a.tokens[at].offsetLeft + a.tokens[at].offsetWidth / 2);
-    const [y, toY] = [query, key].map((at) => a.tokens[at].offsetTop + 2);
-    const rise = 8 + Math.min(18, Math.abs(x - toX) / 6);
-    return svg("path", { class: strength < 0 ? "less" : "more", "stroke-width": 0.75 + 4 * Math.abs(strength),
-      d: `M${x} ${y} C${x} ${y - rise} ${toX} ${toY - rise} ${toX} ${toY}` });
+  // An arrow from a token to one that it looks at: over their line, or from its line to the other.
+  function arc(query, key, strength, weight) {
+    const [x, toX] = [a.tokens[query], a.looked[key]].map((token) => token.offsetLeft + token.offsetWidth / 2), high = arcs.clientHeight || 60;
+    const rise = Math.min(high - 4, 14 + Math.abs(x - toX) / 5) / 0.75;
+    const d = answer.keys ? `M${x} 1 C${x} ${high / 2} ${toX} ${high / 2} ${toX} ${high - 8}`
+      : `M${x} ${high} C${x} ${high - rise} ${toX} ${high - rise} ${toX} ${high - 7}`;
+    const text = `${a.words[query]} → ${a.seen[key]}: ${weight}`;
+    const group = svg("g", { class: strength < 0 ? "less" : "more" }, svg("title", {}, text),
+      svg("path", { class: "near", d }), svg("path", { d, "stroke-width": 0.75 + 4 * Math.abs(strength) }),
+      svg("path", { class: "head", d: `M${toX - 4} ${high - 8} h8 l-4 7 z` }));
+    group.onpointerenter = () => { readout.textContent = text; };
+    return group;
+  }
+  // Where the line of the text is longer than the page, the token in focus is to be seen.
+  function reveal() {
+    const { offsetLeft, offsetWidth } = a.tokens[get("query")] ?? over;
+    over.scrollLeft += Math.min(0, offsetLeft - over.scrollLeft - 40) + Math.max(0, offsetLeft + offsetWidth + 40 - over.scrollLeft - over.clientWidth);
   }
 
   function choose(at) {
@@ -242,22 +427,33 @@ function render({ model, el }) {
   }
   // Look at a token of A: with a click or a key to stay, else for as long as the pointer is there.
   function look(type, query, key) {
-    if (query < 0 || query >= a.size) return;
+    if (query < 0 || query >= answer.rows) return;
     hovered = { query, key };
     const said = drawFocus();
     if (type !== "click") return;
+    center = { query, key: key ?? query };
     hovered = null;
     stage.ask({ query });
     stage.announce(said);
+    if (zoom.querySelector("input").value > 0) drawMatrices();
+    reveal();
   }
-  a.strip.onclick = a.strip.onpointerover = ({ type, target }) => look(type, a.tokens.indexOf(target));
-  a.matrix.onclick = a.matrix.onpointermove = ({ type, clientX, clientY }) => {
-    const { left, top, width, height } = a.matrix.getBoundingClientRect();
-    const at = (share) => Math.max(0, Math.min(a.size - 1, Math.floor(share * a.size)));
-    const query = at((clientY - top) / height), key = at((clientX - left) / width);
-    look(type, query, key);
+  function seek(step) {
+    const from = get("query") + step, { rows, words } = answer;
+    const at = Array.from({ length: rows }, (_, i) => (from + i) % rows).find((i) => words[i].toLowerCase().includes(search.value.toLowerCase()));
+    if (search.value && at !== undefined) look("click", at);
+  }
+  over.onclick = over.onpointerover = ({ type, target }) => {
+    const key = answer.keys ? a.looked.indexOf(target) : -1;
+    if (key >= 0) look(type === "click" ? "" : type, get("query"), key);
+    else look(type, a.tokens.indexOf(target));
   };
-  a.matrix.onpointerleave = a.strip.onpointerleave = () => {
+  a.matrix.onclick = a.matrix.onpointermove = ({ type, clientX, clientY }) => {
+    const { left, top, width, height } = a.matrix.getBoundingClientRect(), { from, to } = a.shape;
+    const at = (share, axis) => Math.max(from[axis], Math.min(to[axis] - 1, from[axis] + Math.floor(share * (to[axis] - from[axis]))));
+    look(type, at((clientY - top) / height, 0), at((clientX - left) / width, 1));
+  };
+  a.matrix.onpointerleave = over.onpointerleave = () => {
     hovered = null;
     drawFocus();
   };
@@ -267,7 +463,7 @@ function render({ model, el }) {
     drop(b.tokens.indexOf(event.target));
   };
   stage.root.onkeydown = (event) => {
-    const { key, target } = event, typing = target.matches("textarea");
+    const { key, target } = event, typing = target.matches("textarea, input[type=text]");
     if (key === "Escape" && carried) carry(null);
     else if (key === "z" && (event.ctrlKey || event.metaKey) && !typing) undo.click();
     else if (["Delete", "Backspace"].includes(key) && tiles.includes(target)) removals[0].click();
@@ -275,15 +471,18 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   };
-  const grid = [];
-  tiles.forEach((tile, at) => { grid[spots[at]] = tile; });
-  roving(montage, () => grid, () => across, (spot) => choose(spots.indexOf(spot)));
+  const inGrid = () => {
+    const grid = [];
+    tiles.forEach((tile, at) => { grid[spots[at]] = tile; });
+    return grid;
+  };
+  roving(montage, inGrid, () => across, (spot) => choose(spots.indexOf(spot)));
   roving(a.strip, () => a.tokens, () => a.tokens.length, (at) => look("click", at));
   roving(b.strip, () => b.tokens, () => b.tokens.length);
 
   stage.on("answer details layer head query", draw);
-  const resized = new ResizeObserver(drawFocus);
-  resized.observe(a.strip);
+  const resized = new ResizeObserver(() => { drawTiles(); drawMatrices(); drawFocus(); });
+  for (const box of [over, montage.parentElement, a.matrix]) resized.observe(box);
   stage.signal.addEventListener("abort", () => resized.disconnect());
   return () => stage.close();
 }

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from traitlets import Enum, Unicode, validate
 from traitlets import Int as Whole
 from traitlets import List as Items
 
-from gptlib.interpret.head_roles import ROLES, role_scores
+from gptlib.interpret.head_roles import ROLES, opening_head, role_scores
 from gptlib.interpret.tracing import in_turn
-from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt, attention_of
 from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row
-from gptlib.viz.explorers.coding import THUMBNAIL, code, code_signed, pack, thumbnails
+from gptlib.viz.explorers.coding import code, code_signed, pack, strongest, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
-from gptlib.viz.explorers.reading import document, on_the_page
+from gptlib.viz.explorers.reading import on_the_page
+from gptlib.viz.explorers.still import attention_still
+from gptlib.viz.explorers.words import read_target, read_words, word_of
 
-FULL = 128  # up to this many tokens every head is sent whole
+WHOLE = 6_000_000  # up to this many cells every head is sent whole
+IN_FILE = 2_000_000  # cells of rows that a file holds of heads that are not sent whole
 N_BARS = 8
+VIEWS = ("weights", "values", "difference")
 
 
 @dataclass(frozen=True)
 class Side:
-    """One text as one model read it: as it is, and with the reader's changes."""
+    """One text as one model read it: as it is, and with the reader's changes.
+
+    The tokens are those that look; source holds those of the other text that cross-attention looks at.
+    """
 
     tokens: list[int]
     words: list[str]
+    source: list[int]
+    keys: list[str] | None  # None: a token looks at tokens of its own text
     before: Reading
     after: Reading
 
@@ -41,18 +51,19 @@ class Side:
 class AttentionExplorer(Explorer):
     """Every head of a model on a text that the reader types; heads can be removed, scaled and patched.
 
-    `AttentionExplorer(model, tokenizer, text)` takes a `gptlib.GPT`, or a causal model of transformers with
-    its tokenizer: GPT-2, GPT-Neo, GPT-J, Pythia, OPT, BLOOM, Phi-3, or Llama and its like. With `text_b`, or
-    `model_b` (a checkpoint of the same shape), a second reading stands beside it, and the view "difference"
-    shows A minus B.
-    `AttentionExplorer.from_array` shows weights that come from anywhere. The copy heads of a GPT that has any
-    are as one more layer, behind the last.
+    `AttentionExplorer(model, tokenizer, text)` takes a `gptlib.GPT`, or any model of transformers that gives
+    its attention away, with its tokenizer. Of an encoder-decoder, `part` says which attention ("encoder",
+    "decoder" or "cross"), and `target` is the text that the decoder reads. With `text_b`, or `model_b` (a
+    checkpoint of the same shape), a second reading stands beside it, and the view "difference" shows A minus
+    B. `AttentionExplorer.from_array` shows weights that come from anywhere. The copy heads of a GPT that has
+    any are as one more layer, behind the last. Without a layer and head it opens on the head that has most to
+    show (`gptlib.interpret.head_roles.opening_head`).
 
     `changes` is what was done to the model, in order (gptlib.viz.explorers.changes says how): removing and
     scaling act on both texts, patching on B. `code` repeats them without the explorer.
 
-    Raises ValueError for an empty text and one longer than the context, TypeError for a model that no
-    adapter fits.
+    Raises ValueError for an empty text and one longer than the context, TypeError for a model that does not
+    give its attention away.
     """
 
     title = "Attention explorer"
@@ -62,7 +73,8 @@ class AttentionExplorer(Explorer):
     text_b = Unicode(help="the text to compare with; empty: none, or the same with model_b").tag(
         sync=True, asks="answer"
     )
-    view = Enum(["weights", "values", "difference"], "weights").tag(sync=True, asks="answer")
+    target = Unicode(help="the text that a decoder reads").tag(sync=True, asks="answer")
+    view = Enum(VIEWS, "weights").tag(sync=True, asks="answer")
     changes = Items(help="what is done to the model").tag(sync=True, asks="answer")
     layer = Whole(0).tag(sync=True, asks="details")
     head = Whole(0).tag(sync=True, asks="details")
@@ -75,12 +87,14 @@ class AttentionExplorer(Explorer):
         text: str,
         text_b: str = "",
         model_b: Any = None,
-        layer: int = 0,
-        head: int = 0,
+        layer: int | None = None,
+        head: int | None = None,
+        part: str = "",
+        target: str = "",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._adapter = model if isinstance(model, GivenAttention) else adapt(model)
-        self._adapter_b = self._adapter if model_b is None else adapt(model_b)
+        self._adapter = model if isinstance(model, GivenAttention) else adapt(model, part)
+        self._adapter_b = self._adapter if model_b is None else adapt(model_b, part)
         self._compares_models = model_b is not None
         self._shape, shape_b = _shape_of(self._adapter), _shape_of(self._adapter_b)
         if shape_b != self._shape:
@@ -89,21 +103,34 @@ class AttentionExplorer(Explorer):
                 "same shape can be compared head by head"
             )
         self._rows = heads_by_row(self._shape)
-        super().__init__(text=text, text_b=text_b, layer=layer, head=head)
+        self._places = [(layer, head) for layer, count in enumerate(self._rows) for head in range(count)]
+        self._kept: dict[str, tuple[Any, Reading]] = {}
+        self._opening = layer is None and head is None
+        super().__init__(text=text, text_b=text_b, target=target, layer=layer or 0, head=head or 0)
         self.begin()
 
     @classmethod
-    def from_array(cls, weights: Any, tokens: Sequence[Any] | Tensor) -> AttentionExplorer:
-        """Explore attention weights that any causal model made on these tokens, which may be numbers.
+    def from_array(
+        cls,
+        weights: Any,
+        tokens: Sequence[Any] | Tensor,
+        keys: Sequence[Any] | Tensor | None = None,
+        scores: bool = False,
+    ) -> AttentionExplorer:
+        """Explore attention weights that any model made on these tokens, which may be numbers.
 
         `attention_of` says in which forms the weights may come: those of (layer, head, query, key), of one
-        layer or head, and the tuple of (1, head, query, key) that transformers calls `attentions`.
+        layer or head, and the tuple of (1, head, query, key) that transformers calls `attentions`. Attention
+        may be causal or not; rows that are all 0 are padding. For cross-attention, tokens are those that look
+        and keys those that are looked at. With `scores`, the numbers are those before the softmax, -infinity
+        where masked.
 
-        Raises ValueError unless the weights fit the tokens and each row sums to 1 over itself and the past,
-        TypeError for what holds no numbers.
+        Raises ValueError unless the weights fit the tokens and each row sums to 1 or is all 0, TypeError for
+        what holds no numbers.
         """
-        words = [word if isinstance(word, str) else str(int(word)) for word in tokens]
-        return cls(GivenAttention(attention_of(weights), words), None, "".join(words))
+        words = _labels(tokens)
+        given = GivenAttention(attention_of(weights), words, None if keys is None else _labels(keys), scores)
+        return cls(given, None, "".join(words))
 
     @validate("layer", "head")
     def _check_place(self, proposal: Any) -> int:
@@ -121,6 +148,11 @@ class AttentionExplorer(Explorer):
             check_change(change, self._shape)
         return proposal["value"]
 
+    def refresh(self) -> None:
+        """Read everything anew: for what traits do not show, such as hooks on the model."""
+        self._kept.clear()
+        super().refresh()
+
     # --- reading ---------------------------------------------------------------------------------------
 
     def _encode(self, text: str, name: str) -> tuple[list[int], list[str]]:
@@ -132,15 +164,10 @@ class AttentionExplorer(Explorer):
                     f"{name} cannot change: this attention came without a model to read another text"
                 )
             return self._adapter.tokens, self._adapter.words
-        # The course's own tokenizers have pieces; a text starts after an end of text.
-        if hasattr(self.tokenizer, "pieces"):
-            tokens = document(self.tokenizer, text)
-            words = ["(start)", *self.tokenizer.pieces(tokens[1:])]
-        elif not callable(self.tokenizer):
-            raise TypeError(f"tokenizer is {self.tokenizer!r}; it needs the model's own")
+        if name == "target":
+            tokens, words = read_target(self.tokenizer, text, self._adapter.start)
         else:
-            tokens = list(self.tokenizer(text)["input_ids"])
-            words = [self.tokenizer.decode([token]) for token in tokens]
+            tokens, words = read_words(self.tokenizer, text)
         limit = self._adapter.context_length
         if len(tokens) > limit:
             raise ValueError(
@@ -150,62 +177,121 @@ class AttentionExplorer(Explorer):
         return tokens, words
 
     def _read(
-        self, adapter: Any, tokens: list[int], changes: list[dict[str, Any]], source: Side | None
+        self,
+        adapter: Any,
+        slot: str,
+        tokens: list[int],
+        source: list[int],
+        changes: list[Any],
+        a: Side | None,
     ) -> Reading:
+        """A reading with changes, kept in its slot until the texts, the changes or the model differ."""
+        patched = a is not None and any(change["do"] == "patch" for change in changes)
+        changes = [dict(change) for change in changes]
+        key = (
+            tokens,
+            source,
+            changes,
+            patched and (a.tokens, a.source, state_of(self._adapter)),
+            state_of(adapter),
+        )
+        if slot in self._kept and self._kept[slot][0] == key:
+            return self._kept[slot][1]
         edits: dict[str, list[Callable[[Tensor], Tensor]]] = {}
         for change in changes:
-            if change["do"] == "patch" and source is None:
-                continue
-            activations = source.after.activations if source is not None else None
+            activations = a.after.activations if a is not None else None
             name, function = edit_of(change, self._adapter.n_layers, activations, len(tokens))
             edits.setdefault(name, []).append(function)
-        reading = adapter.read(tokens, {name: in_turn(*functions) for name, functions in edits.items()})
-        if not torch.isfinite(reading.weights).all() or not torch.isfinite(reading.logits).all():
+        together = {name: in_turn(*functions) for name, functions in edits.items()}
+        self._kept.pop(slot, None)  # not two at once: at a thousand tokens a reading fills half a gigabyte
+        reading = adapter.read(tokens, together, source if adapter.needs_target else None)
+        if not math.isfinite(float(reading.weights.nan_to_num(neginf=0.0).sum())) or not bool(
+            torch.isfinite(reading.logits).all()
+        ):
             raise ValueError(
                 "model gives numbers that are not finite (NaN or infinity) on this text; look at its "
                 "weights, or train it with a lower learning rate"
             )
+        self._kept[slot] = (key, reading)
         return reading
 
-    def _side(self, adapter: Any, text: str, name: str, source: Side | None) -> Side:
-        tokens, words = self._encode(text, name)
-        before = self._read(adapter, tokens, [], None)
-        changes = [change for change in self.changes if source is not None or change["do"] != "patch"]
-        after = self._read(adapter, tokens, changes, source) if changes else before
-        return Side(tokens, words, before, after)
+    def _side(self, adapter: Any, text: str, name: str, a: Side | None) -> Side:
+        source, keys = self._encode(text, name)
+        tokens, words = source, keys
+        if adapter.needs_target:
+            tokens, words = self._encode(self.target, "target")
+        crosses = adapter.needs_target and not adapter.causal
+        changes = [change for change in self.changes if a is not None or change["do"] != "patch"]
+        before = self._read(adapter, f"{name} before", tokens, source, [], None)
+        after = self._read(adapter, f"{name} after", tokens, source, changes, a) if changes else before
+        if isinstance(adapter, GivenAttention):
+            keys, crosses = adapter.keys, adapter.keys is not None
+        return Side(tokens, words, source, keys if crosses else None, before, after)
 
     def compute_answer(self) -> dict[str, Any]:
+        adapter = self._adapter
         compares = bool(self.text_b) or self._compares_models
         view = self.view if compares or self.view != "difference" else "weights"
-        side_a = self._side(self._adapter, self.text, "text", None)
+        view = "weights" if view == "values" and adapter.no_values else view
+        side_a = self._side(adapter, self.text, "text", None)
         side_b = self._side(self._adapter_b, self.text_b or self.text, "text_b", side_a) if compares else None
-        self._a, self._b = side_a, side_b
-        self._view = view
-        self._shown = self._measure(side_a, view)
-        self._largest = largest = float(self._shown.abs().max()) or 1.0
-        codes = code_signed(self._shown, largest) if view == "difference" else code(self._shown, largest)
-        n = codes.shape[-1]
-        whole = n <= FULL
-        scores = role_scores(side_a.after.weights, side_a.tokens, side_a.words)
-        self.set_trait("query", n - 1 if not -n <= self.query < n or self.query < 0 else self.query)
+        self._a, self._b, self._view = side_a, side_b, view
+        self._signed = view == "difference" or getattr(adapter, "scores", False)
+        shown = self._shown = self._measure(side_a, view)
+        lowest, highest = (float(x) for x in shown.nan_to_num(neginf=0.0).aminmax())
+        self._largest = max(highest, -lowest) or 1.0
+        rows, columns = shown.shape[1:]
+        whole = shown.numel() <= WHOLE
+        small = shown if whole else thumbnails(shown, self._signed)
+        self.set_trait("query", rows - 1 if not -rows <= self.query < rows or self.query < 0 else self.query)
+        scores = {}
+        if side_a.keys is None and not getattr(adapter, "scores", False):
+            scores = role_scores(side_a.after.weights, side_a.tokens, side_a.words)
+        if self._opening:
+            self._opening = False
+            layer, head = self._places[opening_head(side_a.after.weights, scores)]
+            self.set_trait("layer", layer)
+            self.set_trait("head", head)
         return {
             "words": [on_the_page(word) for word in side_a.words],
+            "keys": None if side_a.keys is None else [on_the_page(word) for word in side_a.keys],
             "words_b": [on_the_page(word) for word in side_b.words] if side_b else [],
-            "layers": self._adapter.n_layers,
-            "heads": self._adapter.n_heads,
-            "copies": self._adapter.copy_heads,
-            "size": n,
+            "layers": adapter.n_layers,
+            "heads": adapter.n_heads,
+            "copies": adapter.copy_heads,
+            "rows": rows,
+            "columns": columns,
+            "causal": adapter.causal,
             "whole": whole,
             "view": view,
-            "largest": largest,
-            "table": "difference" if view == "difference" else "attention",
-            "cells": pack(codes if whole else thumbnails(codes, center=128 if view == "difference" else 0)),
-            "thumbnail": n if whole else THUMBNAIL,
+            "largest": self._largest,
+            "table": "difference" if self._signed else "attention",
+            "cells": pack(self._coded(small), adapter.causal),
+            "small": list(small.shape[1:]),
+            "padding": self._padding(),
             "roles": {role: self._ranked(score) for role, score in scores.items()},
             "meaning": ROLES,
             "code": self.code,
-            "patching": side_b is not None and not isinstance(self._adapter, GivenAttention),
-            "editable": not isinstance(self._adapter, GivenAttention),
+            "given": isinstance(adapter, GivenAttention),
+            "needs_target": adapter.needs_target,
+            "no_edits": adapter.no_edits,
+            "no_values": adapter.no_values,
+            "predicts": adapter.predicts,
+            "scores": getattr(adapter, "scores", False),
+        }
+
+    def _coded(self, x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+        return (code_signed if self._signed else code)(x, self._largest)
+
+    def _padding(self) -> dict[str, list[int]]:
+        """The tokens that look at nothing, and those that nobody looks at."""
+        weights = self._a.after.weights
+        if not isinstance(self._adapter, GivenAttention) or self._adapter.scores:
+            return {"queries": [], "keys": []}
+        looks = weights.any(dim=0)  # (query, key)
+        return {
+            "queries": (~looks.any(dim=1)).nonzero()[:, 0].tolist(),
+            "keys": (~looks.any(dim=0)).nonzero()[:, 0].tolist(),
         }
 
     def _measure(self, side: Side, view: str) -> Float[Tensor, "head query key"]:
@@ -214,27 +300,28 @@ class AttentionExplorer(Explorer):
         if view == "values":
             return weights * side.after.value_norms[:, None, :]
         if view == "difference":
-            n = min(len(self._a.tokens), len(self._b.tokens))
-            return self._a.after.weights[:, :n, :n] - self._b.after.weights[:, :n, :n]
+            rows, columns = (
+                min(sizes) for sizes in zip(weights.shape[1:], self._b.after.weights.shape[1:], strict=True)
+            )
+            return weights[:, :rows, :columns] - self._b.after.weights[:, :rows, :columns]
         return weights
 
     def _ranked(self, scores: Float[Tensor, " head"] | None) -> list[dict[str, Any]]:
         """The five heads that score highest."""
         if scores is None:
             return []
-        order = scores.argsort(descending=True, stable=True)[:5].tolist()
-        places = [(layer, head) for layer, count in enumerate(self._rows) for head in range(count)]
         return [
-            {"layer": places[at][0], "head": places[at][1], "score": round(float(scores[at]), 3)}
-            for at in order
+            {"layer": self._places[at][0], "head": self._places[at][1], "score": round(float(scores[at]), 3)}
+            for at in scores.argsort(descending=True, stable=True)[:5].tolist()
         ]
 
     def compute_details(self) -> dict[str, Any]:
-        n = self._shown.shape[-1]
-        self.set_trait("query", self.query % n if -n <= self.query < n else n - 1)
+        rows = self._shown.shape[1]
+        self.set_trait("query", self.query % rows if -rows <= self.query < rows else rows - 1)
         self.set_trait("head", min(self.head, self._rows[self.layer] - 1))  # copy heads may be fewer, or more
-        chosen = self.layer * self._adapter.n_heads + self.head
-        row = self._shown[chosen, self.query, : self.query + 1]
+        chosen = self._places.index((self.layer, self.head))
+        row = self._shown[chosen, self.query]
+        row = row[: self.query + 1] if self._adapter.causal else row
         details: dict[str, Any] = {
             "row": row.numpy().astype(np.float32).tobytes(),
             "place": [self.layer, self.head, self.query],
@@ -244,14 +331,13 @@ class AttentionExplorer(Explorer):
             details["next_b"] = self._bars(self._b, len(self._b.tokens) - 1)
             if self._view != "difference":
                 on_b = self._measure(self._b, self._view)[chosen]
-                details["cells_b"] = pack(code(on_b, self._largest))
-        if n > FULL:
-            coder = code_signed if self._view == "difference" else code
-            details["cells"] = pack(coder(self._shown[chosen], self._largest))
+                details["cells_b"] = pack(self._coded(on_b), self._adapter.causal)
+        if self._shown.numel() > WHOLE:
+            details["cells"] = pack(self._coded(self._shown[chosen]), self._adapter.causal)
         return details
 
     def _bars(self, side: Side, position: int) -> list[dict[str, Any]]:
-        """The likeliest next tokens after a position, with and without the changes."""
+        """The likeliest tokens after a position (or in its place), with and without the changes."""
         if side.after.logits.shape[-1] == 0:
             return []
         after, before = (reading.logits[position].softmax(dim=-1) for reading in (side.after, side.before))
@@ -261,16 +347,10 @@ class AttentionExplorer(Explorer):
             top[-1] = likeliest
         changed = side.after is not side.before
         return [
-            {"token": self._word(token), "p": float(after[token])}
+            {"token": on_the_page(word_of(self.tokenizer, token)), "p": float(after[token])}
             | ({"was": float(before[token])} if changed else {})
             for token in top
         ]
-
-    def _word(self, token: int) -> str:
-        pieces = getattr(self.tokenizer, "pieces", None)
-        if pieces is None:
-            return on_the_page(self.tokenizer.decode([token]))
-        return "(end)" if token == self.tokenizer.end_of_text else on_the_page(pieces([token])[0])
 
     # --- what Python users take from it ------------------------------------------------------------------
 
@@ -298,23 +378,50 @@ class AttentionExplorer(Explorer):
         return code_of(self.changes, self._adapter.n_layers, self.text, self.text_b, ours)
 
     def page_state(self) -> dict[str, Any]:
-        """As in any file, with cells in 64 shades: the eye tells no more apart, and it is a third smaller."""
+        """As in any file: every head, with cells in 64 shades, since the eye tells no more apart.
+
+        Of a text too long for that, the strongest cells of each row, and a sentence that says how much they
+        are; only the head that is chosen is whole.
+        """
         state = super().page_state()
-        cells = np.frombuffer(state["answer"]["cells"], dtype=np.uint8).astype(np.uint16)
-        rounded = np.minimum((cells + 2) // 4 * 4, 255).astype(np.uint8)
-        return state | {"answer": state["answer"] | {"cells": rounded.tobytes()}}
+        news = {"cells": self._in_shades(state["answer"]["cells"])}
+        if self._shown.numel() > WHOLE:
+            n_heads, rows, columns = self._shown.shape
+            count = max(1, min(columns, IN_FILE // (n_heads * rows)))
+            values, keys = strongest(self._shown.nan_to_num(neginf=0.0), count)
+            held = float(values.abs().sum() / self._shown.nan_to_num(neginf=0.0).abs().sum())
+            news["rest"] = {
+                "count": count,
+                "codes": self._in_shades(self._coded(values).numpy().tobytes()),
+                "keys": keys.numpy().tobytes(),
+                "told": f"this file holds the {count} strongest keys of each row, {held:.0%} of all there is",
+            }
+        return state | {"answer": state["answer"] | news}
+
+    def _in_shades(self, cells: bytes) -> bytes:
+        codes = np.frombuffer(cells, dtype=np.uint8).astype(np.uint16)
+        rounded = np.minimum((codes + 2) // 4 * 4, 255)
+        # The lowest of the signed codes is not the one for what is masked.
+        return np.where(codes > 0, np.maximum(rounded, self._signed), 0).astype(np.uint8).tobytes()
 
     def figure(self) -> Drawing:
-        n = min(self._shown.shape[-1], 40)
-        words = [on_the_page(word) for word in self._a.words[:n]]
-        weights, copying = self._split(self._shown[:, :n, :n])
-        return figures.attention_montage(
-            weights,
-            words,
-            title=f"Every head of every layer; {self._chosen} is chosen",
-            highlight=[(self.layer, self.head)],
-            normalized=self._view == "weights" and n == self._shown.shape[-1],
-            copying=copying if len(copying) else None,
+        side, n = self._a, 40  # tokens that can be told apart
+        last = min(self.query + 1, len(side.words))
+        queries = slice(max(0, last - n), max(last, min(n, len(side.words))))
+        keys = queries if side.keys is None else slice(0, n)
+        chosen = self._places.index((self.layer, self.head))
+        return attention_still(
+            thumbnails(self._shown, self._signed).numpy(),
+            self._places,
+            [str(layer) for layer in range(self._adapter.n_layers)] + ["copy"],
+            chosen,
+            self._shown[chosen, queries, keys].numpy(),
+            [on_the_page(word) for word in side.words[queries]],
+            [on_the_page(word) for word in (side.keys or side.words)[keys]],
+            self._largest,
+            self._adapter.causal,
+            self._signed,
+            f"{self._chosen[:1].upper()}{self._chosen[1:]}",
         )
 
     def __repr__(self) -> str:
@@ -338,3 +445,15 @@ class AttentionExplorer(Explorer):
 
 def _shape_of(adapter: Any) -> tuple[int, int, int]:
     return adapter.n_layers, adapter.n_heads, adapter.copy_heads
+
+
+def state_of(adapter: Any) -> list[tuple[int, int]]:
+    """Changes whenever the model's numbers are written to: a training step, weights that are loaded."""
+    if isinstance(adapter, GivenAttention):
+        return []
+    numbers = itertools.chain(adapter.model.parameters(), adapter.model.buffers())
+    return [(id(tensor), tensor._version) for tensor in numbers]
+
+
+def _labels(tokens: Sequence[Any] | Tensor) -> list[str]:
+    return [word if isinstance(word, str) else str(int(word)) for word in tokens]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from jaxtyping import Float, Int, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-THUMBNAIL = 64  # a small picture of a long text is this many cells wide
+THUMBNAIL = 64  # a small picture of a long text is at most this many cells high and wide
+CROWD = 576  # with more heads than this, half of it
 
 
 def code(x: Float[Tensor, "*shape"], largest: float) -> UInt8[Tensor, "*shape"]:
@@ -17,26 +17,39 @@ def code(x: Float[Tensor, "*shape"], largest: float) -> UInt8[Tensor, "*shape"]:
 
 
 def code_signed(x: Float[Tensor, "*shape"], largest: float) -> UInt8[Tensor, "*shape"]:
-    """Numbers from -largest to largest as bytes around 128, square-root-coded on either side."""
-    return (128 + (x / largest).clamp(-1, 1).abs().sqrt() * x.sign() * 127).round().to(torch.uint8)
+    """Numbers from -largest to largest as bytes around 128, square-root-coded on either side.
+
+    The byte 0 is left for what is masked: -infinity.
+    """
+    share = (x / largest).clamp(-1, 1)
+    codes = (128 + share.abs().sqrt() * share.sign() * 127).round()
+    return codes.masked_fill(x == -torch.inf, 0).to(torch.uint8)
 
 
-def pack(codes: UInt8[Tensor, "*heads query key"]) -> bytes:
-    """The causal triangle of each matrix, row by row."""
-    query, key = torch.tril_indices(*codes.shape[-2:])
-    return codes[..., query, key].contiguous().numpy().tobytes()
+def pack(codes: UInt8[Tensor, "*heads query key"], causal: bool = True) -> bytes:
+    """Each matrix row by row: its causal triangle, or all of it."""
+    if causal:
+        query, key = torch.tril_indices(*codes.shape[-2:])
+        codes = codes[..., query, key]
+    return codes.contiguous().numpy().tobytes()
 
 
-def thumbnails(codes: UInt8[Tensor, "*heads query key"], center: int) -> UInt8[Tensor, "*heads small small"]:
-    """Matrices shrunk to THUMBNAIL cells a side; a cell keeps its block's code farthest from `center`."""
-    n = codes.shape[-1]
-    edges = [math.floor(i * n / THUMBNAIL) for i in range(THUMBNAIL + 1)]
-    distance = codes.to(torch.int16) - center
+def thumbnails(
+    x: Float[Tensor, "head query key"], signed: bool
+) -> Float[Tensor, "head small_query small_key"]:
+    """Matrices shrunk to a few cells a side, each of which keeps what is farthest from 0 in its block."""
+    side = THUMBNAIL if len(x) <= CROWD else THUMBNAIL // 2
+    block = [-(-n // side) for n in x.shape[-2:]]
+    highest = F.max_pool2d(x[None], block, ceil_mode=True)[0]
+    if not signed:
+        return highest
+    lowest = -F.max_pool2d(-x[None], block, ceil_mode=True)[0]
+    return torch.where(highest >= -lowest, highest, lowest)
 
-    def shrink(x: Int[Tensor, "*rest cells"]) -> Int[Tensor, "*rest small"]:
-        blocks = [x[..., a:b] for a, b in zip(edges, edges[1:], strict=False)]
-        highest = torch.stack([block.amax(dim=-1) for block in blocks], dim=-1)
-        lowest = torch.stack([block.amin(dim=-1) for block in blocks], dim=-1)
-        return torch.where(highest.abs() >= lowest.abs(), highest, lowest)
 
-    return (shrink(shrink(distance).mT).mT + center).to(torch.uint8)
+def strongest(
+    x: Float[Tensor, "head query key"], count: int
+) -> tuple[Float[Tensor, "head query strong"], UInt8[Tensor, "head query strong two"]]:
+    """The `count` numbers of each row that are farthest from 0, and their keys as two bytes, the low first."""
+    keys = torch.cat([head.abs().topk(count, dim=-1).indices[None] for head in x])
+    return x.gather(-1, keys), torch.stack([keys % 256, keys // 256], dim=-1).to(torch.uint8)

@@ -7,9 +7,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 
 from gptlib import GPT, GPTConfig, Tokenizer, trace
 from gptlib.interpret.tracing import edit
+from gptlib.viz.explorers import attention
 from gptlib.viz.explorers.adapters import adapt
 from gptlib.viz.explorers.attention import AttentionExplorer
-from gptlib.viz.explorers.coding import code, code_signed, pack, thumbnails
+from gptlib.viz.explorers.coding import code, pack, thumbnails
 
 TEXT = "Nora met Leo. Then Nora saw Leo"
 CONFIG = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 48}
@@ -83,7 +84,7 @@ def ask(explorer, **changes):
 def decoded(explorer):
     """The weights that the page draws, unpacked: (layer, head, query, key)."""
     answer = explorer.answer
-    n = answer["size"]
+    n = answer["rows"]
     weights = np.zeros((answer["layers"], answer["heads"], n, n), dtype=np.float32)
     query, key = np.tril_indices(n)
     cells = np.frombuffer(answer["cells"], dtype=np.uint8).reshape(answer["layers"], answer["heads"], -1)
@@ -174,7 +175,7 @@ def test_the_difference_of_two_checkpoints(model, tokenizer):
     largest = explorer.answer["largest"]
     assert largest == pytest.approx(float(difference.abs().max()))
     share = (cells - 128) / 127
-    n = explorer.answer["size"]
+    n = explorer.answer["rows"]
     query, key = np.tril_indices(n)
     exact = difference[..., query, key].flatten().numpy()
     np.testing.assert_allclose(largest * share * np.abs(share), exact, atol=largest / 100)
@@ -214,7 +215,7 @@ def test_copy_heads_are_a_row_below_the_last_layer(tokenizer, count):
     torch.testing.assert_close(explorer.copying_weights, copied)
     row = np.frombuffer(explorer.details["row"], dtype=np.float32)
     np.testing.assert_array_equal(row, explorer.copying_weights[-1, -1].numpy())
-    answer, n = explorer.answer, explorer.answer["size"]
+    answer, n = explorer.answer, explorer.answer["rows"]
     assert (answer["layers"], answer["heads"], answer["copies"]) == (2, 4, count)
     cells = np.frombuffer(answer["cells"], dtype=np.uint8).reshape(8 + count, -1)
     query, key = np.tril_indices(n)
@@ -226,7 +227,7 @@ def test_copy_heads_are_a_row_below_the_last_layer(tokenizer, count):
         torch.testing.assert_close(explorer._shown[8 + head], carried.detach())
     assert repr(explorer).endswith(f"copy head {count - 1}, 0 changes)")
     drawn = explorer.figure().arrays
-    assert drawn["attention"].shape == (2, 4, n, n) and drawn["copying"].shape == (count, n, n)
+    assert drawn["heads"].shape == (8 + count, n, n) and drawn["chosen"].shape == (n, n)
 
 
 def test_one_place_moves_to_where_there_is_a_head(tokenizer):
@@ -292,9 +293,9 @@ def test_copy_heads_are_patched_and_compared(tokenizer):
 
 def test_without_copy_heads_the_answer_is_of_the_layers_alone(model, tokenizer):
     explorer = AttentionExplorer(model, tokenizer, TEXT)
-    n = explorer.answer["size"]
+    n = explorer.answer["rows"]
     assert explorer.answer["copies"] == 0 and len(explorer.answer["cells"]) == 8 * n * (n + 1) // 2
-    assert explorer.copying_weights.shape == (0, n, n) and "copying" not in explorer.figure().arrays
+    assert explorer.copying_weights.shape == (0, n, n) and len(explorer.figure().arrays["heads"]) == 8
     assert ask(explorer, layer=2) == "Layer is 2; the model has 2, so 0 to 1 would do"
     change = {"do": "zero", "layer": 2, "head": 0}
     assert ask(explorer, layer=0, changes=[change]).endswith("the model has 2 layers of 4 heads")
@@ -350,7 +351,7 @@ def test_attention_that_came_from_elsewhere():
     words = ["a", "b", "a", "<img src=x onerror=alert(1)>"]
     explorer = AttentionExplorer.from_array(weights, words)
     np.testing.assert_allclose(decoded(explorer), weights, atol=1 / 255)
-    assert explorer.details["next"] == [] and not explorer.answer["editable"]
+    assert explorer.details["next"] == [] and explorer.answer["given"]
     with pytest.raises(ValueError, match="came without a model"):
         explorer.text = "another"
     with pytest.raises(ValueError, match="came without one"):
@@ -420,13 +421,15 @@ def test_other_forms_are_refused(weights, error, words):
         AttentionExplorer.from_array(weights, ["a", "b", "c"])
 
 
-def test_above_128_tokens_the_chosen_head_is_whole_and_the_others_small(tokenizer):
+def test_of_a_long_text_the_chosen_head_is_whole_and_the_others_small(tokenizer, monkeypatch):
+    monkeypatch.setattr(attention, "WHOLE", 8 * 200 * 200)
     torch.manual_seed(0)
     model = sharper(GPT(GPTConfig(vocab_size=280, **{**CONFIG, "context_length": 400})))
     explorer = AttentionExplorer(model, tokenizer, "Nora met Leo. " * 40, layer=1, head=3)
-    n = explorer.answer["size"]
-    assert n > 128 and not explorer.answer["whole"]
-    assert len(explorer.answer["cells"]) == 8 * 64 * 65 // 2
+    n = explorer.answer["rows"]
+    assert n > 200 and not explorer.answer["whole"]
+    side = explorer.answer["small"][0]
+    assert 40 < side <= 64 and len(explorer.answer["cells"]) == 8 * side * (side + 1) // 2
     assert len(explorer.details["cells"]) == n * (n + 1) // 2
     ask(explorer, head=0)
     np.testing.assert_array_equal(
@@ -435,14 +438,62 @@ def test_above_128_tokens_the_chosen_head_is_whole_and_the_others_small(tokenize
     )
 
 
+def test_a_file_of_a_long_text_holds_the_strongest_keys_of_every_head(tokenizer, monkeypatch):
+    monkeypatch.setattr(attention, "WHOLE", 1000)
+    monkeypatch.setattr(attention, "IN_FILE", 8 * 48 * 5)
+    torch.manual_seed(0)
+    model = sharper(GPT(GPTConfig(vocab_size=280, **CONFIG)))
+    text = tokenizer.decode(tokenizer.encode("Nora met Leo. Then Mia saw. " * 9)[:47])
+    explorer = AttentionExplorer(model, tokenizer, text)
+    rest = explorer.page_state()["answer"]["rest"]
+    assert rest["count"] == 5
+    weights = explorer.weights.flatten(0, 1)
+    kept = weights.topk(5, dim=-1)
+    keys = np.frombuffer(rest["keys"], dtype="<u2").reshape(8, 48, 5)
+    np.testing.assert_array_equal(weights.gather(-1, torch.from_numpy(keys.astype(int))), kept.values)
+    codes = np.frombuffer(rest["codes"], dtype=np.uint8).reshape(8, 48, 5)
+    np.testing.assert_allclose(explorer.answer["largest"] * (codes / 255) ** 2, kept.values, atol=0.02)
+    share = float(kept.values.sum() / weights.sum())
+    assert rest["told"] == f"this file holds the 5 strongest keys of each row, {share:.0%} of all there is"
+
+
 def test_a_small_picture_keeps_the_strongest_cell_of_each_block():
-    x = torch.zeros(1, 1, 200, 200)
-    x[0, 0, 150, 70] = 1
-    small = thumbnails(code(x, 1.0), 0)
-    assert small.shape == (1, 1, 64, 64) and small.max() == 255 and (small > 0).sum() == 1
-    x[0, 0, 151, 71] = -1
-    signed = thumbnails(code_signed(x, 1.0), 128)
-    assert set(signed.unique().tolist()) <= {1, 128, 255}
+    x = torch.zeros(1, 200, 200)
+    x[0, 150, 70] = 1
+    small = thumbnails(x, signed=False)
+    assert small.shape == (1, 50, 50) and small.max() == 1 and (small > 0).sum() == 1
+    x[0, 151, 71], x[0, 3, 2] = -1, -0.5
+    signed = thumbnails(x, signed=True)
+    assert signed[0, 37, 17] == 1 and signed[0, 0, 0] == -0.5 and (signed != 0).sum() == 2
+    assert thumbnails(torch.zeros(577, 99, 30), signed=False).shape == (577, 25, 30)
+
+
+def test_changes_cost_one_forward_pass_and_views_none(model, tokenizer):
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+
+    def cost(**changes):
+        passes.clear()
+        assert ask(explorer, **changes) == ""
+        return len(passes)
+
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    assert len(passes) == 1
+    removal = {"do": "zero", "layer": 0, "head": 1}
+    patch = {"do": "patch", "layer": 1, "head": 2, "source": 3, "target": 2}
+    assert cost(changes=[removal]) == 1
+    assert cost(changes=[]) == 0
+    assert cost(text_b=TEXT.replace("Nora", "Mia")) == 1
+    assert cost(changes=[removal]) == 1  # that of B: A with it is known from before
+    assert cost(changes=[removal, patch]) == 1
+    assert [cost(view=view) for view in ("values", "difference", "weights")] == [0, 0, 0]
+    assert cost(layer=1, head=0, query=3) == 0
+    logits = explorer.logits
+    with torch.no_grad():
+        model.blocks[0].attention.qkv.weight.mul_(0.5)  # as a step of a training does
+    assert cost(view="values") == 4
+    assert (explorer.logits - logits).abs().max() > 1e-3
+    assert cost(text=TEXT + ".") == 3  # A as it is and with the removal; B with what is patched from A
 
 
 def test_bad_input_is_refused_in_words_and_the_last_picture_stays(model, tokenizer):
@@ -500,6 +551,6 @@ def test_the_file_of_a_large_model_is_small(tmp_path, tokenizer):
     text = "Nora met Leo. Then Mia saw them both. " * 20
     tokens = tokenizer.encode(text)[:127]
     explorer = AttentionExplorer(model, tokenizer, tokenizer.decode(tokens))
-    assert explorer.answer["size"] == 128 and len(explorer.answer["cells"]) == 144 * 128 * 129 // 2
+    assert explorer.answer["rows"] == 128 and len(explorer.answer["cells"]) == 144 * 128 * 129 // 2
     explorer.to_html(tmp_path / "large.html")
     assert (tmp_path / "large.html").stat().st_size <= 1_000_000
