@@ -20,13 +20,14 @@ import numpy as np
 from matplotlib.colors import Colormap
 from traitlets import Bool, Dict, Int, TraitError, Unicode
 
-from gptlib.files import write_atomically
+from gptlib.files import read_json, write_atomically, write_json
 from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
 from gptlib.viz.explorers.reading import LOCK, alone
 
 FOLDER = Path(__file__).parent
 COLORS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
 GROUPS = ("answer", "details")
+LARGEST_STATE = 10_000_000  # characters of JSON that are worth reading
 # What gptlib raises says what to do; other errors are faults, and their kind is told too.
 KNOWN = (ValueError, TypeError, IndexError, FloatingPointError, RuntimeError, TraitError)
 
@@ -50,6 +51,11 @@ class Explorer(anywidget.AnyWidget):
     problem = Unicode(help="a sentence for the page about what went wrong, or nothing").tag(sync=True)
     live = Bool(True, help="whether there is a kernel that answers").tag(sync=True)
 
+    # Synced traits that are no state to go on from: what stands above, and what a button asks for.
+    passing: ClassVar[frozenset[str]] = frozenset(
+        {"asked", "answered", "answer", "details", "problem", "live", "command", "wanted"}
+    )
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "script" in cls.__dict__:  # ipywidgets derives a class of its own from each explorer
@@ -65,6 +71,7 @@ class Explorer(anywidget.AnyWidget):
         self._seen: dict[str, dict[str, Any]] = {}
         self._from_page = self._undoing = False
         self.update()
+        self.on_msg(self._serve_page)
         names = [name for group in GROUPS for name in self.trait_names(asks=group)]
         if names:  # to traitlets no names mean all
             self.observe(self._changed_in_python, names)
@@ -156,6 +163,9 @@ class Explorer(anywidget.AnyWidget):
         """Write one file that any browser opens without a network, and that still answers to all that needs
         no kernel. Raises FileNotFoundError if the folder is missing.
         """
+        _written(self._page_file(), path)
+
+    def _page_file(self) -> bytes:
         template = (FOLDER / "standalone.html").read_text(encoding="utf-8")
         parts = {
             "TITLE": self.title,
@@ -165,12 +175,112 @@ class Explorer(anywidget.AnyWidget):
         }
         for name, text in parts.items():
             template = template.replace(f"%{name}%", text)
-        _written(template.encode(), path)
+        return template.encode()
 
     def page_state(self) -> dict[str, Any]:
         """All that the page knows, as it is in a file: without a kernel."""
-        inherited = set(anywidget.AnyWidget.class_trait_names(sync=True)) | {"_esm", "_css", "_anywidget_id"}
-        return {name: getattr(self, name) for name in self.keys if name not in inherited} | {"live": False}
+        state = {name: getattr(self, name) for name in self._own_traits()}
+        return state | {"live": False, "kept": self._state_names()}
+
+    def _own_traits(self) -> list[str]:
+        inherited = {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
+        return [name for name in self.keys if name not in inherited]
+
+    def _state_names(self) -> list[str]:
+        """The names of what the reader chose and typed."""
+        return sorted(set(self._own_traits()) - self.passing)
+
+    @alone
+    def to_state(self, path: str | Path | None = None) -> dict[str, Any]:
+        """What was chosen and typed, for `take_up` on another day; also written to `path` as JSON.
+
+        {"explorer": its title, "state": {name: value}}, all of it plain: what the model computed is left out.
+        """
+        values = {name: getattr(self, name) for name in self._state_names()}
+        state = json.loads(json.dumps({"explorer": self.title, "state": values}, allow_nan=False))
+        if path is not None:
+            write_json(path, state)
+        return state
+
+    @alone
+    def take_up(self, state: dict[str, Any] | str | Path) -> None:
+        """Go on from what `to_state` gave, or from the file that it wrote; what it does not name stays.
+
+        Raises ValueError for a state of another explorer and for names that this one does not have, and for
+        values that do not fit it what assigning them raises. Then the explorer is as it was.
+        """
+        new = self._values_in(read_json(state) if isinstance(state, str | Path) else state)
+        old = {name: getattr(self, name) for name in self._state_names()}
+        with self.hold_sync():
+            try:
+                self._put_state(new)
+            except Exception:
+                self._set_together(old)
+                self._put_state(old)
+                raise
+
+    def _values_in(self, state: Any) -> dict[str, Any]:
+        """The values that a state names."""
+        try:
+            size = len(json.dumps(state, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"state is not what to_state gives: {error}") from error
+        if size > LARGEST_STATE:
+            raise ValueError(f"state has {size:,} characters; one has at most {LARGEST_STATE:,}")
+        if not (isinstance(state, dict) and set(state) == {"explorer", "state"}):
+            raise ValueError('state needs to be what to_state gives: {"explorer": title, "state": {…}}')
+        title, values = cut(repr(state["explorer"]), 80), state["state"]
+        if title != repr(self.title):
+            raise ValueError(f"state is of the explorer {title}; it needs one of {self.title!r}")
+        if not isinstance(values, dict) or set(values) - {*self._state_names()}:
+            names = ", ".join(self._state_names())
+            raise ValueError(f"state holds {cut(repr(values), 80)}; it needs values by name, of {names}")
+        for name, value in values.items():
+            present = getattr(self, name)
+            if isinstance(value, bool) != isinstance(present, bool):  # to Python True is 1
+                raise ValueError(f"{name} is {cut(repr(value), 80)}; it needs to be as {present!r} is")
+        return values
+
+    def _put_state(self, values: dict[str, Any]) -> None:
+        """Set these traits and compute what follows: first those that change the answer, because another text
+        may reset what is said about a text; then all.
+        """
+        first = {name: values[name] for name in self.trait_names(asks="answer") if name in values}
+        for group in (first, values):
+            self._set_together(group)
+            try:
+                self.update()
+            except Exception:
+                self._seen.clear()  # what was computed so far is of no state
+                raise
+
+    def _set_together(self, values: dict[str, Any]) -> None:
+        """Set these traits together, and leave what follows from them to the caller."""
+        self._undoing = True
+        try:
+            with self.hold_trait_notifications():
+                for name, value in values.items():
+                    setattr(self, name, value)
+        finally:
+            self._undoing = False
+
+    @alone
+    def _serve_page(self, _: Any, content: Any, buffers: Any) -> None:
+        """Give the page a file, or take up a state that it opened. Like set_state, this never raises."""
+        reply, files = {"id": content.get("id")}, []
+        try:
+            match content:
+                case {"save": "page"}:
+                    files = [self._page_file()]
+                case {"save": "state"}:
+                    files = [json.dumps(self.to_state(), ensure_ascii=False, indent=1).encode()]
+                case {"open": state}:
+                    self.take_up(state)
+                case _:
+                    return  # anywidget's own
+        except Exception as error:
+            reply["problem"] = sentence(error)
+        self.send(reply, files)
 
 
 @functools.cache
@@ -229,7 +339,12 @@ def sentence(error: Exception) -> str:
     """What went wrong, for a reader of the page."""
     known = isinstance(error, KNOWN)
     text = str(error.args[0]) if known and error.args else f"{type(error).__name__}: {error}"
-    return text[:1].upper() + text[1:]
+    return cut(text[:1].upper() + text[1:], 400)
+
+
+def cut(text: str, most: int) -> str:
+    """A text as far as a reader of a sentence wants it."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _written(content: bytes, path: str | Path | None) -> bytes:

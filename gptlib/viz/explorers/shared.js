@@ -53,6 +53,100 @@ const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byte
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 const LOST = "The kernel was restarted. The picture is from before; run the cell again to go on.";
+const SLOW = "The kernel has not answered yet. If it was restarted, run the cell again.";
+
+// Properties that say what others say too, or nothing about a moment.
+const TWICE = /^(-webkit|transition|animation|inline-|block-|inset-|(max|min|border|margin|padding|scroll)-(block|inline|start|end)|perspective-o|transform-o|d$)/;
+
+// What an element shows now, as an SVG file that needs nothing else: each element with its computed style, of which
+// all is left out that is as in one that nobody styled and as in the element around it, which it may inherit from.
+function drawing(root) {
+  const around = 12, { offsetWidth: w, scrollHeight: h } = root, [width, height] = [w + 2 * around, h + 2 * around];
+  const { backgroundColor, colorScheme } = getComputedStyle(root), copy = root.cloneNode(true);
+  const names = [...getComputedStyle(root)].filter((name) => !TWICE.test(name));
+  const valuesOf = (style) => names.map((name) => style.getPropertyValue(name));
+  const plain = div(""), bare = {}, seen = new Map(), sheet = new Map();
+  const unstyled = ({ namespaceURI, localName, type }) => bare[localName + type] ??= (() => {
+    const one = document.createElementNS(namespaceURI, localName);
+    if (localName === "input") one.type = type;
+    one.style.all = "revert";
+    plain.append(one);
+    return valuesOf(getComputedStyle(one));
+  })();
+  // The class of all that looks so.
+  const classOf = (values, one, outer, part = "") => {
+    const plainly = unstyled(one), css = names.flatMap((name, at) => {
+      const value = name.startsWith("overflow") ? values[at].replace(/auto|scroll/, "hidden") : values[at];
+      // A width of 0 may be that of a line whose style is none.
+      const same = value === plainly[at] && value === outer?.[at] && !/(border|outline).*width/.test(name);
+      return same ? [] : [`${name}:${value}`];
+    }).join(";"), key = `${part}{${css}}`;
+    if (!sheet.has(key)) sheet.set(key, `s${sheet.size}`);
+    return sheet.get(key);
+  };
+  set(plain, { style: { all: "initial", position: "absolute", colorScheme } });
+  document.body.append(plain);
+  const all = [root, ...root.querySelectorAll("*")], copies = [copy, ...copy.querySelectorAll("*")];
+  all.forEach((one, at) => {
+    const style = getComputedStyle(one), to = copies[at], { localName, scrollLeft, scrollTop, parentElement } = one;
+    to.removeAttribute("style");
+    if (style.display === "none" || one.closest(".toolbar, .unseen")) return to.setAttribute("data-out", "");
+    const values = valuesOf(style), classes = [classOf(values, one, seen.get(parentElement))];
+    seen.set(one, values);
+    for (const part of ["::before", "::after"]) {
+      const drawn = getComputedStyle(one, part);
+      if (!/^(none|normal)$/.test(drawn.content)) classes.push(classOf(valuesOf(drawn), make("span"), values, part));
+    }
+    to.setAttribute("class", classes.join(" "));
+    if (scrollLeft || scrollTop) for (const child of to.children) child.dataset.moved = `${-scrollLeft}px ${-scrollTop}px`;
+    if (localName === "textarea") to.textContent = one.value;
+    else if (localName === "input") { to.setAttribute("value", one.value); to.toggleAttribute("checked", one.checked); }
+    else if (localName === "option") to.toggleAttribute("selected", one.selected);
+    else if (localName === "canvas") to.replaceWith(make("img", { src: one.toDataURL(), className: to.className, alt: one.ariaLabel ?? "" }));
+  });
+  plain.remove();
+  for (const one of copy.querySelectorAll("[data-moved]")) one.style.translate = one.dataset.moved;
+  for (const one of copy.querySelectorAll("[data-out]")) one.remove();
+  const rules = [...sheet].map(([css, name]) => `.${name}${css}`).join("\n");
+  set(copy, { style: { margin: 0, height: `${h}px`, overflow: "visible" } }).prepend(make("style", {}, rules));
+  const file = svg("svg", { width, height, viewBox: `${-around} ${-around} ${width} ${height}`, style: `background: ${backgroundColor}` },
+    svg("foreignObject", { width: w, height: h }, copy));
+  // What XML has no way to write is left out.
+  const text = new XMLSerializer().serializeToString(file).replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
+  return { width, height, blob: new Blob([text], { type: "image/svg+xml" }) };
+}
+
+// The same in pixels, two for each on the screen where a canvas may be so large. Only a data: address may be painted.
+async function pixels({ width, height, blob }) {
+  const image = new Image(), reader = new FileReader(), zoom = Math.min(2, 16384 / Math.max(width, height));
+  reader.readAsDataURL(blob);
+  await new Promise((done) => { reader.onload = done; });
+  image.src = reader.result;
+  await image.decode();
+  const canvas = make("canvas", { width: zoom * width, height: zoom * height });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((done) => canvas.toBlob(done));
+}
+
+function download(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// Where the browser keeps its clipboard to itself, through a text that is selected.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const box = make("textarea", { value: text });
+    document.body.append(box);
+    box.select();
+    const done = document.execCommand("copy");
+    box.remove();
+    if (!done) throw Error("The browser did not let the page copy.");
+  }
+}
 
 // The frame of an explorer: what is seen and done (`guide`), a toolbar, and its way to the kernel. What listens beyond
 // its own elements does so through `stage.on` or with `stage.signal`, so that `stage.close` ends it.
@@ -68,7 +162,8 @@ function open(model, host, name, guide) {
     if (document.fullscreenElement === root) document.exitFullscreen();
     else root.requestFullscreen().catch(() => say("The browser did not give the whole screen."));
   } }, "Full screen");
-  const toolbar = make("div", { className: "toolbar", role: "group", "aria-label": "How it is shown" }, large, full);
+  const toolbar = make("div", { className: "toolbar", role: "group", "aria-label": "How it is shown" },
+    large, full, ...saving(() => stage, name));
   const root = div(`gptlib ${name}`, div("head", told, toolbar), problem, live);
   host.append(root);
   root.addEventListener("fullscreenchange", () => { full.ariaPressed = document.fullscreenElement === root; });
@@ -83,6 +178,11 @@ function open(model, host, name, guide) {
     model.on(event, call);
     closing.signal.addEventListener("abort", () => model.off(event, call));
   };
+  const waiting = new Map();
+  hear("msg:custom", ({ id, problem }, [file] = []) => {
+    waiting.get(id)?.(problem, file);
+    waiting.delete(id);
+  });
   const put = (changes) => { for (const [trait, value] of Object.entries(changes)) model.set(trait, value); };
   // Whether what the traits hold is for a question before one that was answered already.
   const stale = () => model.get("answered") < (newest = Math.max(newest, model.get("answered")));
@@ -92,7 +192,7 @@ function open(model, host, name, guide) {
     inFlight = true;
     model.save_changes();
     clearTimeout(patience);
-    patience = setTimeout(() => say("The kernel has not answered yet. If it was restarted, run the cell again."), 8000);
+    patience = setTimeout(() => say(SLOW), 8000);
   };
 
   // What listens, in order, is called once for all that changed; only then goes the next question.
@@ -132,6 +232,18 @@ function open(model, host, name, guide) {
       });
       call();
     },
+    // Ask for what is no trait: a file, as a Blob's part; or that a state be taken up.
+    request(content) {
+      if (lost) throw Error(LOST);
+      const id = `${Math.random()}`, slow = setTimeout(() => say(SLOW), 8000);
+      model.send({ ...content, id });
+      return new Promise((done, failed) => waiting.set(id, (problem, file) => {
+        clearTimeout(slow);
+        if (problem) failed(Error(problem));
+        else done(file);
+      }));
+    },
+    get code() { return model.get("answer").code; },
     announce(text) { live.textContent = text; },  // to a screen reader
     say,  // what went wrong, on the page itself
     close() { clearTimeout(patience); closing.abort(); root.remove(); },
@@ -147,6 +259,45 @@ function open(model, host, name, guide) {
     say(LOST);
   });
   return stage;
+}
+
+// A button and the menu that it opens: all that can be saved of an explorer, and a state to open.
+function saving(stageOf, name) {
+  const item = (text, title, act) => make("button", { title, async onclick() {
+    const { say, announce } = stageOf();
+    menu.hidePopover();
+    try {
+      announce(await act(stageOf()) ?? "saved");
+      say("");
+    } catch ({ message }) { say(message); }
+  } }, text);
+  const fetched = async (stage, save, file, type) => download(new Blob([await stage.request({ save })], { type }), file);
+  const chooser = make("input", { type: "file", accept: ".json", hidden: true, async onchange() {
+    const { say, announce, request } = stageOf(), [file] = chooser.files;
+    chooser.value = "";
+    try {
+      if (file.size > 1e7) throw Error(`${file.name} is too large to be a state.`);
+      const state = await file.text().then(JSON.parse).catch(() => { throw Error(`${file.name} is no JSON file.`); });
+      await request({ open: state });
+      say("");
+      announce(`${file.name} was taken up`);
+    } catch ({ message }) { say(message); }
+  } });
+  const code = item("Copy the code", "", async (stage) => { await copyText(stage.code); return "copied"; });
+  const again = item("Open a state …", "", () => { chooser.click(); return ""; });
+  const menu = make("div", { className: "menu", popover: "auto", role: "group", "aria-label": "Save", onbeforetoggle() {
+    const { left, bottom } = button.getBoundingClientRect(), { code: text, live } = stageOf();
+    set(menu, { style: { left: `min(${left}px, 100vw - 13em)`, top: `min(${bottom + 2}px, 100vh - 15em)` } });
+    set(code, { hidden: text === undefined, disabled: !text, title: text ? "Python that repeats the changes" : "Needs a change to repeat" });
+    set(again, { disabled: !live, title: live ? "Take up a state that was saved" : "Needs a kernel" });
+  } },
+    item("Picture (PNG)", "What is on the screen, in pixels", async ({ root }) => download(await pixels(drawing(root)), `${name}.png`)),
+    item("Drawing (SVG)", "What is on the screen, sharp at any size", ({ root }) => download(drawing(root).blob, `${name}.svg`)),
+    item("Page (HTML)", "A file that any browser opens, without a network", (stage) => fetched(stage, "page", `${name}.html`, "text/html")),
+    item("State (JSON)", "What was typed and chosen, to go on from later", (stage) => fetched(stage, "state", `${name}.json`, "application/json")),
+    code, again, chooser);
+  const button = make("button", { title: "A picture, a page, or the state to go on from", popoverTargetElement: menu }, "Save ▾");
+  return [button, menu];
 }
 
 // Arrow keys, Home, End, Page Up and Page Down move the focus among `items()`, in rows of `columns()`, of which the

@@ -158,6 +158,84 @@ def test_pictures_are_written_and_the_same_each_time(tmp_path):
     assert explorer.to_svg().lstrip().startswith("<?xml")
 
 
+# -------------------------------------------------------------------------------------------------- the state
+
+
+class Ordered(Shouter):
+    """Another text resets what is chosen in it, as merges and roads do."""
+
+    chosen = Int(0).tag(sync=True)
+
+    def compute_answer(self):
+        self.chosen = 0
+        return super().compute_answer()
+
+
+def test_a_state_is_plain_and_is_taken_up_whole(tmp_path):
+    explorer, again, third = Ordered(text="low", size=2), Ordered(), Ordered()
+    explorer.chosen = 1
+    state = explorer.to_state(tmp_path / "state.json")
+    assert state == {"explorer": "Shouter", "state": {"chosen": 1, "size": 2, "text": "low"}}
+    again.take_up(state)
+    third.take_up(tmp_path / "state.json")
+    for one in (again, third):
+        assert one.to_state() == state and (one.answer, one.details) == (explorer.answer, explorer.details)
+    again.computed.clear()
+    again.take_up({"explorer": "Shouter", "state": {"size": 3}})
+    assert again.computed == ["details"] and again.details["long"] == "lowlowlow"
+
+
+DEEP = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ("nothing.json", "nothing.json"),
+        ([], "what to_state gives"),
+        ({"explorer": "Shouter"}, "what to_state gives"),
+        ({"explorer": "BPE", "state": {}}, "needs one of 'Shouter'"),
+        ({"explorer": "Shouter", "state": {"answer": {}}}, "of size, text"),
+        ({"explorer": "Shouter", "state": ["text"]}, "of size, text"),
+        ({"explorer": "Shouter", "state": {"size": "many"}}, "size"),
+        ({"explorer": "Shouter", "state": {"size": True}}, "size is True"),
+        ({"explorer": "Shouter", "state": {"size": float("nan")}}, "JSON"),
+        ({"explorer": "Shouter", "state": {"text": "x" * 10_000_000}}, "characters"),
+        ({"explorer": "Shouter", "state": {"text": DEEP}}, "what to_state gives"),
+        ({"explorer": "Shouter", "state": {"size": 3, "text": "low!"}}, "leave it out"),
+        ({"explorer": "Shouter", "state": {"size": 3, "text": "low?"}}, "fault"),
+    ],
+)
+def test_a_state_that_does_not_fit_leaves_the_explorer_as_it_was(state, problem, monkeypatch):
+    explorer, sent = Shouter(text="low", size=2), []
+    monkeypatch.setattr(explorer, "send", lambda *message: sent.append(message))
+    before = explorer.to_state(), explorer.answer, explorer.details
+    with pytest.raises(Exception, match=problem):
+        explorer.take_up(state)
+    assert (explorer.to_state(), explorer.answer, explorer.details) == before
+    explorer._handle_custom_msg(
+        {"open": state, "id": "7"}, []
+    )  # the same from the page, which must hear of it
+    ((reply, files),) = sent
+    assert reply["id"] == "7" and problem.lower() in reply["problem"].lower() and files == []
+    assert len(reply["problem"]) <= 400
+    assert (explorer.to_state(), explorer.answer, explorer.details) == before
+
+
+def test_a_page_gets_the_files_that_it_asks_for(monkeypatch, tmp_path):
+    explorer, sent = Shouter(text="low"), []
+    monkeypatch.setattr(explorer, "send", lambda *message: sent.append(message))
+    explorer._handle_custom_msg({"save": "page", "id": "1"}, [])
+    explorer._handle_custom_msg({"save": "state", "id": "2"}, [])
+    explorer._handle_custom_msg({"kind": "anywidget-command"}, [])  # not for us
+    explorer.to_html(tmp_path / "page.html")
+    (page, [html]), (state, [text]) = sent
+    assert page == {"id": "1"} and html == (tmp_path / "page.html").read_bytes()
+    assert state == {"id": "2"} and json.loads(text) == explorer.to_state()
+
+
 def unpacked(block: bytes) -> dict:
     length = int.from_bytes(block[:4], "little")
 
