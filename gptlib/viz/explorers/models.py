@@ -13,7 +13,7 @@ from gptlib.interpret.tracing import Edit, Place, activation_places, edit, trace
 from gptlib.model.gpt import GPT
 from gptlib.viz.explorers.reading import Reading, in_use, numbers
 
-Tokens = Int[Tensor, "1 seq"]
+Tokens, Source = Int[Tensor, "1 seq"], Int[Tensor, "1 source"]
 # The attention weights of each layer, (1, head, query, key), and the logits, (1, query, vocab), if there are.
 Ran = tuple[list[Tensor], Tensor | None]
 
@@ -84,7 +84,7 @@ class ModelAdapter:
             logits = torch.zeros(len(tokens), 0) if logits is None else numbers(logits[0])
             return Reading(weights, value_norms, logits, {name: x[0] for name, x in kept.items()})
 
-    def run(self, tokens: Tokens, source: Tokens | None) -> Ran:
+    def run(self, tokens: Tokens, source: Source | None) -> Ran:
         """One forward pass."""
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ class GPTAdapter(ModelAdapter):
         )
         self.context_length = config.context_length
 
-    def run(self, tokens: Tokens, source: Tokens | None) -> Ran:
+    def run(self, tokens: Tokens, source: Source | None) -> Ran:
         with trace(self.model) as run:
             logits = self.model(tokens)
         return list(run.values()), logits

@@ -36,7 +36,7 @@ def read_words(tokenizer: Any, text: str) -> tuple[list[int], list[str]]:
     return tokens, words_of(tokenizer, tokens)
 
 
-def read_target(tokenizer: Any, text: str, start: int) -> tuple[list[int], list[str]]:
+def read_target(tokenizer: Any, text: str, start: int | None) -> tuple[list[int], list[str]]:
     """A text as a decoder reads it: after the token that it starts from (`adapter.start`), without an end."""
     try:
         tokens = tokenizer(text_target=text)["input_ids"]
@@ -45,7 +45,8 @@ def read_target(tokenizer: Any, text: str, start: int) -> tuple[list[int], list[
     tokens = [int(token) for token in tokens]
     if tokens and tokens[-1] == getattr(tokenizer, "eos_token_id", None):
         tokens.pop()
-    return [start, *tokens], [START, *words_of(tokenizer, tokens)]
+    words = words_of(tokenizer, tokens)
+    return (tokens, words) if start is None else ([start, *tokens], [START, *words])
 
 
 def word_of(tokenizer: Any, token: int) -> str:
