@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
+import regex
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,9 +39,18 @@ class Reading:
     activations: dict[str, Tensor]
 
 
+# What a reader takes for one character: a letter with its accents, an emoji with all that is joined to it.
+CHARACTER = regex.compile(r"\r|\n|\X")
+
+
 def on_the_page(piece: str) -> str:
-    """A token's text as a page shows it, in its own script."""
-    return readable(piece, family=None)
+    """A token's text as a page shows it, in its own script; a joiner inside a character stays where it is."""
+    return "".join(
+        character
+        if len(character) > 1 and character[0].isprintable() and character[0] != " "
+        else readable(character, family=None)
+        for character in CHARACTER.findall(piece)
+    ) or readable("")
 
 
 def alone(call: Callable[..., Any]) -> Callable[..., Any]:

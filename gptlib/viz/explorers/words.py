@@ -13,11 +13,9 @@ from typing import Any
 import regex
 
 from gptlib.text.bpe import from_characters
-from gptlib.viz.explorers.reading import document
+from gptlib.viz.explorers.reading import CHARACTER, document
 
 START, END = "(start)", "(end)"
-# What a reader takes for one character: a letter with its accents, an emoji with all that is joined to it.
-CHARACTER = regex.compile(r"\r|\n|\X")
 ABOVE, BELOW = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"), str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -81,7 +79,7 @@ def _bytes_of(tokenizer: Any) -> Callable[[str], bytes]:
     def joined(*names: str) -> str:
         try:
             return tokenizer.convert_tokens_to_string(list(names))
-        except (KeyError, ValueError):  # it has never seen such names
+        except (KeyError, TypeError, ValueError):  # it has never seen such names
             return "".join(names)
 
     if joined("a", "Ġa") == "a a":

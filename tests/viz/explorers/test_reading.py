@@ -64,12 +64,12 @@ def test_an_explorer_does_not_see_what_another_does_to_their_model():
 
     # Slow where a head is removed, by hooks on the model of both.
     slow = {"blocks.0.residual_pre": look}
-    one._adapter.read = lambda tokens, edits: read(tokens, {**edits, **slow} if edits else edits)
+    one._adapter.read = lambda tokens, edits, source: read(tokens, {**edits, **slow} if edits else edits)
     page = threading.Thread(
         target=ask, args=[one], kwargs={"changes": [{"do": "zero", "layer": 0, "head": 0}]}
     )
     page.start()
-    inside.wait()
+    assert inside.wait(timeout=60)
     other.refresh()
     AttentionSteps.from_model(model, TOKENIZER, "Mia", 1, 0)
     page.join()
