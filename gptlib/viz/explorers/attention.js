@@ -39,14 +39,14 @@ function fill(canvas, width, height, paint) {
   set(canvas, { width, height }).getContext("2d").putImageData(image, 0, 0);
 }
 
-const GUIDE = "A bright cell says that the token of its row looks at the token of its column. Choose a head, point at a "
-  + "token, then remove the head and watch the prediction.";
+const GUIDE = "A bright cell says that the token of its row looks at the token of its column. Choose a head, point at a token";
 const SMALLEST = 18; // pixels of a tile
 const LIKE = "like this head";
 
 function render({ model, el }) {
-  const stage = open(model, el, "attention", GUIDE), get = (name) => model.get(name);
-  const { layers, heads, copies, given, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
+  const get = (name) => model.get(name), given = get("answer").given;
+  const stage = open(model, el, "attention", GUIDE + (given ? "." : ", then remove the head and watch the prediction."));
+  const { layers, heads, copies, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
   const fixed = !stage.live || given, unchanging = fixed || Boolean(noEdits);
   const needs = given ? "needs the model; these are its weights alone" : !stage.live ? "needs a kernel" : noEdits;
   let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer, and last the copy heads
@@ -182,7 +182,7 @@ function render({ model, el }) {
     b.codes = here && cellsB && bytesOf(cellsB);
     title.textContent = nameOf(chosen);
     const known = Object.entries(answer.roles).flatMap(([role, ranked]) => ranked.filter((one) => one.layer === layer && one.head === head)
-      .map(({ score }) => ({ role, score }))).sort((one, other) => other.score - one.score)[0];
+      .map(({ score }) => ({ role, score }))).filter(({ score }) => score > 0.25).sort((one, other) => other.score - one.score)[0];
     part.textContent = whole || (here && cells) || !answer.rest ? known && `${known.role} ${percent(known.score)}` : answer.rest.told;
     part.title = known ? `mean share of its attention on ${answer.meaning[known.role]}` : "";
     tiles.forEach((tile, at) => {
@@ -292,7 +292,7 @@ function render({ model, el }) {
   // The tokens along an axis, as many as there is room for; the last of the labels is for the one in focus.
   function label(axis, texts, [from, to], edge) {
     const n = to - from, em = parseFloat(getComputedStyle(axis).fontSize);
-    const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * 1.05 * em) / room);
+    const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * (edge === "top" ? 1.05 : 1.6) * em) / room);
     const at = (index) => {
       const place = (100 * (index + 0.5 - from)) / n;
       return make("span", { style: edge === "top" ? { top: `${place}%` } : { right: `${100 - place}%` } }, texts[index]);

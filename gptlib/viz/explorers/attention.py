@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from traitlets import Enum, Unicode, validate
@@ -205,8 +204,8 @@ class AttentionExplorer(Explorer):
         together = {name: in_turn(*functions) for name, functions in edits.items()}
         self._kept.pop(slot, None)  # not two at once: at a thousand tokens a reading fills half a gigabyte
         reading = adapter.read(tokens, together, source if adapter.needs_target else None)
-        if not math.isfinite(float(reading.weights.nan_to_num(neginf=0.0).sum())) or not bool(
-            torch.isfinite(reading.logits).all()
+        if not isinstance(adapter, GivenAttention) and not (
+            _finite(reading.weights) and _finite(reading.logits)
         ):
             raise ValueError(
                 "model gives numbers that are not finite (NaN or infinity) on this text; look at its "
@@ -238,7 +237,7 @@ class AttentionExplorer(Explorer):
         self._a, self._b, self._view = side_a, side_b, view
         self._signed = view == "difference" or getattr(adapter, "scores", False)
         shown = self._shown = self._measure(side_a, view)
-        lowest, highest = (float(x) for x in shown.nan_to_num(neginf=0.0).aminmax())
+        lowest, highest = map(float, (shown.nan_to_num(neginf=0.0) if self._signed else shown).aminmax())
         self._largest = max(highest, -lowest) or 1.0
         rows, columns = shown.shape[1:]
         whole = shown.numel() <= WHOLE
@@ -453,6 +452,10 @@ def state_of(adapter: Any) -> list[tuple[int, int]]:
         return []
     numbers = itertools.chain(adapter.model.parameters(), adapter.model.buffers())
     return [(id(tensor), tensor._version) for tensor in numbers]
+
+
+def _finite(x: Float[Tensor, "*shape"]) -> bool:
+    return not x.numel() or all(math.isfinite(end) for end in map(float, x.aminmax()))
 
 
 def _labels(tokens: Sequence[Any] | Tensor) -> list[str]:

@@ -50,6 +50,6 @@ def thumbnails(
 def strongest(
     x: Float[Tensor, "head query key"], count: int
 ) -> tuple[Float[Tensor, "head query strong"], UInt8[Tensor, "head query strong two"]]:
-    """The `count` numbers of each row that are farthest from 0, and their keys as two bytes, the low first."""
+    """The `count` numbers of each row that are farthest from 0, and their keys in two bytes, low first."""
     keys = torch.cat([head.abs().topk(count, dim=-1).indices[None] for head in x])
     return x.gather(-1, keys), torch.stack([keys % 256, keys // 256], dim=-1).to(torch.uint8)
