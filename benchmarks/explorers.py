@@ -4,7 +4,9 @@ Each line gives the median and the 95th percentile, and the mark that the explor
 minutes, two of which are a reader's two minutes of use.
 """
 
+import gc
 import importlib.util
+import resource
 import statistics
 import sys
 import tempfile
@@ -17,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from driver import browser_page, find_chromium, notebook_page  # noqa: E402
+from timing import medians  # noqa: E402
 
-from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load  # noqa: E402
+from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load, trace  # noqa: E402
 from gptlib.viz import AttentionExplorer, GenerationExplorer  # noqa: E402
 from gptlib.viz.explorers.explorer import packed  # noqa: E402
 
@@ -61,7 +64,7 @@ def held(value: float, mark: float | None) -> str:
 
 def text_of(tokenizer: Tokenizer, n_tokens: int) -> str:
     """A text that has this many tokens with the start of text before it."""
-    stories = "".join(story.text + " " for story in Storyworld(seed=0, split="test").stories(4))
+    stories = "".join(story.text + " " for story in Storyworld(seed=0, split="test").stories(40))
     text = tokenizer.decode(tokenizer.encode(stories)[: n_tokens - 1])
     assert len(tokenizer.encode(text)) == n_tokens - 1
     return text
@@ -85,7 +88,7 @@ def large_model(chromium: str, folder: Path) -> None:
     explorer = AttentionExplorer(model, tokenizer, text)
     taken = 1000 * (time.perf_counter() - started)
     answer = len(packed({"answer": explorer.answer, "details": explorer.details})) / 1e6
-    print(f"12 layers x 12 heads x {explorer.answer['size']} tokens, random weights")
+    print(f"12 layers x 12 heads x {explorer.answer['rows']} tokens, random weights")
     print(f"{'computed in Python':64}{taken:8.1f} ms")
     print(f"{'data':64}{answer:8.2f} MB{held(answer, 2.4)}")
     explorer.to_html(folder / "large.html")
@@ -109,6 +112,48 @@ def large_model(chromium: str, folder: Path) -> None:
         before = memory()
         page.evaluate("timed.updates(1000)")
         print(f"{'memory of the page, before and after 1,000 updates':64}{before:8.1f}{memory():8.1f} MB")
+
+
+def long_texts(chromium: str, folder: Path) -> None:
+    """GPT-2's shape on 256 and 1,024 tokens, beside a forward pass that gives its attention away."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(50_257, context_length=2000, n_layers=12, n_heads=12, d_model=768)).eval()
+    _, tokenizer = load("storyteller")
+    for n_tokens in (256, 1024):
+        text = text_of(tokenizer, n_tokens)
+        tokens = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text)]])
+
+        def bare(tokens: torch.Tensor = tokens) -> None:
+            with torch.no_grad(), trace(model):
+                model(tokens)
+
+        def explored(text: str = text) -> None:
+            AttentionExplorer(model, tokenizer, text).close()
+            gc.collect()
+
+        bare()
+        peak = memory_peak()
+        theirs, ours = medians(3, bare, explored)
+        print(f"12 layers x 12 heads x {n_tokens} tokens, 768 wide, random weights")
+        times = ours / theirs
+        print(f"{'explorer, times a forward pass with attention':64}{times:8.2f}{held(times, 1.5)}")
+        grown = memory_peak() - peak
+        print(f"{'memory beyond that of the pass':64}{grown:8.2f} GB{held(grown, 1.5)}")
+    explorer = AttentionExplorer(model, tokenizer, text_of(tokenizer, 2000))
+    explorer.to_html(folder / "long.html")
+    size = (folder / "long.html").stat().st_size / 1e6
+    print(f"{'exported file of 2,000 tokens':64}{size:8.2f} MB")
+    with browser_page(chromium, 1200, 1000) as (page, _):
+        page.goto(given_away(folder / "long.html"))
+        page.locator(".tile").first.wait_for(timeout=60_000)
+        page.evaluate(IN_PAGE)
+        line("hover: script's share of a frame", page.evaluate("timed.hovers()"))
+        line("select a head: script's share of a frame", page.evaluate("timed.selects()"))
+
+
+def memory_peak() -> float:
+    """The most memory that this process has had, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def live_attention(chromium: str, folder: Path) -> None:
@@ -188,7 +233,7 @@ def main() -> int:
         print("no Chromium is installed, and these are measured in one (Debian: apt-get install chromium)")
         return 1
     torch.set_num_threads(1)
-    for measure in (large_model, live_attention, temperature, bertviz):
+    for measure in (long_texts, large_model, live_attention, temperature, bertviz):
         with tempfile.TemporaryDirectory() as folder:
             measure(chromium, Path(folder))
     return 0

@@ -481,8 +481,15 @@ function render({ model, el }) {
   roving(b.strip, () => b.tokens, () => b.tokens.length);
 
   stage.on("answer details layer head query", draw);
-  const resized = new ResizeObserver(() => { drawTiles(); drawMatrices(); drawFocus(); });
-  for (const box of [over, montage.parentElement, a.matrix]) resized.observe(box);
+  const boxes = [over, montage.parentElement, a.matrix, stage.root], sizes = () => boxes.map((box) => box.clientWidth).join();
+  let drawn = sizes();
+  const resized = new ResizeObserver(() => {
+    if (drawn === (drawn = sizes())) return;
+    drawTiles();
+    drawMatrices();
+    drawFocus();
+  });
+  for (const box of boxes) resized.observe(box);
   stage.signal.addEventListener("abort", () => resized.disconnect());
   return () => stage.close();
 }

@@ -49,8 +49,11 @@ def read_target(tokenizer: Any, text: str, start: int | None) -> tuple[list[int]
 
 def word_of(tokenizer: Any, token: int) -> str:
     r"""What stands for one token by itself. One that is a part of some character shows its bytes, as \xe4."""
-    if hasattr(tokenizer, "token_bytes") and token == tokenizer.end_of_text:
-        return END
+    if hasattr(tokenizer, "token_bytes"):
+        if token == tokenizer.end_of_text:
+            return END
+        if token >= tokenizer.vocab_size:  # models are often wider than their tokenizer, for speed
+            return f"(token {token})"
     return words_of(tokenizer, [token])[0]
 
 
