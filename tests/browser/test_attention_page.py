@@ -193,6 +193,9 @@ def test_a_difference_needs_something_to_subtract(show):
 
 def test_live_in_jupyterlab(run):
     page = run(CODE, "print(explorer.changes, round(float(explorer.logits[-1].softmax(-1).max()), 4))")
+    page.locator(".tile[aria-pressed=true]").wait_for()  # it is whole before anything is touched
+    assert page.locator(".montage canvas").bounding_box()["width"] > 150
+    assert page.locator(".one .queries span").count() > 10 and page.locator(".arcs g").count() > 0
     before = page.locator(".bars").first.inner_text()
     page.locator(".tile").nth(7).click()
     page.get_by_role("button", name="remove (zero)").click()  # with the mouse

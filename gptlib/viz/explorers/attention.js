@@ -7,6 +7,7 @@ const MOST_PIXELS = 800; // a side of the large picture
 
 const triangle = (n) => (n * (n + 1)) / 2;
 const soft = (text) => make("span", { className: "soft" }, text);
+const emOf = (element) => parseFloat(getComputedStyle(element).fontSize) || 13; // none before it is on the page
 const done = ({ do: how, by }) => (how === "scale" ? `output × ${by}` : `removed (${how})`);
 
 // Paint the cells from `from` to `to` (query and key each) of a head into a square of `high` by `wide` pixels. Where a
@@ -39,13 +40,13 @@ function fill(canvas, width, height, paint) {
   set(canvas, { width, height }).getContext("2d").putImageData(image, 0, 0);
 }
 
-const GUIDE = "A bright cell says that the token of its row looks at the token of its column. Choose a head, point at a token";
+const GUIDE = "Bright means that the token of the row looks at that of the column. Choose a head, point at a token";
 const SMALLEST = 18; // pixels of a tile
 const LIKE = "like this head";
 
 function render({ model, el }) {
   const get = (name) => model.get(name), given = get("answer").given;
-  const stage = open(model, el, "attention", GUIDE + (given ? "." : ", then remove the head and watch the prediction."));
+  const stage = open(model, el, "attention", GUIDE + (given ? "." : ", remove the head."));
   const { layers, heads, copies, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
   const fixed = !stage.live || given, unchanging = fixed || Boolean(noEdits);
   const needs = given ? "needs the model; these are its weights alone" : !stage.live ? "needs a kernel" : noEdits;
@@ -85,9 +86,9 @@ function render({ model, el }) {
   };
   const a = side("the tokens of A; choose the one that looks");
   const b = side("the tokens of B; patches land here");
-  const names = { text: targets ? "Text that the encoder reads" : "Text", target: "Text that the decoder reads", text_b: "Text B, to compare with" };
+  const names = { text: targets ? "Text that the encoder reads" : "Text", target: "Text that the decoder reads", text_b: "Text B" };
   const texts = Object.entries(names).map(([trait, title]) => {
-    const box = make("textarea", { "aria-label": title, disabled: fixed, rows: 1, title: fixed ? `${title}: ${needs}` : `${title}; type, and the picture follows` });
+    const box = make("textarea", { "aria-label": title, disabled: fixed, rows: 1, title: fixed ? `${title}: ${needs}` : trait === "text_b" ? "a text to compare with" : "type, and the picture follows" });
     box.oninput = () => stage.ask({ [trait]: box.value, query: -1 });
     stage.on("answer", () => { if (document.activeElement !== box) box.value = get(trait); });
     return set(div("", make("h2", {}, title), box), { hidden: given || trait === (targets ? "text_b" : "target") });
@@ -241,7 +242,7 @@ function render({ model, el }) {
   // All heads on one grid: tiles and picture are placed by the same numbers.
   function drawTiles() {
     const { cells, small: [rows, columns], table, causal, whole } = answer, room = montage.parentElement;
-    const em = parseFloat(getComputedStyle(stage.root).fontSize), names = (copies ? 3.2 : 2) * em;
+    const em = emOf(stage.root), names = (copies ? 3.2 : 2) * em;
     const fits = Math.min((room.clientWidth - names) / across, (22 * em) / down);
     const tile = Math.max(SMALLEST, Math.floor(fits)), pixels = Math.round(tile * devicePixelRatio);
     const every = Math.ceil((1.6 * em) / tile), length = causal ? triangle(rows) : rows * columns, all = bytesOf(cells);
@@ -291,7 +292,7 @@ function render({ model, el }) {
 
   // The tokens along an axis, as many as there is room for; the last of the labels is for the one in focus.
   function label(axis, texts, [from, to], edge) {
-    const n = to - from, em = parseFloat(getComputedStyle(axis).fontSize);
+    const n = to - from, em = emOf(axis);
     const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * (edge === "top" ? 1.05 : 1.6) * em) / room);
     const at = (index) => {
       const place = (100 * (index + 0.5 - from)) / n;
@@ -344,7 +345,7 @@ function render({ model, el }) {
     const alike = role.value === LIKE && likeness().map((score, at) => ({ ...places[at], score }));
     const ranked = alike ? alike.sort((one, other) => other.score - one.score).slice(1, 6) : answer.roles[role.value] ?? [];
     const caption = alike ? `overlap with ${nameOf(chosen)}: 100% is the same picture`
-      : `${ranked.length ? "" : "this text gives no occasion for it: "}mean share of attention on ${answer.meaning[role.value]}`;
+      : ranked.length ? `mean share of attention on ${answer.meaning[role.value]}` : "this text gives no occasion for it";
     found.hidden = !role.value;
     found.replaceChildren(soft(caption), bars(ranked.map(({ layer, head, score }) => {
       const at = layer * heads + head;
