@@ -196,13 +196,13 @@ def test_live_in_jupyterlab(run):
     page.locator(".tile[aria-pressed=true]").wait_for()  # it is whole before anything is touched
     assert page.locator(".montage canvas").bounding_box()["width"] > 150
     assert page.locator(".one .queries span").count() > 10 and page.locator(".arcs g").count() > 0
-    before = page.locator(".bars").first.inner_text()
+    before = page.locator(".says .bars").first.inner_text()
     page.locator(".tile").nth(7).click()
     page.get_by_role("button", name="remove (zero)").click()  # with the mouse
     delta = page.locator(".delta.up, .delta.down").first
     delta.wait_for()
     assert re.fullmatch(r"[+−]\d+(\.\d)? pp", delta.inner_text())
-    assert page.locator(".bars").first.inner_text() != before
+    assert page.locator(".says .bars").first.inner_text() != before
     page.locator(".tile[aria-pressed=true]").focus()
     page.keyboard.press("ArrowDown")  # and with the keyboard
     page.keyboard.press("Delete")

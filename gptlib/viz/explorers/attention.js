@@ -86,7 +86,7 @@ function render({ model, el }) {
   };
   const a = side("the tokens of A; choose the one that looks");
   const b = side("the tokens of B; patches land here");
-  const names = { text: targets ? "Text that the encoder reads" : "Text", target: "Text that the decoder reads", text_b: "Text B" };
+  const names = { text: targets ? "Text that the encoder reads" : "Text", text_b: "Text B", target: "Text that the decoder reads" };
   const texts = Object.entries(names).map(([trait, title]) => {
     const box = make("textarea", { "aria-label": title, disabled: fixed, rows: 1, title: fixed ? `${title}: ${needs}` : trait === "text_b" ? "a text to compare with" : "type, and the picture follows" });
     box.oninput = () => stage.ask({ [trait]: box.value, query: -1 });
@@ -225,6 +225,7 @@ function render({ model, el }) {
     views.show(view);
     set(valued, { disabled: Boolean(noValues) || given, title: noValues || (given ? needs : "the weight times the length of the vector that it brings") });
     set(difference, { disabled: !wordsB[0], title: wordsB[0] ? "weights on A minus weights on B" : "needs a second text" });
+    b.plot.hidden = !wordsB[0] || view === "difference";
     drawTiles();
     drawLegend(table, largest);
     undo.disabled = unchanging || !changes.length;
@@ -240,7 +241,10 @@ function render({ model, el }) {
     make("button", { className: "token", tabIndex: at ? -1 : 0, title: `${name} ${at}` }, text));
 
   // All heads on one grid: tiles and picture are placed by the same numbers.
+  const boxes = [over, a.matrix, stage.root, montage.parentElement], sizes = () => boxes.map((box) => box.clientWidth).join();
+  let drawn; // at which sizes that was
   function drawTiles() {
+    drawn = sizes();
     const { cells, small: [rows, columns], table, causal, whole } = answer, room = montage.parentElement;
     const em = emOf(stage.root), names = (copies ? 3.2 : 2) * em;
     const fits = Math.min((room.clientWidth - names) / across, (22 * em) / down);
@@ -482,10 +486,8 @@ function render({ model, el }) {
   roving(b.strip, () => b.tokens, () => b.tokens.length);
 
   stage.on("answer details layer head query", draw);
-  const boxes = [over, montage.parentElement, a.matrix, stage.root], sizes = () => boxes.map((box) => box.clientWidth).join();
-  let drawn = sizes();
   const resized = new ResizeObserver(() => {
-    if (drawn === (drawn = sizes())) return;
+    if (drawn === sizes()) return;
     drawTiles();
     drawMatrices();
     drawFocus();
