@@ -1,60 +1,99 @@
 // Activation patching: a table of layers and positions (or heads), each cell a run that Python made. What the
 // model says after each is here, so pointing needs no kernel; other texts and parts do.
 
+const TIPS = {
+  residual_pre: "the whole residual stream as it enters the layer, at one position",
+  "attention.output": "what the layer's attention adds to the stream, at one position",
+  "mlp.output": "what the layer's MLP adds to the stream, at one position",
+  "attention.heads": "what one head reads, at all positions at once",
+};
+
 export default {
   render({ model, el }) {
-    const stage = open(model, el, "patching"), fixed = !stage.live, get = (trait) => model.get(trait);
-    let answer, chosen = 0;
+    const stage = open(model, el, "patching", "Each cell is a run in which the model reads the corrupted text with one " +
+      "activation of the clean one: orange where that brings the clean text's next token back. Point at a cell to see " +
+      "what the model then says.");
+    const fixed = !stage.live, get = (trait) => model.get(trait);
+    let answer, chosen, part; // chosen: the cell that stays when the pointer leaves
 
-    const text = (name, label) => {
-      const box = make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false, "aria-label": label,
-        onchange: () => stage.ask({ [name]: box.value }) });
-      return box;
-    };
-    const boxes = { clean: text("clean", "Clean text"), corrupted: text("corrupted", "Corrupted text") };
-    const parts = choice("What is patched", get("answer").parts, get("part"), (part) => fixed || stage.ask({ part }));
-    parts.hidden = fixed;
-    const table = make("table"), said = div("said"), whole = div("columns");
+    const boxes = Object.fromEntries([["clean", "activations are taken from it"], ["corrupted", "the model reads it"]].map(([name, tip]) =>
+      [name, make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false, "aria-label": `${name} text`,
+        title: `the ${name} text: ${tip}${fixed ? "; needs a kernel to change" : ", and it needs as many tokens as the other"}`,
+        oninput({ target }) { stage.ask({ [name]: target.value }); check(); } })]));
+    const parts = choice("What is patched", get("answer").parts, get("part"), (to) => {
+      parts.show(part = to);
+      stage.ask({ part });
+      check();
+    });
+    for (const button of parts.children) button.title = TIPS[button.value];
+    const row = div("row", "patched:", parts), note = make("span", { className: "note" }, "Below: still the texts and the part from before.");
+    row.append(note);
+    row.hidden = fixed;
+    const table = make("table", { onmouseleave: () => show(chosen) }), title = make("h2"), legend = div("legend"), said = div("said");
+    const whole = ["clean", "corrupted"].map((name) => div("whole", make("h2", {}, `After the ${name} text`)));
+    const view = div("columns main-view",
+      div("all", title, make("div", { className: "map", role: "region", tabIndex: -1, "aria-label": "The map" }, table), legend),
+      div("columns says", said, ...whole));
     stage.root.append(
-      make("h2", {}, "Read the corrupted text, with one activation from the clean one"),
-      div("texts", make("label", {}, make("span", {}, "clean"), boxes.clean),
-        make("label", {}, make("span", {}, "corrupted"), boxes.corrupted)),
+      div("texts", ...Object.entries(boxes).map(([name, box]) => make("label", {}, name, box))),
       make("p", { className: "soft", hidden: !fixed }, "There is no kernel here, so texts and parts stay as they are. Every cell answers."),
-      div("row", make("span", { hidden: fixed }, "patched:"), parts),
-      div("columns", make("div", { className: "map", role: "region", tabIndex: -1, "aria-label": "The map" }, table), said), whole);
+      row, view);
+
+    // What is drawn is stale while it is not of what stands in the boxes.
+    function check() {
+      const { of } = answer, stale = !fixed && (part !== of.part || Object.entries(boxes).some(([name, box]) => box.value !== of[name]));
+      view.classList.toggle("stale", stale);
+      view.ariaBusy = stale;
+      note.style.visibility = stale ? "visible" : "hidden";
+    }
 
     const cells = () => [...table.querySelectorAll("button")];
-    const place = (at) => `layer ${Math.floor(at / answer.columns.length)}, ${answer.columns[at % answer.columns.length]}`;
-    function point(at, aloud) {
+    function place(at) {
+      const { columns, of } = answer, layer = `layer ${Math.floor(at / columns.length)}`, column = columns[at % columns.length];
+      return of.part === "attention.heads" ? `${column} of ${layer}` : `${layer}, “${column}”`;
+    }
+    // What the model says with that cell patched. Gives the first line.
+    function show(at) {
+      const line = `Patched at ${place(at)}: ${number(answer.cells[at])} of the way back to “${answer.words[0]}”`;
+      said.replaceChildren(make("h2", {}, line), bars(answer.says[at]), make("p", { className: "soft" }, "Marks on the bars: without the patch."));
+      return line;
+    }
+    function choose(at) {
       chosen = at;
       cells().forEach((cell, index) => set(cell, { "aria-pressed": index === at, tabIndex: index === at ? 0 : -1 }));
-      const line = `Patched at ${place(at)}: ${number(answer.cells[at])} of the way back`;
-      said.replaceChildren(make("h2", {}, line), bars(answer.says[at]), make("p", { className: "soft" }, "0 is as after the corrupted text, 1 as after the clean one. The mark: without the patch."));
-      if (aloud) stage.announce(line);
+      stage.announce(show(at));
     }
-    roving(table, cells, () => answer.columns.length, (at) => point(at, true));
+    roving(table, cells, () => answer.columns.length, choose);
 
     stage.on("answer", () => {
       answer = get("answer");
-      const wide = answer.columns.length, many = answer.cells.length;
-      const head = answer.columns.map((word, at) => make("th", { scope: "col", className: answer.differs[at] && get("part") !== "attention.heads" ? "differs" : "" },
-        make("span", { className: "token" }, word)));
+      const { columns, clean, differs, of, words: [right, wrong], cells: values } = answer, heads = of.part === "attention.heads";
+      const wide = columns.length;
+      title.textContent = `How far the next token goes from “${wrong}” back to “${right}”`;
+      const head = columns.map((word, at) => {
+        const other = !heads && differs[at];
+        return make("th", { scope: "col", className: other ? "differs" : "",
+          title: heads ? word : `position ${at}: “${word}”${other ? `, in the clean text “${clean[at]}”` : ""}` }, make("span", { className: "token" }, word));
+      });
       const row = (layer) => make("tr", {}, make("th", { scope: "row" }, `layer ${layer}`),
-        ...answer.columns.map((_, column) => {
-          const at = layer * wide + column, value = answer.cells[at], share = (value + 1) / 2;
-          return make("td", {}, make("button", { tabIndex: -1, "aria-label": `${place(at)}: ${number(value)}`, "aria-pressed": false,
-            style: { background: color("difference", share), color: inkOn("difference", share) },
-            onclick: () => point(at), onmouseenter: () => point(at) }, Math.abs(value) < 0.05 ? "" : number(value, 1)));
+        ...columns.map((_, column) => {
+          const at = layer * wide + column, value = values[at], name = `${place(at)}: ${number(value)}`;
+          const cell = make("button", { tabIndex: -1, "aria-label": name, title: name, className: value < 0 ? "away" : "",
+            onclick: () => choose(at), onmouseenter: () => show(at) }, Math.abs(value) < 0.05 ? "" : number(value, 1));
+          cell.style.setProperty("--share", `${100 * Math.min(1, Math.abs(value))}%`);
+          return make("td", {}, cell);
         }));
-      table.replaceChildren(make("thead", {}, make("tr", {}, make("td"), ...head)),
-        make("tbody", {}, ...Array.from({ length: many / wide }, (_, layer) => row(layer))));
-      parts.show(get("part"));
+      table.replaceChildren(make("caption", { className: "soft" }, heads ? "rows: layers, columns: heads" : "rows: layers, columns: positions (bold: the texts differ)"),
+        make("thead", {}, make("tr", {}, make("td"), ...head)),
+        make("tbody", {}, ...Array.from({ length: answer.rows }, (_, layer) => row(layer))));
+      set(legend, { title: `The logit of “${right}” minus that of “${wrong}”: 0 is what it is after the corrupted text, 1 after the clean one` });
+      legend.replaceChildren(div("ramp"), ...["−1: further off", `0: still “${wrong}”`, `1: back to “${right}”`].map((text) => make("span", {}, text)));
       for (const [name, box] of Object.entries(boxes)) if (document.activeElement !== box) box.value = get(name);
-      whole.replaceChildren(...["clean", "corrupted"].map((name, at) =>
-        div("whole", make("h2", {}, `After the ${name} text`), bars(answer.whole[at]))));
-      const most = answer.cells.reduce((best, value, at) => (value > answer.cells[best] ? at : best), 0);
-      point(chosen && chosen < many ? chosen : most);
+      whole.forEach((box, at) => box.replaceChildren(box.firstChild, bars(answer.whole[at])));
+      choose(chosen < values.length ? chosen : values.indexOf(Math.max(...values)));
     });
+    stage.on("part", () => parts.show(part = get("part")));
+    stage.on("answer part clean corrupted", check);
     return () => stage.close();
   },
 };

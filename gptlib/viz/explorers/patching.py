@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ PARTS = {
     "attention.heads": "heads",
 }
 MOST_TOKENS, N_BARS = 40, 5
+MOST_NAMED = 6  # tokens that a sentence spells out
 
 
 class PatchingExplorer(Explorer):
@@ -37,6 +40,8 @@ class PatchingExplorer(Explorer):
     after `clean`: 0 as after corrupted, 1 as after clean. What is measured is the logit of clean's likeliest
     next token minus that of corrupted's. Pointing at a cell shows what the model then says. `part` is what
     is patched: residual_pre (the whole stream), attention.output, mlp.output or attention.heads.
+
+    On the page it answers as one types; while it cannot, the map stays as it was and is marked as stale.
 
     Raises ValueError for texts that are empty, of unequal length in tokens, over 39 tokens or after which the
     model says the same; TypeError for another model.
@@ -69,9 +74,7 @@ class PatchingExplorer(Explorer):
         """The map, and for each of its cells what the model says next."""
         clean, corrupted = self._tokens("clean"), self._tokens("corrupted")
         if len(clean) != len(corrupted):
-            raise ValueError(
-                f"corrupted has {len(corrupted) - 1} tokens, clean {len(clean) - 1}; patching needs as many"
-            )
+            raise ValueError(self._unequal(clean, corrupted))
         with in_use(self.model) as device:
             pair = torch.tensor([clean, corrupted], device=device)
             whole = numbers(self.model(pair)[:, -1])  # (2, vocab)
@@ -85,7 +88,7 @@ class PatchingExplorer(Explorer):
         if right == wrong:
             raise ValueError(
                 f"clean and corrupted are both followed by “{self._word(right)}”; the two need to lead to "
-                "different next tokens"
+                "different next tokens, so end both where the word that differs would come again"
             )
         top, bottom = (whole[:, right] - whole[:, wrong]).tolist()
         n_rows, n_columns = patched[-1][0] + 1, patched[-1][1] + 1
@@ -94,10 +97,12 @@ class PatchingExplorer(Explorer):
             self.cells[layer, column] = (logits[right] - logits[wrong] - bottom) / (top - bottom)
         self._columns = [f"head {n}" for n in range(n_columns)]
         if self.part != "attention.heads":
-            self._columns = ["(start)", *map(on_the_page, self.tokenizer.pieces(corrupted[1:]))]
+            self._columns = ["(start)", *self._pieces(corrupted[1:])]
         self._words = self._word(right), self._word(wrong)
         return {
+            "of": {"clean": self.clean, "corrupted": self.corrupted, "part": self.part},
             "columns": self._columns,
+            "clean": ["(start)", *self._pieces(clean[1:])],
             "rows": n_rows,
             "cells": self.cells.flatten().tolist(),
             "differs": [a != b for a, b in zip(clean, corrupted, strict=True)],
@@ -117,6 +122,26 @@ class PatchingExplorer(Explorer):
             )
         return tokens
 
+    def _pieces(self, tokens: Sequence[int]) -> list[str]:
+        return [on_the_page(piece) for piece in self.tokenizer.pieces(tokens)]
+
+    def _unequal(self, clean: list[int], corrupted: list[int]) -> str:
+        """Which text has how many tokens, and where they part: a name may be one token and another three."""
+        texts, many = (clean, corrupted), (len(clean) - 1, len(corrupted) - 1)
+        changes = SequenceMatcher(None, *texts, autojunk=False).get_opcodes()
+        _, *places = next(change for change in changes if change[2] - change[1] != change[4] - change[3])
+        parts = []
+        for tokens, start, stop in zip(texts, places[::2], places[1::2], strict=True):
+            pieces = self._pieces(tokens[start:stop])
+            words = "|".join(pieces[:MOST_NAMED]) + "…" * (len(pieces) > MOST_NAMED)
+            parts.append(f"“{words}” ({len(pieces)})" if pieces else "nothing (0)")
+        more, fewer = ("clean", "corrupted") if many[0] > many[1] else ("corrupted", "clean")
+        return (
+            f"clean has {many[0]} tokens and corrupted {many[1]}; patching needs the same number, so {more} "
+            f"needs {max(many) - min(many)} fewer or {fewer} as many more. Where clean has {parts[0]}, "
+            f"corrupted has {parts[1]}"
+        )
+
     def _says(
         self, logits: Float[Tensor, " vocab"], before: Float[Tensor, " vocab"] | None = None
     ) -> list[dict[str, Any]]:
@@ -130,9 +155,7 @@ class PatchingExplorer(Explorer):
         return said
 
     def _word(self, token: int) -> str:
-        return (
-            "(end)" if token == self.tokenizer.end_of_text else on_the_page(self.tokenizer.pieces([token])[0])
-        )
+        return "(end)" if token == self.tokenizer.end_of_text else self._pieces([token])[0]
 
     def figure(self) -> Drawing:
         """The map, array `matrix` (layer, column), with the cell of most effect outlined in its numbers."""

@@ -64,8 +64,37 @@ def test_follows_what_the_page_changes(explorer):
     explorer.set_state({"part": "attention.heads", "asked": 1})
     assert explorer.problem == "" and explorer.answer["columns"] == ["head 0", "head 1"]
     explorer.set_state({"clean": "Mia and a", "asked": 2})
-    assert explorer.problem == "Corrupted has 7 tokens, clean 9; patching needs as many"
+    assert explorer.problem == (
+        "Clean has 9 tokens and corrupted 7; patching needs the same number, so clean needs 2 fewer or "
+        "corrupted as many more. Where clean has “␣|a” (2), corrupted has nothing (0)"
+    )
     assert explorer.answered == 2 and len(explorer.answer["cells"]) == 4  # the last good answer stays
+    assert explorer.answer["of"] == {"clean": CLEAN, "corrupted": CORRUPTED, "part": "attention.heads"}
+
+
+@pytest.mark.parametrize(
+    ("clean", "corrupted", "needs", "differ"),
+    [
+        ("a Mia and", "a Leo  and", "corrupted needs 1 fewer", "“M|i|a” (3), corrupted has “L|e|o|␣” (4)"),
+        ("Mia", "Leo and Mia", "corrupted needs 8 fewer", "nothing (0), corrupted has “L|e|o|␣|a|n…” (8)"),
+        ("Mia and", "Leo", "clean needs 4 fewer", "“M|i|a|␣|a|n…” (7), corrupted has “L|e|o” (3)"),
+    ],
+)
+def test_texts_of_unequal_length_are_told_where_they_differ(model, clean, corrupted, needs, differ):
+    with pytest.raises(ValueError) as caught:
+        PatchingExplorer(model, TOKENIZER, clean, corrupted)
+    assert needs in str(caught.value) and str(caught.value).endswith(differ)
+
+
+def test_every_script_is_shown_as_itself(model):
+    tokenizer = CharacterTokenizer.train("你好مر🪁! and")
+    torch.manual_seed(2)
+    model = GPT(GPTConfig(tokenizer.vocab_size, context_length=16, n_layers=1, n_heads=1, d_model=16)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8)
+    answer = PatchingExplorer(model, tokenizer, "مر🪁 a你", "مر🪁 a好").answer
+    assert answer["columns"] == ["(start)", *"مر🪁␣a好"] and answer["clean"] == ["(start)", *"مر🪁␣a你"]
 
 
 @pytest.mark.parametrize(
