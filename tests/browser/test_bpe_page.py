@@ -1,6 +1,7 @@
 """The byte-pair explorer in a browser: as a file without a kernel, and in JupyterLab."""
 
 from gptlib import load
+from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz.explorers.bpe import BPEExplorer
 
 TOKENIZER = load("storyteller")[1]
@@ -55,6 +56,19 @@ def test_a_file_steps_through_without_a_kernel(show):
     assert box.input_value() == TEXT and not box.is_editable()
     assert page.get_by_text("There is no kernel here").is_visible()
     assert page.title() == BPEExplorer.title and page.locator("img").count() == 0  # text is no markup
+
+
+def test_every_script_is_itself_and_half_a_character_says_of_which(show):
+    tokenizer = Tokenizer.train("你好 مرحبا 🪁 " * 9, vocab_size=277)
+    page = show(BPEExplorer(tokenizer, "你好 مرحبا 🪁 א"))
+    pieces = page.locator(".piece")
+    assert [text for text, *_ in rows(page)] == ["你好", "␣مرحبا", "␣🪁", "␣", "\\xd7", "\\x90"]
+    assert pieces.first.get_attribute("title").endswith(", 6 bytes")
+    assert pieces.last.get_attribute("title") == f"token {tokenizer.ranks[bytes([0x90])]}, 1 byte; part of א"
+    on, back = (page.get_by_role("button", name=name) for name in ("Next", "Previous"))
+    assert on.get_attribute("title") == "do the next merge: no merge is left"
+    back.click()
+    assert on.get_attribute("title") == "do the next merge"
 
 
 def test_jupyterlab(run):

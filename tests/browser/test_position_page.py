@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from gptlib.model.positions import rotate, sinusoidal_positions
-from gptlib.viz.drawing import DIVERGING
+from gptlib.viz.drawing import ATTENTION, DIVERGING
 from gptlib.viz.explorers.position import PositionExplorer
 
 
@@ -25,8 +25,15 @@ def colors(page, at: int) -> np.ndarray:
     return np.array(pixels).reshape(height, width, 4)[..., :3]
 
 
-def painted(values: torch.Tensor) -> np.ndarray:
-    return DIVERGING((values.numpy() + 1) / 2)[..., :3] * 255
+def painted(values: torch.Tensor, table=ATTENTION) -> np.ndarray:
+    """In the colors of a table, from the least to the most."""
+    least, most = values.min().item(), values.max().item()
+    return table(((values - least) / (most - least)).numpy())[..., :3] * 255
+
+
+def scale(page, at: int) -> list[float]:
+    """The two ends of the legend of one of the two canvases."""
+    return [float(end) for end in page.locator(".legend").nth(at).inner_text().replace("−", "-").split()]
 
 
 def steps(page, name: str, key: str, many: int = 1) -> None:
@@ -47,8 +54,9 @@ def test_the_pages_numbers_are_gptlibs(page):
     assert np.allclose(table(page, 0)[:, 2:4].reshape(-1), waves[30], atol=1e-4)
     assert np.allclose(table(page, 0)[:, 4:].reshape(-1), waves[10], atol=1e-4)
     assert np.allclose(table(page, 1)[:, 1], alike[0], atol=1e-4)
-    assert np.abs(colors(page, 0) - painted(waves)).max() <= 6  # the table has 256 colors
+    assert np.abs(colors(page, 0) - painted(waves, DIVERGING)).max() <= 6  # the table has 256 colors
     assert np.abs(colors(page, 1) - painted(alike)).max() <= 6
+    assert scale(page, 0) == [-1, 1] and scale(page, 1) == [round(alike.min().item(), 2), 1]
     said = page.locator(".said")
     assert said.inner_text() == f"Positions 30 and 10 are 20 apart: cosine {alike[30, 10]:.2f}"
 
@@ -93,6 +101,42 @@ def test_by_mouse_and_by_keyboard(page):
     said.get_by_text("Positions 1 and 1 are 0 apart: cosine 1.00").wait_for()
     steps(page, "d_model", "Home")
     page.get_by_text("The first pair goes round in 6.3 positions.").wait_for()
+
+
+def test_a_finger_scrolls_past_and_taps(page):
+    page.set_viewport_size({"width": 390, "height": 700})
+    browser = page.context.new_cdp_session(page)
+    said, grid = page.locator(".said"), page.locator(".plane:has(.down)")
+
+    def touch(kind, *points):
+        browser.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]}
+        )
+
+    grid.scroll_into_view_if_needed()
+    before, box = page.evaluate("scrollY"), grid.bounding_box()
+    x, y = box["x"] + box["width"] * 5.5 / 48, box["y"] + box["height"] * 20.5 / 48
+    touch("touchStart", (x, y))
+    for moved in range(0, 160, 10):
+        touch("touchMove", (x, y + moved))
+    touch("touchEnd")
+    page.wait_for_function("before => scrollY < before - 100", arg=before)
+    assert said.inner_text().startswith("Positions 30 and 10")
+    box = grid.bounding_box()
+    touch("touchStart", (x, box["y"] + box["height"] * 20.5 / 48))
+    touch("touchEnd")
+    said.get_by_text("Positions 20 and 5 are 15 apart").wait_for()
+
+
+@pytest.mark.parametrize("kind", ["Sinusoidal", "Rotary"])
+def test_maps_and_curve_fit_on_a_projector(page, kind):
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.get_by_role("radio", name=kind).click()
+    page.evaluate("new Promise(requestAnimationFrame)")
+    top, view, curve = (
+        page.locator(name).bounding_box() for name in (".position", ".main-view", ".main-view .curve")
+    )
+    assert curve["y"] + curve["height"] < view["y"] + view["height"] < top["y"] + 605
 
 
 def test_jupyterlab(run):

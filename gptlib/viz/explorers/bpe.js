@@ -5,6 +5,8 @@ const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const hex = (byte) => byte.toString(16).padStart(2, "0");
 const counted = (n) => n.toLocaleString("en");
+// How much orange is behind a piece of so many bytes.
+const shade = (piece, size) => piece.style.setProperty("--share", `${Math.min(50, 9 * (size - 1))}%`);
 const span = (textContent, className = "") => make("span", { className, textContent });
 
 // Bytes as text: part of a character as \xNN, white space as a sign, what cannot be seen as \uNNNN.
@@ -25,26 +27,29 @@ function readable(bytes) {
 
 export default {
   render({ model, el }) {
-    const stage = open(model, el, "bpe");
+    const stage = open(model, el, "bpe", "A tokenizer starts with the single bytes of a text and merges neighbors, one pair after " +
+      "the other, in the order in which it learned to. Press Next or drag the slider to watch; type any text of your own.");
     let bytes, ids, steps, ranks, tokens, learned, words, last, at = 0, listing = 0;
 
     const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text",
+      title: stage.live ? "any text, up to 2,000 characters" : "needs a kernel to change",
       oninput: () => stage.ask({ text: box.value }) });
-    const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done",
+    const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done", title: "how many merges are done",
       oninput: () => go(+track.value) });
-    const button = (text, to) => make("button", { onclick: () => go(to()) }, text);
-    const back = [button("First", () => 0), button("Previous", () => at - 1)];
-    const on = [button("Next", () => at + 1), button("Last", () => last)];
+    const button = (text, tip, to) => make("button", { tip, onclick: () => go(to()) }, text);
+    const back = [button("First", "back to single bytes", () => 0), button("Previous", "undo the last merge", () => at - 1)];
+    const on = [button("Next", "do the next merge", () => at + 1), button("Last", "do all merges", () => last)];
     const merge = div("merge");
     const strip = make("div", { className: "pieces", role: "region", tabIndex: 0, dir: "ltr" });
     const counts = div("counts");
     const list = make("ol");
     stage.root.append(
-      make("h2", {}, "Type any text, and see its bytes merge into tokens"), box,
+      box,
       make("p", { className: "soft", hidden: stage.live },
         "There is no kernel here, so the text stays as it is. All its merges are here."),
-      make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
-      merge, strip, counts, make("h2", {}, "Each piece: its text, its id, its bytes"),
+      div("main-view", make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
+        merge, strip, counts),
+      make("h2", {}, "Each piece: its text, its id, its bytes"),
       make("div", { className: "list", role: "region", tabIndex: 0, "aria-label": "The pieces, one by one" }, list));
 
     function go(step) {
@@ -53,6 +58,14 @@ export default {
       stage.ask({ step });
       draw();
       stage.announce(merge.textContent);
+    }
+
+    // The character that these bytes are only a part of, if they are.
+    function ofWhat(start, stop) {
+      let from = start, to = stop;
+      while (from && bytes[from] >> 6 === 2) from--;
+      while (bytes[to] >> 6 === 2) to++;
+      return from < start || to > stop ? `; part of ${readable(bytes.subarray(from, to))}` : "";
     }
 
     // The pieces after `at` merges. Where the last of these joined two parts, `seam` is the start of the second.
@@ -75,8 +88,8 @@ export default {
       const all = pieces(), made = all.filter((piece) => piece.seam);
       const text = (start, stop) => readable(bytes.subarray(start, stop));
       set(track, { max: last, value: at, "aria-valuetext": `${at} of ${last} merges done` });
-      for (const one of back) one.setAttribute("aria-disabled", at === 0);
-      for (const one of on) one.setAttribute("aria-disabled", at === last);
+      for (const [these, end, why] of [[back, at === 0, "no merge is done yet"], [on, at === last, "no merge is left"]])
+        for (const one of these) set(one, { "aria-disabled": end, title: end ? `${one.tip}: ${why}` : one.tip });
 
       if (made.length) {
         const { start, seam, stop, id } = made[0];
@@ -92,16 +105,21 @@ export default {
       }
 
       strip.setAttribute("aria-label", `The text in ${all.length} pieces`);
-      strip.replaceChildren(...all.flatMap(({ start, seam, stop }) => {
-        const piece = make("span", { className: `piece${seam ? " made" : ""}` }, text(start, seam || stop));
+      strip.replaceChildren(...all.flatMap(({ start, seam, stop, id }) => {
+        const size = stop - start, piece = make("span", { className: `piece${seam ? " made" : ""}`,
+          title: `token ${id}, ${size === 1 ? "1 byte" : `${size} bytes`}${ofWhat(start, stop)}` }, text(start, seam || stop));
         if (seam) piece.append(span(text(seam, stop)));
-        piece.style.setProperty("--share", `${Math.min(50, 9 * (stop - start - 1))}%`);
+        shade(piece, size);
         if (words.has(start)) piece.classList.add("word");
-        return !words.has(start) ? [piece] : [make(bytes[start - 1] === 10 ? "br" : "wbr"), piece];
+        return !start || !words.has(start) ? [piece] : [make(bytes[start - 1] === 10 ? "br" : "wbr"), piece];
       }));
       const count = (n, what) => make("span", {}, make("b", {}, counted(n)), ` ${what}`);
       counts.replaceChildren(count(bytes.length, "bytes"), count(all.length, "pieces now"),
-        count(steps.filter((step) => !step).length, "tokens at the end"), span("Deeper color: more bytes"));
+        count(steps.filter((step) => !step).length, "tokens at the end"), make("span", {}, "bytes in a piece: ", ...[1, 2, 3, 4, 5, 6, "7 or more"].map((text, at) => {
+          const one = span(text, "swatch");
+          shade(one, at + 1);
+          return one;
+        })));
 
       clearTimeout(listing);
       const row = ({ start, seam, stop, id }) => make("li", { className: seam ? "made" : "" },

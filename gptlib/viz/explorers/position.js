@@ -5,24 +5,41 @@ const STATE = "kind d_model length base m n";
 const SAYS = {
   sinusoidal: {
     left: "Each position has a pattern of its own", right: "How alike two positions are",
-    note: "Rows are positions, columns are pairs of sine and cosine: fast ones on the left, slow ones on the right.",
+    note: "Rows: positions. Columns: pairs of sine and cosine, from fast to slow.",
+    curve: "Cosine of position m with each n, which is row m of the map",
     axis: "position n", d_model: "d_model",
     read: (m, n, value) => `Positions ${m} and ${n} are ${Math.abs(m - n)} apart: cosine ${number(value)}`,
   },
   rotary: {
     left: "Query and key turn, each pair at its own speed", right: "The score of each query with each key",
-    note: "Whole hand: the query at m. Dashed hand: the key at n. The score is the sum of the cosines of all pairs.",
+    note: "Whole hand: query at m. Dashed: key at n. The score is the sum of the cosines of all pairs.",
+    curve: "Score of a query with a key, by how far apart they are",
     axis: "distance m − n", d_model: "d_head",
     read: (m, n, value, pairs) =>
       `Query at ${m}, key at ${n}, distance ${number(m - n, 0)}: score ${number(value * pairs)} of at most ${pairs}`,
   },
 };
 
-function paintGrid(canvas, rows, columns, value) {
+const TIPS = {
+  d_model: "how many numbers tell a position; two make a pair",
+  length: "how many positions there are",
+  base: "the larger, the slower the slow pairs turn",
+  m: "one position; with Rotary, the query's",
+  n: "another position; with Rotary, the key's",
+};
+
+// Values from `low` to `high` in the colors of a table.
+function paintGrid(canvas, rows, columns, table, [low, high], value) {
   const image = new ImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
   for (let row = 0, at = 0; row < rows; row++)
-    for (let column = 0; column < columns; column++) pixels[at++] = tables.difference[Math.round(127.5 * (1 + value(row, column)))];
+    for (let column = 0; column < columns; column++) pixels[at++] = tables[table][Math.round((255 * (value(row, column) - low)) / (high - low))];
   set(canvas, { width: columns, height: rows }).getContext("2d").putImageData(image, 0, 0);
+}
+
+// What the colors of a table mean.
+function legend(table, low, high) {
+  const colors = Array.from({ length: 9 }, (_, k) => color(table, k / 8));
+  return div("legend soft", low, make("span", { className: "ramp", style: { background: `linear-gradient(to right, ${colors})` } }), high);
 }
 
 // A clock with the query's hand (whole) and the key's hand (dashed) and the angle between them.
@@ -47,7 +64,9 @@ const table = (caption, head, rows) => make("table", {}, make("caption", {}, cap
 
 export default {
   render({ model, el }) {
-    const stage = open(model, el, "position");
+    const stage = open(model, el, "position",
+      "A position is written as pairs of numbers that turn, some fast, some slow. Move m and n: how alike two positions " +
+      "are depends only on how far apart they are.");
     const now = {};
     let frame = 0;
     const read = () => { for (const name of STATE.split(" ")) now[name] = model.get(name); };
@@ -72,19 +91,24 @@ export default {
       m: slider("position m", { min: 0, max: now.length - 1, step: 1, value: now.m }, (to) => move("m", to)),
       n: slider("position n", { min: 0, max: now.length - 1, step: 1, value: now.n }, (to) => move("n", to)),
     };
+    for (const [name, box] of Object.entries(sliders)) box.title = TIPS[name];
     const tied = make("input", { type: "checkbox" });
 
     // What is drawn, with marks on it; a press or a drag gives its place, in shares of width and height.
     const plane = (drawn, className, marks, pressed) => {
       const box = div(`plane ${className}`, drawn, ...marks);
       const point = (event) => {
-        if (!event.buttons) return;
         event.preventDefault();
         const { left, top, width, height } = box.getBoundingClientRect();
         const share = (x) => Math.max(0, Math.min(0.9999, x));
         pressed(share((event.clientX - left) / width), share((event.clientY - top) / height));
       };
-      return set(box, { onpointermove: point, onpointerdown(event) { box.setPointerCapture(event.pointerId); point(event); } });
+      // A finger may be scrolling past until it is lifted, and has clicked.
+      const drag = (event) => event.buttons && event.pointerType !== "touch" && point(event);
+      return set(box, { onclick: point, onpointermove: drag, onpointerdown(event) {
+        box.setPointerCapture(event.pointerId);
+        drag(event);
+      } });
     };
     const mark = (name, way) => make("span", { className: `mark ${way}`, "data-name": name, "aria-hidden": "true" });
     const place = (share) => Math.floor(share * now.length);
@@ -92,23 +116,26 @@ export default {
     const rows = [mark("m", "across"), mark("n", "across")], cell = [mark("m", "across"), mark("n", "down")];
     const dials = make("div", { className: "dials", role: "group", "aria-label": "Pairs of query and key" });
     const wavesBox = plane(waves, "", rows, (x, y) => move("m", place(y)));
+    const gridBox = plane(grid, "", cell, (x, y) => change({ m: place(y), n: place(x) }));
+    wavesBox.title = "press or drag: down is m";
     const line = svg("path", {}), dot = make("span", { className: "dot" });
     const chart = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "zero", d: "M0 0 H1" }), line);
     const most = make("span", { className: "most" }), zero = make("span", { className: "zero", textContent: 0 });
-    const curve = div("curve", chart, most, zero, dot);
+    const curve = div("curve", chart, most, zero, dot), legends = [div(), div()];
     const text = (className = "soft") => make("p", { className });
     const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
-    const [note, across, speeds, ticks] = [text(), text(), text(), text("soft ticks")];
+    const [note, across, about, speeds, ticks] = [text(), text(), text(), text(), text("soft ticks")];
+    across.textContent = "Rows: m. Columns: n. Each diagonal holds one number.";
     const numbers = make("details", { ontoggle: draw }, make("summary", {}, "The numbers"),
       make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
     stage.root.append(
       div("row", kinds, sliders.d_model, sliders.length, sliders.base),
-      div("row", sliders.m, sliders.n, make("label", {}, tied, " move both together")),
-      speeds,
-      div("panels",
-        make("div", {}, left, wavesBox, dials, note),
-        make("div", {}, right, plane(grid, "", cell, (x, y) => change({ m: place(y), n: place(x) })), across)),
-      said, curve, ticks, numbers);
+      div("row", sliders.m, sliders.n, make("label", { title: "keep the distance between m and n" }, tied, " move both together"), speeds),
+      div("panels main-view",
+        make("div", {}, left, wavesBox, dials, legends[0], note),
+        make("div", {}, right, set(gridBox, { title: "press or drag: down is m, across is n" }), legends[1], across),
+        div("by", said, curve, ticks, about)),
+      numbers);
 
     function paint() {
       frame = 0;
@@ -128,12 +155,11 @@ export default {
       }
       const turns = (f) => Number(((2 * Math.PI) / f).toPrecision(2)).toLocaleString("en");
       speeds.textContent = `The first pair goes round in ${turns(speed[0])} positions` + (pairs > 1 ? `, the last in ${turns(speed[pairs - 1])}.` : ".");
-      [left.textContent, right.textContent, note.textContent] = [says.left, says.right, says.note];
-      across.textContent = "Rows are m, columns are n; orange is above 0, blue below. Each diagonal holds one number: only the distance counts.";
+      [left.textContent, right.textContent, note.textContent, about.textContent] = [says.left, says.right, says.note, says.curve];
       said.textContent = says.read(m, n, value, pairs);
       stage.announce(said.textContent);
 
-      wavesBox.hidden = rotary;
+      wavesBox.hidden = legends[0].hidden = rotary;
       dials.hidden = !rotary;
       if (rotary) {
         // Six pairs from the first to the last, more of the fast ones.
@@ -143,10 +169,13 @@ export default {
           return dial(i, speed[i], m, n);
         }));
       } else {
-        paintGrid(waves, length, d_model, (row, column) => Math[column % 2 ? "cos" : "sin"](row * speed[column >> 1]));
+        paintGrid(waves, length, d_model, "difference", [-1, 1], (row, column) => Math[column % 2 ? "cos" : "sin"](row * speed[column >> 1]));
         waves.setAttribute("aria-label", `Waves at ${length} positions, in ${d_model} dimensions`);
       }
-      paintGrid(grid, length, length, (row, column) => alike[Math.abs(row - column)]);
+      const least = Math.min(...alike), scale = rotary ? pairs : 1;
+      legends[0].replaceChildren(legend("difference", "−1", "1"));
+      legends[1].replaceChildren(legend("attention", number(least * scale), number(scale)));
+      paintGrid(grid, length, length, "attention", [least, 1], (row, column) => alike[Math.abs(row - column)]);
       grid.setAttribute("aria-label", `${says.right}: ${length} rows, ${length} columns`);
       for (const one of [...rows, ...cell]) {
         const down = one.classList.contains("down"), at = `${(100 * now[one.dataset.name]) / length}%`, size = `${100 / length}%`;
@@ -156,11 +185,11 @@ export default {
       const from = rotary ? -end : 0, to = end, wide = to - from, here = rotary ? m - n : n;
       const points = Array.from({ length: wide + 1 }, (_, k) => `${k / wide} ${-alike[Math.abs(rotary ? k - end : m - k)]}`);
       line.setAttribute("d", `M${points.join("L")}`);
-      const low = Math.min(-0.1, ...alike), high = (x) => `${(100 * (1 - x)) / (1 - low)}%`;
+      const low = Math.min(-0.1, least), high = (x) => `${(100 * (1 - x)) / (1 - low)}%`;
       chart.setAttribute("viewBox", `0 -1 1 ${1 - low}`);
       Object.assign(dot.style, { left: `${(100 * (here - from)) / wide}%`, top: high(value) });
       zero.style.top = high(0);
-      most.textContent = rotary ? pairs : 1;
+      most.textContent = scale;
       ticks.replaceChildren(...[number(from, 0), says.axis, to].map((textContent) => make("span", { textContent })));
 
       if (numbers.open) {
