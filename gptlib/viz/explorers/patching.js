@@ -16,28 +16,27 @@ export default {
     const fixed = !stage.live, get = (trait) => model.get(trait);
     let answer, chosen, part; // chosen: the cell that stays when the pointer leaves
 
-    const boxes = Object.fromEntries([["clean", "activations are taken from it"], ["corrupted", "the model reads it"]].map(([name, tip]) =>
-      [name, make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false, "aria-label": `${name} text`,
-        title: `the ${name} text: ${tip}${fixed ? "; needs a kernel to change" : ", and it needs as many tokens as the other"}`,
-        oninput({ target }) { stage.ask({ [name]: target.value }); check(); } })]));
+    const text = (name, tip) => make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false,
+      "aria-label": `${name} text`, title: `${tip}; ${fixed ? "to change it needs a kernel" : "it needs as many tokens as the other"}`,
+      oninput({ target }) { stage.ask({ [name]: target.value }); check(); } });
+    const boxes = { clean: text("clean", "activations are taken from it"), corrupted: text("corrupted", "the model reads it") };
     const parts = choice("What is patched", get("answer").parts, get("part"), (to) => {
       parts.show(part = to);
       stage.ask({ part });
       check();
     });
     for (const button of parts.children) button.title = TIPS[button.value];
-    const row = div("row", "patched:", parts), note = make("span", { className: "note" }, "Below: still the texts and the part from before.");
-    row.append(note);
-    row.hidden = fixed;
-    const table = make("table", { onmouseleave: () => show(chosen) }), title = make("h2"), legend = div("legend"), said = div("said");
+    const note = make("span", { className: "note" }, "Below: still the texts and the part from before.");
+    const table = make("table", { onmouseleave: () => show(chosen) });
+    const title = make("h2"), axes = make("p", { className: "soft" }), legend = div("legend"), said = div("said");
     const whole = ["clean", "corrupted"].map((name) => div("whole", make("h2", {}, `After the ${name} text`)));
     const view = div("columns main-view",
-      div("all", title, make("div", { className: "map", role: "region", tabIndex: -1, "aria-label": "The map" }, table), legend),
+      div("all", title, axes, make("div", { className: "map", role: "region", tabIndex: -1, "aria-label": "The map" }, table), legend),
       div("columns says", said, ...whole));
     stage.root.append(
       div("texts", ...Object.entries(boxes).map(([name, box]) => make("label", {}, name, box))),
       make("p", { className: "soft", hidden: !fixed }, "There is no kernel here, so texts and parts stay as they are. Every cell answers."),
-      row, view);
+      set(div("row", "patched:", parts, note), { hidden: fixed }), view);
 
     // What is drawn is stale while it is not of what stands in the boxes.
     function check() {
@@ -73,7 +72,8 @@ export default {
       const head = columns.map((word, at) => {
         const other = !heads && differs[at];
         return make("th", { scope: "col", className: other ? "differs" : "",
-          title: heads ? word : `position ${at}: “${word}”${other ? `, in the clean text “${clean[at]}”` : ""}` }, make("span", { className: "token" }, word));
+          title: heads ? word : `position ${at}: “${word}”${other ? `, in the clean text “${clean[at]}”` : ""}` },
+        make("span", { className: "token" }, word));
       });
       const row = (layer) => make("tr", {}, make("th", { scope: "row" }, `layer ${layer}`),
         ...columns.map((_, column) => {
@@ -83,11 +83,12 @@ export default {
           cell.style.setProperty("--share", `${100 * Math.min(1, Math.abs(value))}%`);
           return make("td", {}, cell);
         }));
-      table.replaceChildren(make("caption", { className: "soft" }, heads ? "rows: layers, columns: heads" : "rows: layers, columns: positions (bold: the texts differ)"),
-        make("thead", {}, make("tr", {}, make("td"), ...head)),
+      axes.textContent = `Rows: layers. Columns: ${heads ? "heads" : "positions (bold: the texts differ)"}.`;
+      table.replaceChildren(make("thead", {}, make("tr", {}, make("td"), ...head)),
         make("tbody", {}, ...Array.from({ length: answer.rows }, (_, layer) => row(layer))));
-      set(legend, { title: `The logit of “${right}” minus that of “${wrong}”: 0 is what it is after the corrupted text, 1 after the clean one` });
-      legend.replaceChildren(div("ramp"), ...["−1: further off", `0: still “${wrong}”`, `1: back to “${right}”`].map((text) => make("span", {}, text)));
+      legend.title = `The logit of “${right}” minus that of “${wrong}”: 0 as after the corrupted text, 1 as after the clean one`;
+      legend.replaceChildren(div("ramp"), ...["−1: further off", `0: still “${wrong}”`, `1: back to “${right}”`].map((text) =>
+        make("span", {}, text)));
       for (const [name, box] of Object.entries(boxes)) if (document.activeElement !== box) box.value = get(name);
       whole.forEach((box, at) => box.replaceChildren(box.firstChild, bars(answer.whole[at])));
       choose(chosen < values.length ? chosen : values.indexOf(Math.max(...values)));
