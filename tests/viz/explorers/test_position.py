@@ -27,7 +27,7 @@ def test_pictures_and_files(tmp_path):
     assert np.allclose(rotary.figure().arrays["similarity"], [[1, math.cos(1)], [math.cos(1), 1]])
     assert sinusoidal.to_png() == PositionExplorer().to_png() != rotary.to_png()
     sinusoidal.to_html(tmp_path / "position.html")
-    assert (tmp_path / "position.html").stat().st_size < 40_000
+    assert (tmp_path / "position.html").stat().st_size < 60_000
     words = "PositionExplorer(sinusoidal, d_model=64, length=64, base=10000, m=40, n=24)"
     assert repr(sinusoidal) == words
     assert repr(rotary) == "PositionExplorer(rotary, d_model=2, length=2, base=1, m=1, n=0)"
