@@ -69,7 +69,7 @@ def test_a_file_scrubs_without_a_kernel(show, file):
     head.click()
     head.press("ArrowDown")
     assert page.get_by_role("heading", name="layer 2, head 2 reads").is_visible()
-    assert page.locator(":focus").get_attribute("title") == "layer 2, head 2"
+    assert page.locator(":focus").get_attribute("title") == "layer 2, head 2: click to enlarge"
     tokens = page.locator(".tokens button")
     assert tokens.all_inner_texts() == answer["tokens"]
     tokens.nth(5).click()
@@ -91,13 +91,46 @@ def test_a_file_of_a_run_says_why_it_cannot_go_on_and_draws_losses_over_time(sho
     page = show(dashboard)
     assert "there is no kernel to train with" in page.locator(".run").inner_text()
     for name in ("Start", "Stop"):
-        assert page.get_by_role("button", name=name, exact=True).is_disabled()
+        button = page.get_by_role("button", name=name, exact=True)
+        assert button.is_disabled() and button.get_attribute("title") == "This needs a kernel to train with."
     for over, name in (("seconds", "over time"), ("steps", "over steps")):
         page.get_by_role("radio", name=name).click()
         points = page.locator("polyline.training").get_attribute("points")
         assert points == " ".join(f"{number:g}" for number in dashboard.details["curves"][over]["training"])
         ticks = page.locator(".plot .steps span").all_inner_texts()
         assert ticks == [text for text, _ in dashboard.answer["ticks"][over]]
+
+
+def test_the_numbers_are_those_of_the_run_until_one_goes_back(show):
+    data = TokenFile.from_tokens([0, *range(1, 20), 0])
+    model = GPT(GPTConfig(20, 8, n_layers=1, n_heads=2, d_model=8))
+    dashboard = TrainingDashboard(model, data, data, TrainConfig(3, 1, 4, eval_every=2, eval_batches=1))
+    dashboard.start()
+    dashboard.wait()
+    two, numbers = dashboard.history[1], [".key.step b", ".key.training b", ".key.validation b"]
+    # As in the middle of a run: it is beyond its latest snapshot.
+    dashboard.details = dashboard.details | {"readings": dashboard._course.readings(2)}
+    dashboard.answer = dashboard.answer | {
+        "readings": [dashboard._course.readings(step) for step in (0, 1, 1)]
+    }
+    page = show(dashboard)
+    shown = [page.locator(name).inner_text() for name in numbers]
+    assert shown == ["2", f"{two.loss:.2f}", f"{two.validation_loss:.2f}"]
+    page.get_by_role("slider", name="snapshot").press("ArrowLeft")
+    assert page.locator(numbers[0]).inner_text() == "1" and page.locator(numbers[2]).is_hidden()
+
+
+def test_all_that_can_be_clicked_says_so_and_fits_a_projector(show, file):
+    page = show(file[1])
+    page.set_viewport_size({"width": 1180, "height": 720})
+    assert page.locator(".main-view").bounding_box()["height"] <= 605
+    for control in page.locator(".dashboard :is(button, .slider, .plot, .square canvas)").all():
+        assert control.get_attribute("title") or control.evaluate("it => it.closest('.axis')?.title"), control
+        assert control.evaluate("it => getComputedStyle(it).cursor") in ("pointer", "default", "auto")
+    assert page.locator(".square canvas").evaluate("it => getComputedStyle(it).cursor") == "pointer"
+    box = page.locator(".square canvas").bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + 1)  # the first row: it has nothing else to look at
+    assert page.locator(".reading").inner_text().endswith("looks most at <|endoftext|> 100%")
 
 
 SETUP = """

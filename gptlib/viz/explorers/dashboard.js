@@ -5,8 +5,9 @@ const down = (share) => ({ top: `${share}%` });
 
 export default {
   render({ model, el }) {
-    const stage = open(model, el, "dashboard"), view = {};
-    let answer = model.get("answer"), details, state = "";
+    let answer = model.get("answer"), details = model.get("details"), state = "";
+    const stage = open(model, el, "dashboard", `${details.state === "snapshots" ? "" : "Press Start and watch a model learn. "}`
+      + "Drag the slider to go back to an earlier step; click a head to enlarge it, and a token to see where it looks."), view = {};
     const { n_layers, n_heads, tokens } = answer, size = tokens.length;
     const places = () => answer.places[view.over] ?? answer.places.steps;
     const change = (changes) => { Object.assign(view, changes); stage.ask(changes); draw(); };
@@ -15,7 +16,7 @@ export default {
     const word = make("strong"), pace = make("span"), failure = make("p", { className: "problem", role: "alert" });
     const command = (name) => { go.disabled = halt.disabled = true; stage.ask({ command: name }); };
     const go = make("button", { onclick: () => command(state === "running" ? "pause" : "start") });
-    const halt = make("button", { onclick: () => command("stop") }, "Stop");
+    const halt = make("button", { onclick: () => command("stop") }, "Stop"), over = "The run is over: a new TrainingDashboard trains the model on.";
     const run = div("row run", make("p", {}, word, " ", pace), go, halt);
 
     function drawRun() {
@@ -26,14 +27,16 @@ export default {
       pace.textContent = stage.live ? details.pace
         : `${details.pace.split(" · ")[0]} · there is no kernel to train with; the snapshots are all here`;
       go.textContent = { running: "Pause", paused: "Go on" }[state] ?? "Start";
-      halt.disabled = !stage.live || !["running", "paused"].includes(state);
-      go.disabled = !stage.live || !["ready", "running", "paused"].includes(state);
+      const why = stage.live ? "" : "This needs a kernel to train with.", begun = ["running", "paused"].includes(state);
+      set(halt, { disabled: !!why || !begun, title: why || (begun ? "End the run here, for good" : state === "ready" ? "There is nothing to stop: press Start first." : over) });
+      set(go, { disabled: !!why || !(begun || state === "ready"), title: why || { running: "Pause after this step", paused: "Train on from this step",
+        ready: "Train the model from here" }[state] || over });
       set(failure, { textContent: details.failure, hidden: !details.failure });
     }
 
     // The curves. Python gives their points in percent of a pane, to which the picture is stretched.
     const lines = {}, readings = {};
-    const key = (name, text) => make("span", { className: `key ${name}` }, `${text} `, readings[name] = make("b"));
+    const key = (name, text, title) => make("span", { className: `key ${name}`, title }, `${text} `, readings[name] = make("b"));
     const pane = (names, ...parts) => div(`pane ${names[0]}`, ...parts,
       svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
         ...names.map((name) => lines[name] = svg("polyline", { class: name }))));
@@ -46,11 +49,12 @@ export default {
       const far = places().map((place) => Math.abs(place - x));
       show(far.indexOf(Math.min(...far)));
     };
-    const plot = make("div", { className: "plot", onpointerdown: scrub, onpointermove: scrub },
-      pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm")),
-      pane(["rate"], key("rate", "learning rate")), steps, playhead);
+    const plot = make("div", { className: "plot", title: "Drag to go back to an earlier step", onpointerdown: scrub, onpointermove: scrub },
+      pane(["training", "validation"], below, losses), pane(["norm"], key("norm", "gradient norm", "How long the gradient was, before clipping")),
+      pane(["rate"], key("rate", "learning rate", "How far an update went")), steps, playhead);
     const axis = choice("losses over", { steps: "over steps", seconds: "over time" }, "steps", (over) => change({ over }));
     axis.classList.add("axis");
+    axis.title = "Draw the curves over steps, early ones wider, or over the time they took";
     const mark = ([text, at], style) => make("span", { style: style(at) }, text);
 
     function drawCurves(at) {
@@ -58,8 +62,9 @@ export default {
       axis.show(over);
       axis.hidden = !("seconds" in details.curves);
       for (const [name, points] of Object.entries(details.curves[over])) lines[name].setAttribute("points", points.join(" "));
+      const read = view.at < 0 ? details.readings : answer.readings[at]; // of the run itself, or of a snapshot
       for (const [name, value] of Object.entries(readings)) {
-        value.textContent = answer.readings[at][name];
+        value.textContent = read[name];
         value.parentElement.hidden = !value.textContent;
       }
       set(below, { hidden: details.floor === null, style: down(details.floor) });
@@ -72,22 +77,29 @@ export default {
     const show = (at) => change({ at: at === answer.steps.length - 1 ? -1 : at });
     const stepAt = (at) => `step ${answer.steps[at].toLocaleString("en")}`;
     const knob = slider("snapshot", { min: 0, max: 0, step: 1, value: 0, show: stepAt }, show);
+    knob.title = "Go back to an earlier step: its losses, its sample, its attention";
     const sample = make("blockquote");
     const writing = div("writing", make("h2", {}, "What the model writes then"), sample);
     const pick = (i) => change({ layer: Math.floor(i / n_heads), head: i % n_heads });
     const canvas = (more) => make("canvas", { className: "hatched", width: size, height: size, ...more });
     const thumbs = Array.from({ length: n_layers * n_heads }, (_, i) => make("button", { role: "radio", onclick: () => pick(i),
-      title: `layer ${Math.floor(i / n_heads)}, head ${i % n_heads}` }, canvas()));
+      title: `layer ${Math.floor(i / n_heads)}, head ${i % n_heads}: click to enlarge` }, canvas()));
     const heads = make("div", { className: "heads", role: "radiogroup", "aria-label": "layer and head",
       style: { gridTemplateColumns: `repeat(${n_heads}, 1fr)` } }, ...thumbs);
     roving(heads, () => thumbs, () => n_heads, pick);
     const title = make("h2"), reading = make("p", { className: "reading" }), row = div("query");
-    const large = canvas({ role: "img" });
-    const text = choice("query: the token that looks", tokens, "", (query) => {
-      change({ query: +query === size - 1 ? -1 : +query });
+    const ask = (query) => {
+      change({ query: query === size - 1 ? -1 : query });
       stage.announce(reading.textContent);
-    });
+    };
+    const large = canvas({ role: "img", title: "Click a row to read it out",
+      onclick: ({ offsetY }) => ask(Math.min(size - 1, Math.floor((size * offsetY) / large.clientHeight))) });
+    const text = choice("query: the token that looks", tokens, "", (query) => ask(+query));
     text.classList.add("tokens");
+    [...text.children].forEach((token, i) => { token.title = `Where does ${tokens[i]} look?`; });
+    const shades = [0, 0.25, 0.5, 0.75, 1].map((share) => color("attention", share));
+    const legend = make("p", { className: "legend soft" }, "0%", make("span", { style: { background: `linear-gradient(90deg, ${shades})` } }),
+      "100% (25% is in the middle)");
 
     function drawSnapshot(at) {
       const chosen = view.layer * n_heads + view.head, query = view.query < 0 ? size - 1 : view.query;
@@ -122,16 +134,18 @@ export default {
       knob.show(at);
     }
 
-    stage.root.append(run, failure, div("columns",
+    stage.root.append(run, failure, div("columns main-view",
       make("section", {}, make("h2", {}, "Loss in nats per token, from blind guessing down"),
-        make("p", { className: "keys" }, key("training", "training batches"), key("validation", "validation"),
-          key("floor", "entropy floor")),
+        make("p", { className: "keys" }, key("step", "At step", "Both losses are of this step: the latest at which validation was measured"),
+          key("training", "training batch", "The loss of the batch of that step"),
+          key("validation", "validation", "The loss on text that is held out"), key("floor", "entropy floor", "No model can do better on average")),
         plot, axis, knob, writing),
       make("section", {}, title, div("columns",
-        div("every", heads,
+        div("every", make("p", {}, "Click a head to enlarge it:"), heads,
           make("p", { className: "soft" }, "A row for each layer, a column for each head.")),
-        div("pattern", div("square", large, row),
-          make("p", { className: "soft" }, "A row is a query, a column a key; bright is much attention."))), reading, text)));
+        div("pattern", div("square", large, row), legend,
+          make("p", { className: "soft" }, "A row is a query, a column a key."))), reading,
+        make("p", {}, "Click a token to see where it looks:"), text)));
     function draw() {
       const latest = answer.steps.length - 1, at = view.at < 0 ? latest : Math.min(view.at, latest);
       drawCurves(at);

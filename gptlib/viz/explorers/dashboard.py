@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from statistics import median
@@ -40,6 +40,7 @@ from gptlib.training.loop import Step, train
 from gptlib.viz import figures
 from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing
+from gptlib.viz.explorers.curves import Course, steps_of
 from gptlib.viz.explorers.explorer import Explorer, sentence
 from gptlib.viz.explorers.reading import LOCK, document, in_use, numbers, on_the_page
 
@@ -48,7 +49,6 @@ SNAPSHOTS = 12  # of a run, besides the latest; a short run has fewer
 SHARE_FOR_LOOKS = 0.05  # of the time of training, for looks between those snapshots
 LONGEST_TEXT = 48  # tokens
 LARGEST_ATTENTION = 600_000  # bytes of all snapshots together, so that a file stays below a megabyte
-BINS = 300  # points of a curve
 SAMPLE = {"max_new_tokens": 40, "temperature": 0.8, "seed": 0}
 OVER = ("stopped", "done", "failed")
 REFUSALS = {
@@ -149,7 +149,7 @@ class TrainingDashboard(Explorer):
             _check(model, tokenizer)
             if model.config != snapshots[0][1].config:
                 raise ValueError(f"snapshots has another config at step {step}; it needs all of one model")
-        history = [] if log is None else _history(log)
+        history = [] if log is None else steps_of(log)
         dashboard = cls.__new__(cls)
         dashboard.step = max([steps[-1]] + [step.step for step in history])
         last = dashboard.step or 1
@@ -182,11 +182,11 @@ class TrainingDashboard(Explorer):
         self._spent = self._trained = 0.0
         self._seconds: deque[float] = deque(maxlen=20)
         self.model = model
-        self.history: list[Step] = []
-        self._checked: list[Step] = []  # those with a validation loss
         self.snapshots: list[Snapshot] = []
-        self._tokenizer, self._prompt, self._floor = tokenizer, prompt, floor
-        self._last, self._planned, self._course = last, set(planned), Course(last)
+        self._tokenizer, self._prompt = tokenizer, prompt
+        self._planned = set(planned)
+        self._course = Course(last, math.log(model.config.vocab_size), floor)
+        self.history = self._course.history
         self._was_training = model.training
         config = model.config
         room = LARGEST_ATTENTION // ((len(planned) + 1) * config.n_layers * config.n_heads)
@@ -311,10 +311,7 @@ class TrainingDashboard(Explorer):
     def _note(self, step: Step, seconds: float) -> None:
         with LOCK:
             self.step = step.step
-            self.history.append(step)
             self._course.add(step)
-            if step.validation_loss is not None:
-                self._checked.append(step)
             self._trained += seconds
             self._seconds.append(seconds)
 
@@ -363,9 +360,9 @@ class TrainingDashboard(Explorer):
         steps = [snapshot.step for snapshot in self.snapshots]
         return {
             "steps": steps,
-            "places": {over: places(steps).tolist() for over, places in self._axes().items()},
-            "ticks": self._ticks(),
-            "readings": [self._readings(step) for step in steps],
+            "places": {over: places(steps).tolist() for over, places in self._course.axes().items()},
+            "ticks": self._course.ticks(),
+            "readings": [self._course.readings(step) for step in steps],
             "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
             "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
             "n_layers": self.model.config.n_layers,
@@ -374,106 +371,21 @@ class TrainingDashboard(Explorer):
         }
 
     def compute_details(self) -> dict[str, Any]:
-        """The run so far: its state, its pace, and its curves.
-
-        A curve is x, y, x, y, …, in percent of its pane from the left and from the top, once over steps and,
-        where it is known how long they took, once over seconds.
-        """
-        course = self._course.means()
-        checked = np.array([(step.step, step.validation_loss) for step in self._checked]).reshape(-1, 2)
-        guessing = math.log(self.model.config.vocab_size)
-        losses = [guessing, self._floor or 0.0, *course["loss"], *checked[:, 1]]
-        top, bottom = 1.03 * max(losses), min(losses)
-        if self._floor is not None:
-            bottom -= 0.06 * (top - bottom)  # below the floor there is nothing to learn: that is hatched
-
-        def height(loss: Any) -> Any:
-            return 100 * (top - loss) / (top - bottom)
-
-        def from_zero(name: str) -> np.ndarray:
-            return 97 - 94 * course[name] / course[name].max(initial=1e-12)
-
-        curves = {
-            "training": (course["step"], height(course["loss"])),
-            "validation": (checked[:, 0], height(checked[:, 1])),
-            "norm": (course["step"], from_zero("gradient_norm")),
-            "rate": (course["step"], from_zero("learning_rate")),
-        }
-        unit = 2 if top - bottom > 5 else 1
-        ticks = range(math.ceil(bottom / unit), math.floor(top / unit) + 1)
+        """The run so far: its state, its pace, its curves, and what is read at its latest step."""
         return {
             "state": self.state,
             "failure": sentence(self._failure) if self._failure else "",
             "pace": self._pace(),
-            "curves": {
-                over: {
-                    name: np.stack([places(steps), heights], axis=-1).round(2).flatten().tolist()
-                    for name, (steps, heights) in curves.items()
-                }
-                for over, places in self._axes().items()
-            },
-            "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
-            "floor": None if self._floor is None else height(self._floor),
-        }
-
-    def _axes(self) -> dict[str, Callable[[Any], np.ndarray]]:
-        """Where steps are along the run, in percent: on a logarithmic axis of steps, on one of seconds."""
-        axes = {"steps": lambda steps: 100 * np.log1p(steps) / math.log1p(self._last)}
-        course = self._course.means()
-        if len(course["seconds"]) and np.isfinite(course["seconds"]).all():
-            steps = [0, *course["step"], self.history[-1].step]
-            seconds = [0, *course["seconds"], self.history[-1].seconds]
-            axes["seconds"] = lambda at: 100 * np.interp(at, steps, seconds) / self._whole
-        return axes
-
-    @property
-    def _whole(self) -> float:
-        """The seconds of the whole run; while it is under way, as many as it takes if it goes on so."""
-        return self.history[-1].seconds * self._last / self.history[-1].step
-
-    def _ticks(self) -> dict[str, list[list[Any]]]:
-        """What is written below the plot, and where: both ends of the axis, and round numbers between."""
-        axes = self._axes()
-        powers = [10**i for i in range(len(str(self._last)))]
-        steps = [
-            (step, place)
-            for step, place in zip(powers, axes["steps"](powers), strict=True)
-            if 15 < place < 82
-        ]
-        ticks = {
-            "steps": [
-                ["step 0", 0],
-                *([f"{step:,}", place] for step, place in steps),
-                [f"{self._last:,}", 100],
-            ]
-        }
-        if "seconds" in axes:
-            unit, name = (1, "s") if self._whole < 180 else (60, "min")
-            ticks["seconds"] = [
-                [f"{share * self._whole / unit:,.0f}{f' {name}' if share else ''}", 100 * share]
-                for share in (0, 0.5, 1)
-            ]
-        return ticks
-
-    def _readings(self, step: int) -> dict[str, str]:
-        """The latest values up to this step, by the curve's name; nothing where there is none yet."""
-        course = self._course.means()
-        at = int(np.searchsorted(course["step"], step + 0.5)) - 1
-        checked = [one.validation_loss for one in self._checked if one.step <= step]
-        return {
-            "training": f"{course['loss'][at]:.2f}" if at >= 0 else "",
-            "validation": f"{checked[-1]:.2f}" if checked else "",
-            "floor": "" if self._floor is None else f"{self._floor:.2f}",
-            "norm": f"{course['gradient_norm'][at]:.3g}" if at >= 0 else "",
-            "rate": f"{course['learning_rate'][at]:.2g}" if at >= 0 else "",
+            "readings": self._course.readings(self.step),
+            **self._course.curves(),
         }
 
     def _pace(self) -> str:
         """How far the run is and, while it is going, how fast."""
-        words = [f"step {self.step:,} of {self._last:,}"]
+        words = [f"step {self.step:,} of {self._course.last:,}"]
         if self.state == "running" and self.history:
             tokens = self.history[-1].tokens / self.history[-1].step / median(self._seconds)
-            left = (self._last - self.step) * self._trained / len(self.history)
+            left = (self._course.last - self.step) * self._trained / len(self.history)
             words.append(f"{tokens:,.0f} tokens per second")
             words.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
         return " · ".join(words)
@@ -481,7 +393,7 @@ class TrainingDashboard(Explorer):
     def figure(self) -> Drawing:
         """The losses of a run; before its first step, and for snapshots, the chosen head's attention."""
         with LOCK:
-            history, checked = list(self.history), list(self._checked)
+            history, checked = list(self.history), list(self._course.checked)
             snapshots = list(self.snapshots)
         if not history or self.state == "snapshots":
             return figures.attention_over_training(
@@ -500,11 +412,11 @@ class TrainingDashboard(Explorer):
             curves["validation"] = (across(checked), [step.validation_loss for step in checked])
         return figures.loss_curves(
             curves,
-            floor=self._floor,
+            floor=self._course.floor,
             smooth=max(1, len(history) // 50),
             log_x=not seconds,
             x_label="seconds of training" if seconds else "training step",
-            title=f"The loss after {self.step:,} of {self._last:,} steps",
+            title=f"The loss after {self.step:,} of {self._course.last:,} steps",
         )
 
     def _weights(self, snapshot: Snapshot) -> Float[np.ndarray, "layer head query key"]:
@@ -552,7 +464,7 @@ class TrainingDashboard(Explorer):
         if self.state == "snapshots":
             last = self.snapshots[-1].step
             return f"TrainingDashboard({len(self.snapshots)} snapshots up to step {last:,})"
-        return f"TrainingDashboard(step {self.step:,} of {self._last:,}, {self.state})"
+        return f"TrainingDashboard(step {self.step:,} of {self._course.last:,}, {self.state})"
 
 
 @dataclass(frozen=True)
@@ -562,30 +474,6 @@ class Snapshot:
     step: int
     attention: bytes
     sample: str
-
-
-class Course:
-    """The means of all steps so far in a few hundred bins, even on the logarithm of the step.
-
-    Adding a step takes the same short time however long the run is.
-    """
-
-    def __init__(self, last: int) -> None:
-        self.scale = (BINS - 1) / math.log1p(last)
-        self.counts = np.zeros(BINS)
-        self.sums = np.zeros((5, BINS))
-
-    def add(self, step: Step) -> None:
-        at = min(BINS - 1, int(math.log1p(step.step) * self.scale))
-        self.counts[at] += 1
-        seconds = math.nan if step.seconds is None else step.seconds
-        self.sums[:, at] += (step.step, step.loss, step.gradient_norm, step.learning_rate, seconds)
-
-    def means(self) -> dict[str, Float[np.ndarray, " bins"]]:
-        """By name, one number for each bin that has a step."""
-        filled = self.counts > 0
-        means = self.sums[:, filled] / self.counts[filled]
-        return dict(zip(("step", "loss", "gradient_norm", "learning_rate", "seconds"), means, strict=True))
 
 
 def _tensors_of(model: nn.Module) -> list[tuple[int, torch.device, torch.dtype]]:
@@ -606,18 +494,3 @@ def _tokens(text: str, tokenizer: Tokenizer | CharacterTokenizer | None) -> list
     if not text:
         raise ValueError("text is empty; it needs at least one token to attend to")
     return document(tokenizer, text)
-
-
-def _history(log: Mapping[str, Any]) -> list[Step]:
-    """The steps of a training log; a validation loss of nan was not measured."""
-    names = ("step", "loss", "learning_rate", "gradient_norm", "validation_loss", "tokens")
-    if missing := [name for name in names if name not in log]:
-        raise ValueError(f"log has no {missing[0]!r}; training_log() has {', '.join(names)}")
-    columns = [np.asarray(log[name]).tolist() for name in names]
-    columns.append(np.asarray(log["seconds"]).tolist() if "seconds" in log else [None] * len(columns[0]))
-    steps = []
-    for step, *values, validation_loss, tokens, seconds in zip(*columns, strict=True):
-        measured = None if math.isnan(validation_loss) else validation_loss
-        seconds = None if seconds is None or math.isnan(seconds) else seconds
-        steps.append(Step(int(step), *values, measured, int(tokens), seconds))
-    return steps

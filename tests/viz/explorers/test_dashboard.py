@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from gptlib.shipped import load_snapshots, training_log
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile
 from gptlib.training.loop import LossNotFinite, Step
-from gptlib.viz.explorers.dashboard import BINS, REDRAW_EVERY, Course, TrainingDashboard
+from gptlib.viz.explorers.curves import BINS, Course
+from gptlib.viz.explorers.dashboard import REDRAW_EVERY, TrainingDashboard
 
 TOKENIZER = CharacterTokenizer.train(["Mia ran home. Ben sat down."])
 ROW = [0, *TOKENIZER.encode("Mia ran home. "), 0, *TOKENIZER.encode("Ben sat down. ")]
@@ -263,26 +265,46 @@ def test_details_hold_the_curves():
         ] == [0, 100]
 
 
+def read_at(history, step):
+    """What is to be read there: both losses of the latest step at which validation was measured, if any."""
+    latest = history[step - 1]
+    both = next((one for one in history[step - 1 :: -1] if one.validation_loss is not None), latest)
+    return {
+        "step": f"{both.step:,}",
+        "training": f"{both.loss:.2f}",
+        "validation": "" if both.validation_loss is None else f"{both.validation_loss:.2f}",
+        "floor": "",
+        "norm": f"{latest.gradient_norm:.3g}",
+        "rate": f"{latest.learning_rate:.2g}",
+    }
+
+
 def test_what_is_to_be_read_at_a_snapshot():
     dashboard = dashboard_of()
     dashboard.start()
     dashboard.wait()
-    nothing = {"training": "", "validation": "", "floor": "", "norm": "", "rate": ""}
-    readings, history = (
-        dict(zip(dashboard.answer["steps"], dashboard.answer["readings"], strict=True)),
-        dashboard.history,
-    )
-    assert readings[0] == nothing
+    readings = dict(zip(dashboard.answer["steps"], dashboard.answer["readings"], strict=True))
+    assert set(readings[0].values()) == {""} and readings[0].keys() == readings[12].keys()
     for step in set(readings) - {0}:
-        now = history[step - 1]
-        checked = [one.validation_loss for one in history[:step] if one.validation_loss is not None]
-        wanted = {"training": f"{now.loss:.2f}", "norm": f"{now.gradient_norm:.3g}"}
-        wanted["rate"] = f"{now.learning_rate:.2g}"
-        assert readings[step] == nothing | wanted | {"validation": f"{checked[-1]:.2f}" if checked else ""}
+        assert readings[step] == read_at(dashboard.history, step)
+
+
+def test_the_numbers_of_a_run_under_way_are_those_of_its_history():
+    """Not those of the latest snapshot, which is many steps old, and both losses of one step."""
+    dashboard = dashboard_of(replace(LONG, eval_every=7, eval_batches=1))
+    seen = []
+    dashboard.observe(lambda change: seen.append((dashboard.step, change.new["readings"])), ["details"])
+    dashboard.start()
+    wait_until(lambda: dashboard.step > 20 and len(seen) > 4)
+    dashboard.stop()
+    assert len(seen) > 4 and seen[-1][0] == dashboard.step
+    for step, readings in seen[1:]:  # the first is of step 0
+        assert readings == read_at(dashboard.history, step)
+        assert step - 7 < int(readings["step"].replace(",", "")) <= step
 
 
 def test_the_course_of_a_long_run_is_short():
-    course = Course(16_000)
+    course = Course(16_000, guessing=1.0)
     losses = np.random.default_rng(0).random(16_000)
     for step, loss in enumerate(losses, start=1):
         course.add(Step(step, float(loss), 0.1, 1.0, None, step))
