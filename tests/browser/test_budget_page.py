@@ -50,7 +50,7 @@ def test_it_moves_in_a_file(show):
     xl = BudgetExplorer(n_layers=48, d_model=1600, card="RTX 4090", batch_size=4, n_cards=4).answer
     times = xl["peak"] / 24e9
     assert f"does not fit on one RTX 4090. It takes {xl['peak'] / 1e9:.1f} GB" in said.inner_text()
-    assert f"{times:.2g} times of its 24 GB" in said.inner_text()
+    assert f"{times:.2g} times its 24 GB" in said.inner_text()
     assert advice.inner_text() == "Cut up by ZeRO-1 among the 4 cards, it would fit."
     assert page.locator(".over").count() == 1 and bars.nth(3).inner_text() == "18.7 GB"
     cut = page.get_by_role("radio", name="ZeRO-1")

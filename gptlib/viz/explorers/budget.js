@@ -43,11 +43,11 @@ const PARTS = {
 export default {
   costs,
   render({ model, el }) {
-    const stage = open(model, el, "budget", "Set a model and hardware on the left; the bars show what every card has to hold, and the marks which cards can.");
+    const stage = open(model, el, "budget", "Set a model and choose a card: the bars show what every card has to hold, and ✓ marks the cards that can.");
     const tables = model.get("answer"), view = {}, names = "n_layers d_model context_length batch_size tokens training number_format card n_cards stage";
     const whole = (x) => x.toLocaleString("en", { maximumFractionDigits: 0 });
     const digits = (x) => (x >= 100 ? whole(x) : String(Number(x.toPrecision(2))));
-    const short = (x, notation = "compact") => Intl.NumberFormat("en", { notation, compactDisplay: "long", maximumSignificantDigits: 3 }).format(x);
+    const short = (x) => Intl.NumberFormat("en", { notation: "compact", compactDisplay: "long", maximumSignificantDigits: 3 }).format(x);
     const lasting = (days) => (days < 0.1 ? `${digits(days * 1440)} minutes` : days < 2 ? `${digits(days * 24)} hours`
       : days < 1000 ? `${digits(days)} days` : `${digits(days / 365)} years`);
     const bytes = (x) => {
@@ -95,11 +95,11 @@ export default {
       make("span", { className: "value" }, bytes(size)), make("span", { className: "soft" }, value)));
 
     function draw() {
-      const { parameters, parts, peak, flops, days, pace } = costs(view, tables), [memory, , speed] = tables.cards[view.card];
+      const { parameters, parts, peak, flops, days, pace } = costs(view, tables), [memory, bandwidth, speed] = tables.cards[view.card];
       const held = (changes) => costs({ ...view, ...changes }, tables).peak, fits = peak <= memory, most = Math.max(...Object.values(parts));
-      const times = peak / memory, doing = view.training ? "Training" : "Writing", many = view.n_cards > 1;
-      said.textContent = `${short(parameters)} parameters: ${doing.toLowerCase()} ${fits ? `fits on ${many ? "each" : "one"} ${view.card}` : `does not fit on one ${view.card}`}. `
-        + `It takes ${bytes(peak)}, ${times < 1 ? percent(times) : `${digits(times)} times`} of its ${bytes(memory)}.`;
+      const times = peak / memory, many = view.n_cards > 1;
+      said.textContent = `${short(parameters)} parameters: ${view.training ? "training" : "writing"} ${fits ? `fits on ${many ? "each" : "one"} ${view.card}` : `does not fit on one ${view.card}`}. `
+        + `It takes ${bytes(peak)}, ${times < 1 ? `${percent(times)} of` : `${digits(times)} times`} its ${bytes(memory)}.`;
       const better = [1, 2, 3].find((stage) => held({ stage }) <= memory), enough = [...Array(17).keys()].find((n) => held({ stage: 3, n_cards: 2 ** n }) <= memory);
       advice.textContent = better ? `Cut up by ${STAGES[better][0]} among the ${whole(view.n_cards)} cards, it would fit.`
         : enough ? `Cut up by ${STAGES[3][0]}, it would fit on ${whole(2 ** enough)} cards.`
@@ -110,11 +110,12 @@ export default {
           const by = name in { weights: 1, gradients: 1, optimizer: 1 } && view.stage >= 3 - at && many;
           return bar("", name, size, most, memory, PARTS[name], by ? `of ${bytes(size * view.n_cards)}` : many && view.stage ? "whole" : "");
         }));
-      note.textContent = view.training ? "Of each card. The parts have a scale of their own, and do not add up: gradients come while activations go."
-        : "Of each card. The parts have a scale of their own.";
-      time.textContent = !view.training ? `At most ${digits(pace)} tokens a second for each text: for each of them a card has to read all it holds, or to compute.`
-        : !speed ? `${flops.toExponential(1)} operations. How long a ${view.card} takes cannot be told: its maker states no peak.`
-          : `${flops.toExponential(1)} operations: ${lasting(days)} on ${whole(view.n_cards)} ${view.card}, at 40% of the peak in 16 bits`
+      note.textContent = view.training ? "On each card. The parts have a scale of their own, and do not add up: gradients come while activations go."
+        : "On each card. The parts have a scale of their own.";
+      const work = `${flops.toExponential(1).replace("+", "")} operations`;
+      time.textContent = !view.training ? `At most ${digits(pace)} tokens a second for each text: for each of them a card has to ${pace * peak > 0.999 * bandwidth ? "read all that it holds" : "multiply so many numbers"}.`
+        : !speed ? `${work}. How long a ${view.card} takes cannot be told: its maker states no peak.`
+          : `${work}: ${lasting(days)} on ${whole(view.n_cards)} ${view.card}, at 40% of the peak in 16 bits`
             + (view.number_format === "float32" ? "; in float32 at least twice as long." : ".");
       knobs.forEach((one) => { one.show(); one.box.hidden = one.trait === "tokens" && !view.training; });
       uses.show(view.training ? "train" : "write");

@@ -26,13 +26,7 @@ SHARE = 0.4  # of the peak, which a good training run reaches
 VOCAB_SIZE = PRESETS["gpt2"].vocab_size
 LARGEST = {"n_layers": 128, "d_model": 16384, "context_length": 32768, "batch_size": 4096, "n_cards": 65536}
 # The published sizes that have this layout, at least nearly: GPT-3's heads are twice as wide.
-SIZES = {
-    "GPT-2": "gpt2",
-    "medium": "gpt2-medium",
-    "large": "gpt2-large",
-    "XL": "gpt2-xl",
-    "GPT-3": "gpt3",
-}
+SIZES = {"GPT-2": "gpt2", "GPT-2 XL": "gpt2-xl", "GPT-3": "gpt3"}
 
 
 class BudgetExplorer(Explorer):
@@ -136,7 +130,7 @@ class BudgetExplorer(Explorer):
             [size / 1e9 for size in held.values()],
             title=f"{doing} with {self.answer['parameters'] / 1e6:,.0f} million parameters {fits} "
             f"{'on ' if times <= 1 else ''}one {self.card}",
-            label=f"GB on each of {self.n_cards:,} cards, at {self.batch_size:,} sequences of "
+            label=f"GB on each of {self.n_cards:,} cards, at a batch of {self.batch_size:,} × "
             f"{self.context_length:,} tokens, {self.number_format}",
             marks={f"one {self.card}": memory / 1e9},
             number="{:.1f}",
