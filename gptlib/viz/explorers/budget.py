@@ -139,7 +139,7 @@ class BudgetExplorer(Explorer):
     def __repr__(self) -> str:
         return (
             f"BudgetExplorer(n_layers={self.n_layers}, d_model={self.d_model}, "
-            f"context_length={self.context_length}, batch_size={self.batch_size}, tokens={self.tokens:.0e}, "
+            f"context_length={self.context_length}, batch_size={self.batch_size}, tokens={self.tokens:g}, "
             f"training={self.training}, number_format={self.number_format!r}, card={self.card!r}, "
             f"n_cards={self.n_cards}, stage={self.stage})"
         )

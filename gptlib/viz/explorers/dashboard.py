@@ -13,23 +13,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from statistics import median
 from threading import Condition, Thread, current_thread
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import nn
 from traitlets import Enum, Int, TraitError, observe, validate
 
 from gptlib.checks import check_kind
-from gptlib.generation.writing import generate
-from gptlib.interpret.tracing import trace
 from gptlib.model.checks import check_vocabulary
-from gptlib.model.finiteness import why_not_finite
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.corpora import TokenFile
@@ -42,14 +37,11 @@ from gptlib.viz.checking import Array
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.curves import Course, steps_of
 from gptlib.viz.explorers.explorer import Explorer, sentence
-from gptlib.viz.explorers.reading import LOCK, document, in_use, numbers, on_the_page
+from gptlib.viz.explorers.looks import LONGEST_TEXT, Looks
+from gptlib.viz.explorers.reading import LOCK, document, on_the_page
 
 REDRAW_EVERY = 0.2  # seconds
 SNAPSHOTS = 12  # of a run, besides the latest; a short run has fewer
-SHARE_FOR_LOOKS = 0.05  # of the time of training, for looks between those snapshots
-LONGEST_TEXT = 48  # tokens
-LARGEST_ATTENTION = 600_000  # bytes of all snapshots together, so that a file stays below a megabyte
-SAMPLE = {"max_new_tokens": 40, "temperature": 0.8, "seed": 0}
 OVER = ("stopped", "done", "failed")
 REFUSALS = {
     "running": "training is running already; pause() or stop() ends that",
@@ -121,7 +113,7 @@ class TrainingDashboard(Explorer):
         planned = [0, *(round(config.steps ** (i / (SNAPSHOTS - 2))) for i in range(SNAPSHOTS - 1))]
         self._prepare(model, tokenizer, tokens, prompt, floor, config.steps, planned)
         self.state = "ready"
-        self._look(self.step, model)
+        self._looks.look(self.step, model)
         super().begin()
 
     @classmethod
@@ -158,8 +150,8 @@ class TrainingDashboard(Explorer):
         for step in history:
             dashboard._note(step, 0.0)
         for step, model in snapshots:
-            dashboard._look(step, model)
-        dashboard.layer, dashboard.head = dashboard._most_decided()
+            dashboard._looks.look(step, model)
+        dashboard.layer, dashboard.head = dashboard._looks.most_decided()
         super(cls, dashboard).begin()
         return dashboard
 
@@ -178,23 +170,16 @@ class TrainingDashboard(Explorer):
         self._rest, self._resting = Condition(LOCK), True
         self._wish = ""
         self._failure: Exception | None = None
-        self._drawn = self._looked = -math.inf
-        self._spent = self._trained = 0.0
+        self._drawn = -math.inf
+        self._trained = 0.0
         self._seconds: deque[float] = deque(maxlen=20)
         self.model = model
-        self.snapshots: list[Snapshot] = []
-        self._tokenizer, self._prompt = tokenizer, prompt
-        self._planned = set(planned)
+        self._tokenizer = tokenizer
+        self._looks = Looks(model.config, tokenizer, tokens, prompt, planned)
+        self.snapshots = self._looks.snapshots
         self._course = Course(last, math.log(model.config.vocab_size), floor)
         self.history = self._course.history
         self._was_training = model.training
-        config = model.config
-        room = LARGEST_ATTENTION // ((len(planned) + 1) * config.n_layers * config.n_heads)
-        # n tokens have n (n + 1) / 2 weights: the largest n whose triangle has room
-        limit = min(LONGEST_TEXT, config.context_length, max(2, (math.isqrt(8 * room + 1) - 1) // 2))
-        self._tokens = tokens[:limit]
-        pieces = tokenizer.pieces if tokenizer else lambda tokens: [f"#{token}" for token in tokens]
-        self._pieces = pieces(self._tokens)
         super().__init__()
 
     # ------------------------------------------------------------------------------------------ to be called
@@ -294,16 +279,16 @@ class TrainingDashboard(Explorer):
             if step is None:
                 break
             self._note(step, time.perf_counter() - began)
-            if step.step in self._planned or self._look_is_due():
+            if self._looks.due(step.step, self._trained):
                 # Where numbers became too large, the loss of the next step says so, and what helps.
                 with contextlib.suppress(FloatingPointError):
-                    self._look(step.step, self.model)
+                    self._looks.look(step.step, self.model)
             if time.monotonic() - self._drawn >= REDRAW_EVERY:
                 self._draw()
         else:
             state = "paused" if self._wish == "pause" else "stopped"
         if self.snapshots[-1].step < self.step:
-            self._look(self.step, self.model)
+            self._looks.look(self.step, self.model)
         if state == "stopped":
             self._run.close()
         return state
@@ -314,33 +299,6 @@ class TrainingDashboard(Explorer):
             self._course.add(step)
             self._trained += seconds
             self._seconds.append(seconds)
-
-    def _look_is_due(self) -> bool:
-        patient = time.monotonic() - self._looked >= 1
-        return patient and self._spent <= SHARE_FOR_LOOKS * self._trained
-
-    def _look(self, step: int, model: GPT) -> None:
-        """Note how the model reads the text and what it writes, in place of a latest look not planned.
-
-        Raises FloatingPointError, naming the cause, where what it computes is not finite.
-        """
-        began = time.monotonic()
-        rows, columns = torch.tril_indices(len(self._tokens), len(self._tokens))
-        with in_use(model) as device:
-            text = torch.tensor([self._tokens], device=device)
-            with trace(model) as run:
-                model(text)
-            weights = numbers(run.attention[:, 0])[:, :, rows, columns]  # (layer, head, triangle)
-            if not weights.isfinite().all():
-                raise FloatingPointError(why_not_finite(model, text))
-            sample = generate(model, self._tokenizer, self._prompt, **SAMPLE) if self._tokenizer else ""
-        coded = (weights.sqrt() * 255).round().to(torch.uint8).numpy().tobytes()
-        with LOCK:
-            if self.snapshots and self.snapshots[-1].step not in self._planned:
-                self.snapshots.pop()
-            self.snapshots.append(Snapshot(step, coded, sample))
-        self._looked = time.monotonic()
-        self._spent += self._looked - began
 
     # -------------------------------------------------------------------------------------------- the drawing
 
@@ -367,7 +325,7 @@ class TrainingDashboard(Explorer):
             "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
             "n_layers": self.model.config.n_layers,
             "n_heads": self.model.config.n_heads,
-            "tokens": [on_the_page(piece) for piece in self._pieces],
+            "tokens": [on_the_page(piece) for piece in self._looks.pieces],
         }
 
     def compute_details(self) -> dict[str, Any]:
@@ -394,11 +352,11 @@ class TrainingDashboard(Explorer):
         """The losses of a run; before its first step, and for snapshots, the chosen head's attention."""
         with LOCK:
             history, checked = list(self.history), list(self._course.checked)
-            snapshots = list(self.snapshots)
+            patterns = [(one.step, self._looks.weights(one)[self.layer, self.head]) for one in self.snapshots]
         if not history or self.state == "snapshots":
             return figures.attention_over_training(
-                [(snapshot.step, self._weights(snapshot)[self.layer, self.head]) for snapshot in snapshots],
-                self._pieces,
+                patterns,
+                self._looks.pieces,
                 title=f"How layer {self.layer}, head {self.head} comes to read this text",
                 normalized=False,  # bytes add up to nearly 1
             )
@@ -419,21 +377,6 @@ class TrainingDashboard(Explorer):
             title=f"The loss after {self.step:,} of {self._course.last:,} steps",
         )
 
-    def _weights(self, snapshot: Snapshot) -> Float[np.ndarray, "layer head query key"]:
-        config, size = self.model.config, len(self._tokens)
-        coded = np.frombuffer(snapshot.attention, np.uint8).reshape(config.n_layers, config.n_heads, -1)
-        weights = np.zeros((config.n_layers, config.n_heads, size, size))
-        rows, columns = np.tril_indices(size)
-        weights[:, :, rows, columns] = (coded / 255) ** 2
-        return weights
-
-    def _most_decided(self) -> tuple[int, int]:
-        """Layer and head that at last have the largest weights in their rows (but on the first token)."""
-        weights = self._weights(self.snapshots[-1])[:, :, 1:, 1:]
-        decided = weights.max(axis=-1).mean(axis=-1) if weights.size else np.zeros(weights.shape[:2])
-        layer, head = np.unravel_index(decided.argmax(), decided.shape)
-        return int(layer), int(head)
-
     # --------------------------------------------------------------------------------------------- the traits
 
     @observe("command")
@@ -453,7 +396,7 @@ class TrainingDashboard(Explorer):
             "layer": config.n_layers,
             "head": config.n_heads,
             "at": len(self.snapshots),
-            "query": len(self._tokens),
+            "query": len(self._looks.tokens),
         }[name]
         first = -1 if name in ("at", "query") else 0
         if not first <= value < stop:
@@ -465,15 +408,6 @@ class TrainingDashboard(Explorer):
             last = self.snapshots[-1].step
             return f"TrainingDashboard({len(self.snapshots)} snapshots up to step {last:,})"
         return f"TrainingDashboard(step {self.step:,} of {self._course.last:,}, {self.state})"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How the model read the text after `step` updates, coded as in the answer, and what it wrote."""
-
-    step: int
-    attention: bytes
-    sample: str
 
 
 def _tensors_of(model: nn.Module) -> list[tuple[int, torch.device, torch.dtype]]:

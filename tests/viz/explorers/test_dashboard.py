@@ -229,7 +229,7 @@ def test_the_latest_snapshot_makes_room_and_planned_ones_stay():
     kept = [snapshot.step for snapshot in dashboard.snapshots]
     dashboard.stop()
     assert kept == sorted(set(kept)) and kept[-1] == dashboard.step
-    assert set(kept[:-1]) <= dashboard._planned and len(dashboard._planned) == 12
+    assert set(kept[:-1]) <= dashboard._looks.planned and len(dashboard._looks.planned) == 12
 
 
 def test_details_hold_the_curves():
