@@ -85,5 +85,5 @@ def test_it_fills_a_projector_and_every_control_says_what_it_does(show):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     track = page.locator(".held .track").first.bounding_box()
     assert track["y"] < page.get_by_label("layers").bounding_box()["y"]  # in sight of who moves a slider
-    for control in page.locator(".budget :is(button, .slider)").all():
+    for control in page.locator(".main-view :is(button, .slider)").all():
         assert control.get_attribute("title")

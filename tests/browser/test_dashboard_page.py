@@ -124,7 +124,7 @@ def test_all_that_can_be_clicked_says_so_and_fits_a_projector(show, file):
     page = show(file[1])
     page.set_viewport_size({"width": 1180, "height": 720})
     assert page.locator(".main-view").bounding_box()["height"] <= 605
-    for control in page.locator(".dashboard :is(button, .slider, .plot, .square canvas)").all():
+    for control in page.locator(".main-view :is(button, .slider, .plot, .square canvas)").all():
         assert control.get_attribute("title") or control.evaluate("it => it.closest('.axis')?.title"), control
         assert control.evaluate("it => getComputedStyle(it).cursor") in ("pointer", "default", "auto")
     assert page.locator(".square canvas").evaluate("it => getComputedStyle(it).cursor") == "pointer"
