@@ -1,11 +1,12 @@
 """The generation explorer in a browser: its dice against gptlib's, as a file, and in JupyterLab."""
 
 import base64
+import re
 
 import numpy as np
 import pytest
 import torch
-from driver import browser_page
+from driver import assert_readable, browser_page
 
 from gptlib import load
 from gptlib.generation.sampling import next_token_distribution
@@ -17,6 +18,7 @@ from gptlib.viz.explorers.explorer import page_code
 from gptlib.viz.explorers.generation import GenerationExplorer
 
 PROMPT = "Once upon a time there was a shy girl named Mia."
+READ = ".read button:not([hidden])"
 MARKUP = "<img src=x onerror=\"document.title='ran'\">"
 # The module's own function, run in the page: each distribution as base64 of its 32-bit floats.
 DICE = """([code, logits, cases]) => {
@@ -60,26 +62,27 @@ def walked(storyteller):
 def shown_dice(page) -> list[tuple[str, float]]:
     """Each bar's token and its probability for the dice, to six digits."""
     bars = page.locator("button.bar").all()
-    return [
-        (bar.locator(".token").inner_text(), float(bar.get_attribute("title").split(" ")[0])) for bar in bars
+    told = [re.search(r": (\S+) with these settings", bar.get_attribute("title")) for bar in bars]
+    return [(bar.locator(".token").inner_text(), float(p[1])) for bar, p in zip(bars, told, strict=True)]
+
+
+def dice_of(explorer: GenerationExplorer, step: int | None = None) -> list[tuple[str, float]]:
+    node = (explorer.answer if step is None else explorer.details)["nodes"][
+        ",".join(map(str, explorer.path[:step]))
     ]
-
-
-def dice_of(explorer: GenerationExplorer) -> list[tuple[str, float]]:
-    node = explorer.answer["nodes"][",".join(map(str, explorer.path))]
     falling = torch.from_numpy(np.frombuffer(node["logits"], dtype="<f4").copy())
     p = next_token_distribution(falling, explorer._sampling()).tolist()
-    pieces = zip(node["pieces"][:12], p, strict=False)
+    pieces = zip(node["pieces"][:10], p, strict=False)
     return [(piece, pytest.approx(one, abs=2e-6)) for piece, one in pieces]
 
 
 def text_of(page) -> str:
-    return "".join(page.locator(".read button").all_text_contents())
+    return "".join(page.locator(READ).all_text_contents())
 
 
 def test_the_pages_dice_are_gptlibs(chromium, walked):
     generator = torch.Generator().manual_seed(0)
-    real = walked._logits([*walked._start, *walked.path])
+    real = walked._read([*walked._start, *walked.path])[0]
     logits = [
         *real[[0, 4, -1]],
         torch.tensor([0.5, 0.25, 0.125, 0.125]).log(),
@@ -103,9 +106,9 @@ def test_the_pages_dice_are_gptlibs(chromium, walked):
     with browser_page(chromium) as (page, _):
         shown = page.evaluate(DICE, [code, falling, settings])
     for (at, temperature, top_k, top_p), given in zip(cases, shown, strict=True):
-        expected = next_token_distribution(
-            logits[at], temperature=temperature, top_k=top_k, top_p=top_p
-        )[orders[at]]
+        expected = next_token_distribution(logits[at], temperature=temperature, top_k=top_k, top_p=top_p)[
+            orders[at]
+        ]
         found = torch.frombuffer(bytearray(base64.b64decode(given)), dtype=torch.float32)
         assert torch.equal(found > 0, expected > 0), (at, temperature, top_k, top_p)
         assert torch.allclose(found, expected, atol=3e-6)
@@ -121,11 +124,11 @@ def test_a_file_keeps_the_tree_and_its_dice(show, walked):
     page.get_by_label("top-k").fill("3")  # the slider goes by powers of two
     page.get_by_label("top-p").fill("0.85")
     assert shown_dice(page) == dice_of(walked)
-    assert " of 2,048 tokens" in page.locator(".next h2").inner_text()
+    assert "sampling keeps 3 of 2,048" in page.locator(".next h2").inner_text()
     assert all(page.evaluate(MOVES))
     page.get_by_label("temperature").fill("1.5")
 
-    page.locator(".read button").nth(-2).click()  # a step back
+    page.locator(READ).nth(-2).click()  # a step back
     walked.path = story[:-1]
     assert shown_dice(page) == dice_of(walked)
     page.locator(".chip.left").last.click()  # the road that goes on from here
@@ -139,18 +142,18 @@ def test_a_file_keeps_the_tree_and_its_dice(show, walked):
     page.locator(".chip:not(.taken):not(.left)").last.click()
     assert "to take a new one needs a kernel" in page.locator(".note").inner_text()
     assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
-    for name in ("Sample a token", "Sample a sentence", "Start here"):
+    for name in ("Sample a token", "Sample a sentence", "Another seed", "Begin with this prompt"):
         assert page.get_by_role("button", name=name).is_disabled()
 
 
 def test_a_file_by_keyboard(show, walked):
     page, surprise = show(walked), walked.answer["prompt"][-1]["nats"]
-    read = page.locator(".read button")
+    read = page.locator(READ)
     read.last.focus()
     page.keyboard.press("Home")
     for _ in range(len(walked.answer["prompt"]) - 1):
         page.keyboard.press("ArrowRight")
-    assert f"{surprise:.3f} nats" in page.locator(".read + p").inner_text()
+    assert f"{surprise:.3f} nats" in page.locator(".told p").inner_text()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")  # back to the first token that was taken
     assert read.count() == len(walked.answer["prompt"]) + 1
@@ -174,8 +177,86 @@ def test_a_file_by_keyboard(show, walked):
     assert "needs a kernel" in page.locator(".note").inner_text()
     page.get_by_label("temperature").focus()
     page.keyboard.press("Home")
-    assert "among 1 of 2,048 tokens" in page.locator(".next h2").inner_text()
-    assert page.locator("button.bar.out").count() == 11
+    assert "sampling keeps 1 of 2,048" in page.locator(".next h2").inner_text()
+    assert page.locator("button.bar.out").count() == 9
+
+
+def label_of(weight: float) -> str:
+    return f"weight {weight:.4f}"
+
+
+def test_attention_of_each_step_in_a_file(show, walked):
+    story = walked.path
+    walked.view = "attention"
+    page = show(walked)
+    page.get_by_role("radio", name="Surprise").click()
+    page.get_by_role("radio", name="Attention").click()
+    tokens, tiles = page.locator(READ), page.locator(".tile")
+    n = 1 + len(walked.answer["prompt"])
+    assert tokens.count() == n + len(story) + 1 and tiles.count() == 16  # the start, and what comes next
+    page.locator(".read .chosen").focus()
+    for step in range(len(story) - 1, len(story) - 4, -1):
+        page.keyboard.press("ArrowLeft")
+        walked.step = step
+        assert page.evaluate("document.activeElement.classList.contains('chosen')")
+        shown = [token.get_attribute("aria-label") for token in tokens.all()]
+        weights = dict(zip(range(n + step), walked._row().tolist(), strict=True))
+        assert all(shown[at].endswith(label_of(weight)) for at, weight in weights.items())
+        assert all(label.endswith("not yet written") for label in shown[n + step : -1])
+        (word, weight), *_ = walked.looks_at()
+        assert f"looks most at “{word.strip()}” (weight {weight:.3f})" in page.locator(".told p").inner_text()
+        assert shown_dice(page) == dice_of(walked, step)
+        assert page.locator(".bar.taken .token").inner_text() == readable(
+            walked.tokenizer.pieces([story[step]])[0]
+        )
+    tiles.nth(4 * 3 + 1).click()
+    walked.head = (3, 1)
+    assert tokens.first.get_attribute("aria-label").endswith(label_of(walked._row()[0].item()))
+    page.keyboard.press("ArrowRight")
+    walked.head = (3, 2)
+    assert tokens.first.get_attribute("aria-label").endswith(label_of(walked._row()[0].item()))
+    assert page.locator("code").inner_text().endswith("layer=3, head=2)")
+    page.get_by_role("button", name="Later").click()
+    walked.step += 1
+    assert tokens.first.get_attribute("aria-label").endswith(label_of(walked._row()[0].item()))
+    tokens.nth(n).click()
+    walked.step = 0
+    assert tokens.first.get_attribute("aria-label").endswith(label_of(walked._row()[0].item()))
+
+
+@pytest.mark.parametrize("view", ["surprise", "attention"])
+def test_it_can_be_read_and_fits_a_projector(show, walked, view):
+    walked.sample(20)
+    walked.view = view
+    page = show(walked)
+    assert_readable(page)
+    for width in (1000, 1280):
+        page.set_viewport_size({"width": width, "height": 720})
+        assert page.locator(".main-view").bounding_box()["height"] <= 605
+    controls = page.locator(".generation :is(button, input, textarea)")
+    assert controls.count() > 40
+    for control in controls.all():
+        assert control.evaluate("one => Boolean(one.closest('[title]')?.title)"), control.inner_text()
+
+
+def test_copy_heads_have_a_row_of_their_own(show):
+    tokenizer = CharacterTokenizer("你好🪁世 ")
+    torch.manual_seed(0)
+    config = GPTConfig(
+        vocab_size=tokenizer.vocab_size, context_length=12, n_layers=2, n_heads=2, d_model=8, copy_heads=3
+    )
+    explorer = GenerationExplorer(GPT(config), tokenizer, "你好世🪁")
+    explorer.view, explorer.head = "attention", (2, 2)
+    page = show(explorer)
+    assert text_of(page) == "(start)你好世🪁?"
+    tiles = page.locator(".tile")
+    assert tiles.count() == 7 and tiles.last.get_attribute("aria-pressed") == "true"
+    boxes = [tile.bounding_box() for tile in tiles.all()]
+    assert [box["x"] for box in boxes[4:6]] == [box["x"] for box in boxes[:2]] and boxes[6]["x"] > boxes[5][
+        "x"
+    ]
+    tiles.last.press("ArrowUp")  # to the last of a shorter row
+    assert tiles.nth(3).get_attribute("aria-pressed") == "true"
 
 
 def test_tokens_are_text(show):
@@ -197,12 +278,14 @@ def test_jupyterlab(run, storyteller):
         f"explorer = GenerationExplorer(*load('storyteller'), {PROMPT!r})\nexplorer"
     )
     expected = GenerationExplorer(*storyteller, PROMPT)
-    read = page.locator(".read button")
+    read = page.locator(READ)
     n_prompt = read.count()
 
     def wait_for(explorer: GenerationExplorer) -> None:
         n = n_prompt + len(explorer.path)
-        page.wait_for_function("n => document.querySelectorAll('.read button').length === n", arg=n)
+        page.wait_for_function(
+            "n => document.querySelectorAll('.read button:not([hidden])').length === n", arg=n
+        )
         assert text_of(page) == explorer.text.replace("\n", "↵")
         assert shown_dice(page) == dice_of(explorer)
 
@@ -226,15 +309,33 @@ def test_jupyterlab(run, storyteller):
     expected.path = road
     wait_for(expected)
 
+    page.get_by_role("radio", name="Attention").click()
+    page.locator(".read .chosen").press("ArrowLeft")
+    expected.view, expected.step = "attention", len(road) - 1
+    (word, weight), *_ = expected.looks_at()
+    page.get_by_text(f"looks most at “{word.strip()}” (weight {weight:.3f})").wait_for()
+    page.get_by_label("seed", exact=True).fill("11")
+    page.get_by_role("button", name="Another seed").click()
+    page.get_by_role("button", name="Sample a token").click()  # the attention moves on with the text
+    expected.seed, expected.step = 12, -1
+    expected.sample(1)
+    (word, weight), *_ = expected.looks_at()
+    page.get_by_text(
+        f"When the next token is chosen, head {expected.head[1]} of layer {expected.head[0]} looks most at"
+    ).wait_for()
+    page.get_by_text(f"looks most at “{word.strip()}” (weight {weight:.3f})").wait_for()
+    page.get_by_role("radio", name="Surprise").click()
+    page.locator(".tree").wait_for()
+
     page.get_by_label("Prompt").fill("")
-    page.get_by_role("button", name="Start here").press("Enter")
+    page.get_by_role("button", name="Begin with this prompt").press("Enter")
     page.get_by_text("Nothing yet: the model has read only the end-of-text token").wait_for()
     page.get_by_label("Prompt").fill("word " * 300)
-    page.get_by_role("button", name="Start here").click()
+    page.get_by_role("button", name="Begin with this prompt").click()
     page.get_by_text("The model reads at most 256 tokens").wait_for()
     assert page.get_by_label("Prompt").input_value() == "word " * 300  # to be mended
     page.get_by_role("button", name="Sample a token").click()
-    page.wait_for_function("document.querySelectorAll('.read button').length === 1")
+    page.wait_for_function("document.querySelectorAll('.read button:not([hidden])').length === 1")
     assert page.locator(".generation .problem").is_hidden()
 
 

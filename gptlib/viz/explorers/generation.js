@@ -1,4 +1,7 @@
+const GUIDE = "Click a bar to choose the next token yourself, or let the model sample. Then try a token that was not chosen, or see where each head looked when one was.";
+const VIEWS = { surprise: "Surprise and alternatives", attention: "Attention" };
 const LARGEST = 6; // nats; all above have one color, as in the course's figures
+const NEEDS_KERNEL = "This needs the kernel: open the notebook and run the cell";
 
 // Logits here fall from the likeliest token to the least likely, of equals from the last to the first.
 function softmax(logits) {
@@ -21,16 +24,22 @@ function filtered(logits, { temperature, top_k, top_p }) {
 }
 
 const spaced = (piece) => piece.replaceAll("␣", " ");
-const soft = (text) => make("p", { className: "soft" }, text);
-const button = (text, onclick, more) => make("button", { onclick, ...more }, text);
+const bare = (piece) => spaced(piece).trim() || piece;
+const quoted = (piece) => `“${bare(piece)}”`;
+const soft = (...parts) => make("p", { className: "soft" }, ...parts);
+const button = (text, title, onclick, more) => make("button", { onclick, title, ...more }, text);
+// A weight as a color, by its root as in the attention explorer: so small ones can be told apart.
+const shaded = (weight) => ({ background: color("attention", Math.sqrt(weight)), color: inkOn("attention", Math.sqrt(weight)) });
 
 export default {
   render({ model, el }) {
-    const stage = open(model, el, "generation"), saved = !stage.live, { vocab } = model.get("answer"), settings = {};
-    let answer, path, asked, logits, own;
+    const stage = open(model, el, "generation", GUIDE), saved = !stage.live, get = (name) => model.get(name);
+    const { vocab, shape: [layers, heads, copies] } = get("answer"), settings = {};
+    let answer, path, asked, logits, own, tokens, step; // step: how many tokens were taken before the one looked at
+    const needs = (title) => (saved ? NEEDS_KERNEL : title);
 
     // A slider for a setting, of which null rules nothing out.
-    const dial = (name, range, placeOf = (value) => value, valueAt = (place) => place) => {
+    const dial = (name, title, range, placeOf = (value) => value, valueAt = (place) => place) => {
       const show = (place) => String(valueAt(place) ?? "all");
       const box = slider(name.replace("_", "-"), { ...range, value: range.min, show }, (place) => {
         settings[name] = valueAt(place);
@@ -38,93 +47,176 @@ export default {
         stage.ask({ [name]: settings[name] });
       });
       stage.on(name, () => {
-        settings[name] = model.get(name);
+        settings[name] = get(name);
         box.show(placeOf(settings[name]));
         drawBars();
       });
-      return box;
+      return set(box, { title });
     };
 
-    const prompt = make("textarea", { rows: 2, spellcheck: false });
-    const begin = button("Start here", () => stage.ask({ prompt: prompt.value, path: [], tree: [] }));
-    const read = make("p", { className: "read" }), said = soft("");
-    const heading = make("h2"), chances = make("div"), note = make("p", { className: "note", role: "status" });
-    const tree = make("div", { className: "tree", role: "group", "aria-label": "Roads taken and not taken" });
-    stage.root.append(
-      make("fieldset", { className: "row", disabled: saved }, make("label", {}, "Prompt", prompt), begin),
-      make("h2", {}, `The text, darker where the model was surprised (darkest: ${LARGEST} nats or more)`),
-      read, said,
-      div("columns",
-        div("next", heading, chances, note),
-        div("dice",
-          dial("temperature", { min: 0, max: 2, step: 0.05 }),
-          dial("top_k", { min: 0, max: Math.ceil(Math.log2(vocab)), step: 1 },
-            (k) => Math.log2(k ?? vocab), (place) => (2 ** place < vocab ? Math.round(2 ** place) : null)),
-          dial("top_p", { min: 0.01, max: 1, step: 0.01 }, (p) => p ?? 1, (place) => (place < 1 ? place : null)),
-          soft("The mark on a bar is the model’s own probability."),
-          make("fieldset", { disabled: saved },
-            dial("seed", { min: 0, max: 20, step: 1 }),
-            button("Sample a token", () => stage.ask({ wanted: 1 })),
-            button("Sample a sentence", () => stage.ask({ wanted: 20 }))),
-          saved && soft("A saved file: the sliders work, but what is new needs a kernel."))),
-      make("h2", {}, "Roads not taken"),
-      soft("The likeliest at each step, with the model’s own probability. Choose one to take it; dashed is a road you left."),
+    const prompt = make("textarea", { rows: 1, spellcheck: false, title: needs("What the model reads first; empty: it begins a new text") });
+    const begin = button("Begin with this prompt", needs("Leave what was written and begin anew after the prompt"), () =>
+      stage.ask({ prompt: prompt.value, path: [], tree: [], step: -1 }));
+    const seed = make("input", { type: "number", min: 0, step: 1, title: needs("The same seed draws the same text again"),
+      onchange: () => seed.value && stage.ask({ seed: seed.valueAsNumber }) });
+    stage.on("seed", () => { if (document.activeElement !== seed) seed.value = get("seed"); });
+    const sample = (name, title, wanted) => button(name, needs(title), () => stage.ask({ wanted, step: -1 }));
+    const views = choice("what is shown", VIEWS, get("view"), (view) => stage.ask({ view }));
+    views.title = "Show how surprising each token was and what else could have come, or where the heads looked";
+    const legend = make("span", { className: "legend soft" }), read = div("read dense"), said = soft();
+    const heading = make("h2"), chances = div("dense"), note = make("p", { className: "note", role: "status" });
+    const tree = make("div", { className: "tree dense", role: "group", "aria-label": "What was taken, and what else could have been" });
+    const roads = div("more", make("h2", {}, "Alternatives at each step"),
+      soft("Under each token taken, what else was likely, with the model’s own probability. Choose one to go on from it; what you leave stays, dashed."),
       tree);
 
-    const nodeAt = (tokens) => answer.nodes[tokens.join()];
+    // A tile for each head, in a grid of which the last row are the copy heads, and the tiles one after another.
+    const across = Math.max(heads, copies), grid = [], tiles = [];
+    const montage = make("div", { className: "heads dense", role: "group", "aria-label": "All heads: rows are layers, columns heads",
+      style: { gridTemplateColumns: `auto repeat(${across}, minmax(3.4em, 1fr))` } });
+    const place = (row, column, element) => montage.append(set(element, { style: { gridArea: `${row} / ${column}` } }));
+    for (let head = 0; head < across; head++) place(1, head + 2, make("span", {}, head));
+    for (let layer = 0; layer < layers + (copies > 0); layer++) {
+      const copy = layer === layers;
+      place(layer + 2, 1, make("span", {}, copy ? "copy" : layer));
+      for (let head = 0; head < (copy ? copies : heads); head++) {
+        const tile = button("", "", () => stage.ask({ head: [layer, head] }), { className: "tile token" });
+        place(layer + 2, head + 2, tile);
+        tiles.push({ tile, name: copy ? `copy head ${head}` : `head ${head} of layer ${layer}` });
+        grid[layer * across + head] = tile;
+      }
+    }
+    const whole = make("code");
+    const looking = div("more looking", make("h2", {}, "All heads (row: layer, column: head)"),
+      soft("On each the token that it looks at most, brighter with its weight. Choose a head to see its weights in the text."),
+      montage, soft("The same text with all that each head looks at, in Python: ", whole));
+    const stepping = div("row", button("◂ Earlier", "The token before (in the text: arrow keys)", () => stepTo(step - 1)),
+      button("Later ▸", "The token after (in the text: arrow keys)", () => stepTo(step + 1)));
+
+    stage.root.append(div("main-view",
+      make("fieldset", { className: "row", disabled: saved }, make("label", {}, "Prompt", prompt), begin),
+      div("row dice",
+        dial("temperature", "Below 1 likely tokens become likelier; 0 always takes the likeliest", { min: 0, max: 2, step: 0.05 }),
+        dial("top_k", "Only this many of the likeliest tokens can be sampled", { min: 0, max: Math.ceil(Math.log2(vocab)), step: 1 },
+          (k) => Math.log2(k ?? vocab), (place) => (2 ** place < vocab ? Math.round(2 ** place) : null)),
+        dial("top_p", "Only the likeliest tokens that together have this probability can be sampled", { min: 0.01, max: 1, step: 0.01 },
+          (p) => p ?? 1, (place) => (place < 1 ? place : null))),
+      div("row",
+        make("fieldset", { className: "row", disabled: saved },
+          sample("Sample a token", "Let the model draw the next token with these settings", 1),
+          sample("Sample a sentence", "Draw tokens up to the end of the sentence, 20 at most", 20),
+          make("label", {}, "seed", seed),
+          button("↻", needs("Another seed: other random numbers for what is sampled from now on"), () => stage.ask({ seed: get("seed") + 1 }),
+            { "aria-label": "Another seed" })),
+        views, stepping),
+      saved && soft("A saved file: the settings work, but what is new needs a kernel."),
+      read, div("row told", said, legend),
+      div("columns", div("next", heading, soft("Click one to take it. The mark: the model’s own probability."), chances, note),
+        roads, looking)));
+
+    const nodeAt = (to) => get("details").nodes?.[to.join()] ?? answer.nodes[to.join()];
     function go(to) {
-      if (!saved) stage.ask({ path: to });
-      else if (nodeAt(to)) { path = to; draw(); }
+      if (!saved) stage.ask({ path: to, step: -1 });
+      else if (nodeAt(to)) { path = to; model.set("step", -1); draw(); }
       else note.textContent = "A file knows what was walked: to take a new one needs a kernel.";
     }
+    const lastStep = () => Math.max(0, path.length - Boolean(nodeAt(path).note));
+    const stepTo = (to) => stage.ask({ step: to >= lastStep() ? -1 : Math.max(0, to) });
     // What can be chosen at a step, the token taken first; `road` leads on, along one that was walked.
     function optionsAt(step) {
-      const { tokens, pieces, nats, roads } = nodeAt(path.slice(0, step)), walked = model.get("tree");
+      const { tokens, pieces, nats, roads } = nodeAt(path.slice(0, step)), walked = get("tree");
       return tokens
         .map((token, i) => ({ token, piece: pieces[i], nats: nats[i], taken: token === path[step], road: walked[roads[i]] }))
         .filter(({ taken, road }, i) => taken || road || i < 4).sort((a, b) => b.taken - a.taken);
     }
 
     function draw() {
-      const held = [read, chances, tree].find((part) => part.contains(document.activeElement)), node = nodeAt(path);
+      const attends = get("view") === "attention", end = nodeAt(path), steps = path.map((_, step) => optionsAt(step));
+      const held = [read, chances, tree].find((part) => part.contains(document.activeElement)), at = get("step");
+      step = !attends ? path.length : at < 0 || at > path.length ? lastStep() : at;
+      const node = nodeAt(path.slice(0, step));
+      if (attends && !saved && !node.weights && !node.note) return; // they are on their way
       logits = node.logits && floatsOf(node.logits);
       own = logits && softmax(logits);
-      note.textContent = node.note || (logits ? "" : "The file has no room for the probabilities here.");
-      const steps = path.map((_, step) => optionsAt(step));
-      drawText([...answer.prompt, ...steps.map(([taken]) => taken)]);
+      note.textContent = node.note || end.note || (!logits ? "The file has no room for the probabilities here."
+        : attends && !node.weights ? "The file has no room for the attention here." : "");
+      views.show(get("view"));
+      roads.hidden = attends;
+      looking.hidden = stepping.hidden = !attends;
+      tokens = [{ piece: "(start)" }, ...answer.prompt, ...steps.map(([taken]) => taken), { piece: "?" }];
+      drawText(attends, attends && drawHeads(node.weights));
+      read.lastChild.hidden ||= Boolean(end.note);
       drawBars();
-      drawTree(node.note ? steps : [...steps, optionsAt(path.length)]);
-      if (held) (held.querySelector("[tabindex='0']") ?? tree.querySelector("[tabindex='0']")).focus();
+      if (!attends) drawTree(end.note ? steps : [...steps, optionsAt(path.length)]);
+      if (held && !held.contains(document.activeElement))
+        (held.querySelector("[tabindex='0']") ?? read.querySelector("[tabindex='0']")).focus();
     }
 
-    function drawText(tokens) {
-      const n = answer.prompt.length, mean = tokens.reduce((sum, { nats }) => sum + nats, 0) / tokens.length;
-      said.textContent = tokens.length
-        ? `${number(mean)} nats per token. Point at one for its own; choose one to go back to it.`
-        : "Nothing yet: the model has read only the end-of-text token, as before each story.";
-      read.replaceChildren(...tokens.map(({ piece, nats }, at) => {
-        const share = Math.min(1, nats / LARGEST);
-        const token = button(spaced(piece), () => go(path.slice(0, Math.max(0, at + 1 - n))), {
-          className: at < n ? "" : "taken", tabIndex: at < tokens.length - 1 ? -1 : 0,
-          style: { background: color("surprise", share), color: share > 0.82 ? "#fff" : "#000" },
-          "aria-label": `“${spaced(piece)}”: ${number(nats, 3)} nats, p = ${Math.exp(-nats).toPrecision(2)}` });
+    // All heads at this step; gives the weights of the chosen one, and what it does in words.
+    function drawHeads(packed) {
+      const n = 1 + answer.prompt.length + step, all = packed ? new Uint16Array(bytesOf(packed).slice().buffer) : [];
+      const [layer, head] = get("head") ?? [0, 0], chosen = layer * heads + head;
+      const rows = tiles.map(({ tile, name }, at) => {
+        const weights = Array.from(all.slice(at * n, at * n + n), (part) => part / 65535), most = Math.max(0, ...weights);
+        const { piece } = tokens[weights.indexOf(most)] ?? { piece: "" };
+        const told = `${name} looks most at ${quoted(piece)} (weight ${number(most, 3)})`;
+        set(tile, { textContent: bare(piece), title: told, tabIndex: at === chosen ? 0 : -1,
+          "aria-pressed": at === chosen, style: shaded(most) });
+        return { weights, told };
+      });
+      whole.textContent = `AttentionExplorer(model, tokenizer, ${get("details").text}, layer=${layer}, head=${head})`;
+      return rows[chosen];
+    }
+
+    function drawText(attends, looks) {
+      const n = answer.prompt.length, end = n + path.length, chosen = n + step + 1;
+      const rated = tokens.slice(1, -1), mean = rated.reduce((sum, { nats }) => sum + nats, 0) / rated.length;
+      const sum = attends
+        ? looks.weights.length && `When ${chosen > end ? "the next token" : quoted(tokens[chosen].piece)} is chosen, ${looks.told}. Point at a token for its weight.`
+        : rated.length
+          ? `${number(mean)} nats of surprise per token. Point at a token for its own; choose one to go back to it.`
+          : "Nothing yet: the model has read only the end-of-text token, as before each story.";
+      (read.onpointerleave = () => { said.textContent = sum || ""; })();
+      const shades = [0, 0.25, 0.5, 0.75, 1].map((share) => color("attention", share));
+      legend.replaceChildren(...(attends
+        ? ["weight: 0 ", make("i", { style: { background: `linear-gradient(to right, ${shades})` } }), " 1 (in the middle ¼)"]
+        : ["surprise: 0 ", make("i"), ` ${LARGEST} nats or more`]));
+      while (read.childElementCount > tokens.length) read.lastChild.remove();
+      tokens.forEach(({ piece, nats = 0 }, at) => {
+        const token = read.children[at] ?? read.appendChild(make("button")), weight = looks?.weights?.[at], by = at > n && at <= end;
+        const surprise = `color-mix(in srgb, var(--surprise) ${100 * Math.min(1, nats / LARGEST)}%, transparent)`;
+        set(token, attends ? {
+          onclick: () => at > n && stepTo(at - n - 1),
+          title: at > n ? "See where the heads looked when this token is chosen" : "Part of the prompt, which was not chosen",
+          style: weight === undefined ? { background: "", color: "" } : shaded(weight),
+          "aria-label": `${quoted(piece)}: ${weight === undefined ? "not yet written" : `weight ${number(weight, 4)}`}`,
+        } : {
+          onclick: () => go(path.slice(0, Math.max(0, at - n))),
+          title: "Go back to here: what follows stays among the alternatives",
+          style: { background: surprise, color: "" },
+          "aria-label": `${quoted(piece)}: ${number(nats, 3)} nats, p = ${Math.exp(-nats).toPrecision(2)}`,
+        });
+        set(token, { textContent: spaced(piece), hidden: !attends && (!at || at > end), tabIndex: at === (attends ? chosen : end) ? 0 : -1,
+          className: [by && "taken", attends && at === chosen && "chosen", attends && at > chosen && "later"].filter(Boolean).join(" ") });
         token.onfocus = token.onpointerenter = () => { said.textContent = token.ariaLabel; };
-        return token;
-      }));
+      });
+      read.scrollTop = read.children[Math.min(chosen, end)].offsetTop - read.clientHeight / 2; // when it is long
     }
 
     function drawBars() {
       chances.replaceChildren();
-      heading.textContent = "What comes next";
+      heading.textContent = "The next token";
       if (!logits) return;
-      const p = filtered(logits, settings), kept = p.filter((one) => one).length, { tokens, pieces } = nodeAt(path);
-      heading.textContent += `: the dice choose among ${kept.toLocaleString("en")} of ${vocab.toLocaleString("en")} tokens`;
-      const rows = tokens.slice(0, 12).map((id, i) => (
-        { id, token: pieces[i], p: p[i], was: own[i], title: `${p[i].toFixed(6)} for the dice` }));
-      chances.append(bars(rows, { clicked: ({ id }) => go([...path, id]) }));
+      if (step < path.length) heading.textContent = `Where ${quoted(tokens[1 + answer.prompt.length + step].piece)} was chosen`;
+      const p = filtered(logits, settings), kept = p.filter((one) => one).length, { tokens: ids, pieces } = nodeAt(path.slice(0, step));
+      heading.textContent += `: sampling keeps ${kept.toLocaleString("en")} of ${vocab.toLocaleString("en")}`;
+      const rows = ids.slice(0, 10).map((id, i) => ({ id, token: pieces[i], p: p[i], was: own[i],
+        title: `Take ${quoted(pieces[i])}: ${p[i].toFixed(6)} with these settings, ${own[i].toFixed(6)} by the model alone` }));
+      chances.append(bars(rows, { clicked: ({ id }) => go([...path.slice(0, step), id]) }));
       chances.querySelectorAll("button").forEach((bar, i) => {
         bar.tabIndex = i ? -1 : 0;
         bar.classList.toggle("out", !rows[i].p);
+        bar.classList.toggle("taken", rows[i].id === path[step]);
       });
     }
 
@@ -134,8 +226,8 @@ export default {
         ...options.map(({ token, piece, nats, taken, road }) => {
           const p = Math.exp(-nats), look = taken ? "taken" : road ? "left" : "", here = taken && step === path.length;
           const to = taken ? path.slice(0, step) : road ?? [...path.slice(0, step - 1), token];
-          const chip = button("", () => go(to), { className: `chip ${look}${here ? " here" : ""}`, tabIndex: here ? 0 : -1,
-            title: `Step ${step}: “${spaced(piece)}”, ${look || "not taken"}` });
+          const chip = button("", `Step ${step}: ${quoted(piece)}, ${look || "not taken"}`, () => go(to),
+            { className: `chip ${look}${here ? " here" : ""}`, tabIndex: here ? 0 : -1 });
           chip.style.setProperty("--p", p);
           chip.append(make("span", {}, piece), make("span", {}, percent(p)));
           return chip;
@@ -143,7 +235,10 @@ export default {
       requestAnimationFrame(() => { tree.scrollLeft = tree.scrollWidth; }); // when it is on the page
     }
 
-    roving(read, () => [...read.children], () => read.childElementCount);
+    roving(read, () => [...read.children].filter((token) => !token.hidden), () => read.childElementCount, (at) => {
+      if (get("view") === "attention" && at > answer.prompt.length) stepTo(at - 1 - answer.prompt.length);
+    });
+    roving(montage, () => grid, () => across, (at) => grid[at].click());
     roving(chances, () => [...chances.querySelectorAll("button")], () => 1);
     tree.onkeydown = (event) => {
       const columns = [...tree.children].map((column) => [...column.children]), all = columns.flat();
@@ -156,13 +251,13 @@ export default {
       focusOne(all, all.indexOf(chip));
     };
 
-    stage.on("answer", () => {
-      answer = model.get("answer");
-      path = answer.path;
+    stage.on("answer details view step head", () => {
+      if (answer !== (answer = get("answer"))) path = answer.path;
       // An edited prompt that cannot be read stays as it was typed, to be mended.
-      if (asked !== model.get("prompt")) prompt.value = asked = model.get("prompt");
+      if (asked !== get("prompt")) prompt.value = asked = get("prompt");
       draw();
-      stage.announce(`${read.lastChild?.textContent}. ${heading.textContent}`);
+      stage.announce(get("view") === "attention" ? said.textContent
+        : `${[...read.children].findLast(({ hidden }) => !hidden)?.textContent ?? ""}. ${heading.textContent}`);
     });
     return () => stage.close();
   },

@@ -5,11 +5,12 @@ import pytest
 import torch
 from traitlets import TraitError
 
-from gptlib import generate, load
+from gptlib import generate, load, trace
 from gptlib.generation.sampling import next_token_distribution
 from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
+from gptlib.viz.explorers.attention import AttentionExplorer
 from gptlib.viz.explorers.generation import GenerationExplorer
 
 PROMPT = "Once upon a time there was a shy girl named Mia."
@@ -57,6 +58,10 @@ def logits_by_hand(explorer, path):
         return explorer.model(torch.tensor([[*start, *path]]))[0]
 
 
+def title_of(explorer):
+    return explorer.figure().figure.axes[0].get_title(loc="left").replace("\n", " ")
+
+
 # ------------------------------------------------------------------------------------------- the numbers
 
 
@@ -78,7 +83,7 @@ def test_answer_holds_the_models_logits_and_surprises(explorer):
         )
         assert "logits" not in here  # only the last place can be looked at, so only its logits are sent
     assert explorer.answer["prompt"][1]["piece"] == "␣upon"
-    assert node(explorer)["tokens"] == logits[-1].topk(12).indices.tolist()
+    assert node(explorer)["tokens"] == logits[-1].topk(10).indices.tolist()
     json.dumps({name: value for name, value in node(explorer).items() if name != "logits"}, allow_nan=False)
 
 
@@ -116,8 +121,7 @@ def test_an_empty_prompt_begins_after_the_end_of_text_token(storyteller):
         logits = model(torch.tensor([[tokenizer.end_of_text]]))[0, -1]
     assert torch.equal(logits_of(explorer), logits.sort(descending=True).values)
     assert explorer.answer["prompt"] == [] and explorer.path == []
-    title = explorer.figure().figure.axes[0].get_title(loc="left")
-    assert "the beginning of a text" in title.replace("\n", " ")
+    assert "the beginning of a text" in title_of(explorer)
 
 
 def test_the_model_is_read_without_dropout_and_left_as_it_was(tiny):
@@ -144,6 +148,120 @@ def test_figure_shows_the_present_state(explorer):
     dice = next_token_distribution(logits, temperature=1.5, top_k=6, top_p=0.8)
     assert np.allclose(drawing.arrays["compare"], dice[shown], atol=1e-6)
     assert explorer.to_png() == explorer.to_png() and explorer.to_svg().lstrip().startswith("<?xml")
+
+
+# ---------------------------------------------------------------------------------------------- attention
+
+
+def weights_at(explorer, step, nodes=None):
+    """What the page is told of each head at a step."""
+    packed = (nodes or explorer.details["nodes"])[",".join(map(str, explorer.path[:step]))]["weights"]
+    n = 1 + len(explorer.tokenizer.encode(explorer.prompt)) + step
+    return torch.from_numpy(np.frombuffer(packed, dtype="<u2").astype(np.float32) / 65535).view(-1, n)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"copy_heads": 3},
+        {"n_kv_heads": 2, "position": "rotary"},
+        {"window": 3, "position": "alibi"},
+        {"window": 4, "position": "rotary", "copy_heads": 1, "score_cap": 2.0},
+    ],
+)
+def test_the_weights_are_those_with_which_each_token_was_chosen(parts):
+    tokenizer = CharacterTokenizer("abcd. ")
+    torch.manual_seed(0)
+    config = GPTConfig(
+        vocab_size=tokenizer.vocab_size,
+        **{"context_length": 12, "n_layers": 2, "n_heads": 4, "d_model": 16, "dropout": 0.5} | parts,
+    )
+    model = GPT(config)
+    for parameter in model.parameters():  # far from equal weights
+        torch.nn.init.normal_(parameter)
+    explorer = GenerationExplorer(model, tokenizer, "ab")
+    explorer.path = [0, 2, 1, 3]
+    explorer.view = "attention"
+    nodes = explorer.page_state()["answer"]["nodes"]
+    model.eval()
+    for step in range(5):
+        explorer.step = step
+        read = [tokenizer.end_of_text, *tokenizer.encode("ab"), *explorer.path[:step]]
+        with torch.no_grad(), trace(model, only="*.weights") as run:
+            model(torch.tensor([read]))  # what there was when the next token was to be chosen
+        expected = torch.cat([run[name][0, :, -1] for name in run])  # (head, key)
+        assert len(expected) == 8 + (config.copy_heads or 0)
+        assert torch.allclose(weights_at(explorer, step), expected, atol=2e-5)
+        assert torch.equal(weights_at(explorer, step, nodes), weights_at(explorer, step))
+        layer, head = explorer.head = (1, 3) if step % 2 else (len(expected) // 4 - 1, 0)
+        largest = expected[4 * layer + head].max()
+        assert explorer.looks_at(1)[0][1] == pytest.approx(largest.item(), abs=1e-5)
+
+
+def test_attention_is_read_once_for_a_text_and_only_when_it_is_shown(tiny):
+    explorer = GenerationExplorer(*tiny, "ab")
+    explorer.path = [0, 1, 2]
+    recorded = []
+    tiny[0].register_forward_hook(
+        lambda *_: recorded.append(bool(tiny[0].blocks[0].attention.weights._forward_hooks))
+    )
+    ask(explorer, path=[0, 1, 2, 3])
+    assert explorer.details == {} and recorded == [False]
+    ask(explorer, view="attention")
+    ask(explorer, step=1)
+    ask(explorer, step=0)
+    ask(explorer, head=[0, 1])
+    assert recorded == [False, True] and len(weights_at(explorer, 0)) == 2
+    recorded.clear()
+    ask(explorer, path=[0, 1], step=-1)
+    assert recorded == [True] and explorer.step == -1
+    ask(explorer, step=7)  # there is none
+    assert explorer.step == -1 and len(weights_at(explorer, 2)) == 2
+    ask(explorer, view="surprise")
+    assert recorded == [True] and explorer.details == {}
+
+
+def test_it_opens_on_a_head_that_looks_back_and_moves(storyteller):
+    explorer = GenerationExplorer(*storyteller, "Mia was a brave girl. Mia put the red kite under the bed.")
+    assert explorer.head is None
+    explorer.path = [explorer.tokenizer.encode(" Mia")[0]]
+    explorer.view, explorer.step = "attention", 0
+    (word, weight), *_ = explorer.looks_at()
+    assert word.strip() == "Mia" and weight > 0.5
+    layer, head = explorer.head
+    assert title_of(explorer) == f"Where head {head} of layer {layer} looked when “␣Mia” was chosen"
+    n = len(explorer.tokenizer.encode(explorer.prompt))
+    assert np.allclose(
+        explorer.figure().arrays["values"], weights_at(explorer, 0)[4 * layer + head], atol=1e-4
+    )
+    explorer.step = -1
+    assert title_of(explorer).endswith("looked when the next token is chosen")
+    assert len(explorer.figure().arrays["values"]) == n + 2
+    with pytest.raises(TraitError, match=r"head is \(4, 0\); it needs to be \(layer, head\)"):
+        explorer.head = (4, 0)
+    explorer.view = "surprise"
+    with pytest.raises(ValueError, match="view is 'surprise'; it needs to be 'attention'"):
+        explorer.looks_at()
+
+
+def test_the_same_text_in_the_attention_explorer(explorer):
+    explorer.sample(6)
+    explorer.path = [*explorer.path, explorer.tokenizer.end_of_text]
+    explorer.view = "attention"
+    text = eval(explorer.details["text"])
+    assert text == PROMPT + explorer.tokenizer.decode(explorer.path[:-1])
+    other = AttentionExplorer(explorer.model, explorer.tokenizer, text)
+    step = len(explorer.path) - 1  # nothing follows the end: the choice of the end itself
+    assert torch.allclose(other.weights[:, :, -1].flatten(0, 1), weights_at(explorer, step), atol=2e-5)
+
+
+def test_attention_that_cannot_be_read_leaves_the_last_picture(tiny):
+    explorer = GenerationExplorer(*tiny, "ab")
+    with torch.no_grad():
+        explorer.model.final_norm.weight.fill_(float("nan"))
+    assert "its weight final_norm.weight holds nan" in ask(explorer, view="attention")
+    assert explorer.view == "surprise" and explorer.figure()
 
 
 # ----------------------------------------------------------------------------------------------- the tree
@@ -174,7 +292,7 @@ def test_an_unlikely_token_that_was_taken_is_told_of(explorer):
     ask(explorer, path=[unlikely])
     assert unlikely in node(explorer, [])["tokens"]
     ask(explorer, path=[])
-    assert unlikely in node(explorer)["tokens"] and len(node(explorer)["tokens"]) == 13
+    assert unlikely in node(explorer)["tokens"] and len(node(explorer)["tokens"]) == 11
 
 
 def test_another_prompt_begins_another_tree(explorer):
