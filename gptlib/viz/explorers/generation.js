@@ -29,7 +29,10 @@ const quoted = (piece) => `“${bare(piece)}”`;
 const soft = (...parts) => make("p", { className: "soft" }, ...parts);
 const button = (text, title, onclick, more) => make("button", { onclick, title, ...more }, text);
 // A weight as a color, by its root as in the attention explorer: so small ones can be told apart.
-const shaded = (weight) => ({ background: color("attention", Math.sqrt(weight)), color: inkOn("attention", Math.sqrt(weight)) });
+function shaded(weight) {
+  const [red, green, blue] = rgb("attention", Math.sqrt(weight));
+  return { background: `rgb(${red} ${green} ${blue})`, color: 0.299 * red + 0.587 * green + 0.114 * blue > 117 ? "#000" : "#fff" };
+}
 
 export default {
   render({ model, el }) {
@@ -86,7 +89,7 @@ export default {
         grid[layer * across + head] = tile;
       }
     }
-    const whole = make("code");
+    const whole = make("code", { tabIndex: 0 });
     const looking = div("more looking", make("h2", {}, "All heads (row: layer, column: head)"),
       soft("On each the token that it looks at most, brighter with its weight. Choose a head to see its weights in the text."),
       montage, soft("The same text with all that each head looks at, in Python: ", whole));
@@ -189,7 +192,7 @@ export default {
           onclick: () => at > n && stepTo(at - n - 1),
           title: at > n ? "See where the heads looked when this token is chosen" : "Part of the prompt, which was not chosen",
           style: weight === undefined ? { background: "", color: "" } : shaded(weight),
-          "aria-label": `${quoted(piece)}: ${weight === undefined ? "not yet written" : `weight ${number(weight, 4)}`}`,
+          "aria-label": `${quoted(piece)}: ${weight === undefined ? "not yet written" : `weight ${number(weight, 3)}`}`,
         } : {
           onclick: () => go(path.slice(0, Math.max(0, at - n))),
           title: "Go back to here: what follows stays among the alternatives",
