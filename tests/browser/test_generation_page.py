@@ -225,6 +225,16 @@ def test_attention_of_each_step_in_a_file(show, walked):
     assert weights_of(page) == pytest.approx(walked._row().tolist(), abs=6e-4)
 
 
+def test_what_a_file_has_no_room_for_is_told(show, walked, monkeypatch):
+    monkeypatch.setattr("gptlib.viz.explorers.generation.FILE_WEIGHTS", 1_000)
+    walked.head = (1, 2)
+    page = show(walked)
+    page.get_by_role("radio", name="Attention").click()
+    page.get_by_role("button", name="Earlier").click()
+    assert page.locator(".note").inner_text() == "The file has no room for the attention here."
+    assert page.locator(".told p").inner_text() == "" and page.locator("button.bar").count() == 10
+
+
 @pytest.mark.parametrize("view", ["surprise", "attention"])
 def test_it_can_be_read_and_fits_a_projector(show, walked, view):
     walked.sample(20)
@@ -233,7 +243,12 @@ def test_it_can_be_read_and_fits_a_projector(show, walked, view):
     assert_readable(page)
     for width in (1000, 1280):
         page.set_viewport_size({"width": width, "height": 720})
-        assert page.locator(".main-view").bounding_box()["height"] <= 605
+        assert page.locator(".gptlib").bounding_box()["height"] <= 605
+    page.get_by_role("button", name="Large").click()
+    sizes = (
+        "all => all.filter((one) => one.textContent).map((one) => parseFloat(getComputedStyle(one).fontSize))"
+    )
+    assert min(page.locator(".generation *:visible").evaluate_all(sizes)) >= 18
     controls = page.locator(".generation :is(button, input, textarea)")
     assert controls.count() > 40
     for control in filter(Locator.is_visible, controls.all()):
