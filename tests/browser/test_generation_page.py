@@ -19,7 +19,7 @@ from gptlib.viz.explorers.explorer import page_code
 from gptlib.viz.explorers.generation import GenerationExplorer
 
 PROMPT = "Once upon a time there was a shy girl named Mia."
-READ = ".read button:not([hidden])"
+READ = ".read button"
 MARKUP = "<img src=x onerror=\"document.title='ran'\">"
 # The module's own function, run in the page: each distribution as base64 of its 32-bit floats.
 DICE = """([code, logits, cases]) => {
@@ -299,9 +299,7 @@ def test_jupyterlab(run, storyteller):
 
     def wait_for(explorer: GenerationExplorer) -> None:
         n = n_prompt + len(explorer.path)
-        page.wait_for_function(
-            "n => document.querySelectorAll('.read button:not([hidden])').length === n", arg=n
-        )
+        page.wait_for_function("n => document.querySelectorAll('.read button').length === n", arg=n)
         assert text_of(page) == explorer.text.replace("\n", "↵")
         assert shown_dice(page) == dice_of(explorer)
 
@@ -349,7 +347,7 @@ def test_jupyterlab(run, storyteller):
     page.get_by_text("The model reads at most 256 tokens").wait_for()
     assert page.get_by_label("Prompt").input_value() == "word " * 300  # to be mended
     page.get_by_role("button", name="Sample a token").click()
-    page.wait_for_function("document.querySelectorAll('.read button:not([hidden])').length === 1")
+    page.wait_for_function("document.querySelectorAll('.read button').length === 1")
     assert page.locator(".generation .problem").is_hidden()
 
 

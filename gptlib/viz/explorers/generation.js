@@ -28,6 +28,12 @@ const bare = (piece) => spaced(piece).trim() || piece;
 const quoted = (piece) => `“${bare(piece)}”`;
 const soft = (...parts) => make("p", { className: "soft" }, ...parts);
 const button = (text, title, onclick, more) => make("button", { onclick, title, ...more }, text);
+// A surprise as a color on which letters can be read, from the paper's own to dark in light themes, bright in dark ones.
+function surprising(nats) {
+  const share = Math.min(1, nats / LARGEST);
+  return { background: `light-dark(${color("surprise", share)}, color-mix(in srgb, #f0a04c ${100 * share}%, transparent))`,
+    color: `light-dark(${share > 0.82 ? "#fff" : "#000"}, ${share > 0.58 ? "#000" : "#fff"})` };
+}
 // A weight as a color, by its root as in the attention explorer: so small ones can be told apart.
 function shaded(weight) {
   const [red, green, blue] = rgb("attention", Math.sqrt(weight));
@@ -146,9 +152,9 @@ export default {
       views.show(get("view"));
       roads.hidden = attends;
       looking.hidden = stepping.hidden = !attends;
-      tokens = [{ piece: "(start)" }, ...answer.prompt, ...steps.map(([taken]) => taken), { piece: "?" }];
-      drawText(attends, attends && drawHeads(node.weights));
-      read.lastChild.hidden ||= Boolean(end.note);
+      tokens = [...answer.prompt, ...steps.map(([taken]) => taken)];
+      if (attends) tokens = [{ piece: "(start)" }, ...tokens, ...(end.note ? [] : [{ piece: "?" }])];
+      drawText(attends && drawHeads(node.weights));
       drawBars();
       if (!attends) drawTree(end.note ? steps : [...steps, optionsAt(path.length)]);
       if (held && !held.contains(document.activeElement))
@@ -171,39 +177,38 @@ export default {
       return rows[chosen];
     }
 
-    function drawText(attends, looks) {
-      const n = answer.prompt.length, end = n + path.length, chosen = n + step + 1;
-      const rated = tokens.slice(1, -1), mean = rated.reduce((sum, { nats }) => sum + nats, 0) / rated.length;
-      const sum = attends
-        ? looks.weights.length && `When ${chosen > end ? "the next token" : quoted(tokens[chosen].piece)} is chosen, ${looks.told}. Point at a token for its weight.`
-        : rated.length
+    function drawText(looks) {
+      const n = answer.prompt.length + Boolean(looks), chosen = n + step, at = chosen - !looks; // of the path's first; in focus
+      const mean = tokens.reduce((sum, { nats }) => sum + nats, 0) / tokens.length;
+      const sum = looks
+        ? looks.weights.length && `When ${step < path.length ? quoted(tokens[chosen].piece) : "the next token"} is chosen, ${looks.told}. Point at a token for its weight.`
+        : tokens.length
           ? `${number(mean)} nats of surprise per token. Point at a token for its own; choose one to go back to it.`
           : "Nothing yet: the model has read only the end-of-text token, as before each story.";
       (read.onpointerleave = () => { said.textContent = sum || ""; })();
-      const shades = [0, 0.25, 0.5, 0.75, 1].map((share) => color("attention", share));
-      legend.replaceChildren(...(attends
-        ? ["weight: 0 ", make("i", { style: { background: `linear-gradient(to right, ${shades})` } }), " 1 (in the middle ¼)"]
-        : ["surprise: 0 ", make("i"), ` ${LARGEST} nats or more`]));
+      const shades = [0, 0.25, 0.5, 0.75, 1].map((share) => (looks ? shaded(share * share) : surprising(LARGEST * share)).background);
+      legend.replaceChildren(looks ? "weight: 0 " : "surprise: 0 ", make("i", { style: { background: `linear-gradient(to right, ${shades})` } }),
+        looks ? " 1 (in the middle ¼)" : ` ${LARGEST} nats or more`);
       while (read.childElementCount > tokens.length) read.lastChild.remove();
-      tokens.forEach(({ piece, nats = 0 }, at) => {
-        const token = read.children[at] ?? read.appendChild(make("button")), weight = looks?.weights?.[at], by = at > n && at <= end;
-        const surprise = `color-mix(in srgb, var(--surprise) ${100 * Math.min(1, nats / LARGEST)}%, transparent)`;
-        set(token, attends ? {
-          onclick: () => at > n && stepTo(at - n - 1),
-          title: at > n ? "See where the heads looked when this token is chosen" : "Part of the prompt, which was not chosen",
+      tokens.forEach(({ piece, nats }, place) => {
+        const token = read.children[place] ?? read.appendChild(make("button")), weight = looks?.weights?.[place];
+        set(token, looks ? {
+          onclick: () => place >= n && stepTo(place - n),
+          title: place >= n ? "See where the heads looked when this token is chosen" : "Part of the prompt, which was not chosen",
           style: weight === undefined ? { background: "", color: "" } : shaded(weight),
           "aria-label": `${quoted(piece)}: ${weight === undefined ? "not yet written" : `weight ${number(weight, 3)}`}`,
         } : {
-          onclick: () => go(path.slice(0, Math.max(0, at - n))),
+          onclick: () => go(path.slice(0, Math.max(0, place + 1 - n))),
           title: "Go back to here: what follows stays among the alternatives",
-          style: { background: surprise, color: "" },
+          style: surprising(nats),
           "aria-label": `${quoted(piece)}: ${number(nats, 3)} nats, p = ${Math.exp(-nats).toPrecision(2)}`,
         });
-        set(token, { textContent: spaced(piece), hidden: !attends && (!at || at > end), tabIndex: at === (attends ? chosen : end) ? 0 : -1,
-          className: [by && "taken", attends && at === chosen && "chosen", attends && at > chosen && "later"].filter(Boolean).join(" ") });
+        set(token, { textContent: spaced(piece), tabIndex: place === at ? 0 : -1,
+          className: [place >= n && place < n + path.length && "taken", looks && place >= chosen && (place > chosen ? "later" : "chosen"),
+            nats === undefined && place && "coming"].filter(Boolean).join(" ") });
         token.onfocus = token.onpointerenter = () => { said.textContent = token.ariaLabel; };
       });
-      read.scrollTop = read.children[Math.min(chosen, end)].offsetTop - read.clientHeight / 2; // when it is long
+      read.scrollTop = (read.children[Math.min(chosen, tokens.length - 1)]?.offsetTop ?? 0) - read.clientHeight / 2; // when it is long
     }
 
     function drawBars() {
@@ -238,7 +243,7 @@ export default {
       requestAnimationFrame(() => { tree.scrollLeft = tree.scrollWidth; }); // when it is on the page
     }
 
-    roving(read, () => [...read.children].filter((token) => !token.hidden), () => read.childElementCount, (at) => {
+    roving(read, () => [...read.children], () => read.childElementCount, (at) => {
       if (get("view") === "attention" && at > answer.prompt.length) stepTo(at - 1 - answer.prompt.length);
     });
     roving(montage, () => grid, () => across, (at) => grid[at].click());
@@ -260,7 +265,7 @@ export default {
       if (asked !== get("prompt")) prompt.value = asked = get("prompt");
       draw();
       stage.announce(get("view") === "attention" ? said.textContent
-        : `${[...read.children].findLast(({ hidden }) => !hidden)?.textContent ?? ""}. ${heading.textContent}`);
+        : `${read.lastChild?.textContent}. ${heading.textContent}`);
     });
     return () => stage.close();
   },
