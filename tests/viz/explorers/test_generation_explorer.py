@@ -310,6 +310,9 @@ def test_state_can_be_taken_elsewhere(storyteller, explorer):
     other = GenerationExplorer(*storyteller, explorer.prompt)
     other.tree, other.path = explorer.tree, explorer.path
     assert other.answer == explorer.answer and repr(other) == repr(explorer)
+    explorer.view, explorer.step, explorer.head = "attention", 1, (1, 2)
+    other.take_up(explorer.to_state())
+    assert other.details == explorer.details and other.looks_at() == explorer.looks_at()
 
 
 def test_repr(storyteller):
