@@ -18,8 +18,8 @@ from traitlets import List as Items
 from gptlib.interpret.head_roles import ROLES, opening_head, role_scores
 from gptlib.interpret.tracing import in_turn
 from gptlib.viz.drawing import Drawing
-from gptlib.viz.explorers.adapters import GivenAttention, GPTAdapter, Reading, adapt, attention_of
-from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row
+from gptlib.viz.explorers.adapters import GivenAttention, Reading, adapt, attention_of
+from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row, in_code_of
 from gptlib.viz.explorers.coding import code, code_signed, pack, strongest, thumbnails
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import on_the_page
@@ -229,6 +229,8 @@ class AttentionExplorer(Explorer):
 
     def compute_answer(self) -> dict[str, Any]:
         adapter = self._adapter
+        if self.text_b and adapter.needs_target:
+            raise ValueError("text_b is given; beside a decoder's target there is no room for a second text")
         compares = bool(self.text_b) or self._compares_models
         view = self.view if compares or self.view != "difference" else "weights"
         view = "weights" if view == "values" and adapter.no_values else view
@@ -373,8 +375,9 @@ class AttentionExplorer(Explorer):
         """The changes as Python that repeats them."""
         if not self.changes or isinstance(self._adapter, GivenAttention):
             return ""
-        ours = isinstance(self._adapter, GPTAdapter)
-        return code_of(self.changes, self._adapter.n_layers, self.text, self.text_b, ours)
+        read = self.target if self._adapter.needs_target else self.text
+        how = in_code_of(self._adapter, self.text)
+        return code_of(self.changes, self._adapter.n_layers, read, self.text_b, how)
 
     def page_state(self) -> dict[str, Any]:
         """As in any file: every head, with cells in 64 shades, since the eye tells no more apart.

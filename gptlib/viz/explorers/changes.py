@@ -11,6 +11,7 @@ The copy heads of a `gptlib.GPT` are as one more layer, behind the last.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -83,8 +84,42 @@ def place_of(change: Mapping[str, Any], n_layers: int) -> str:
     return f"blocks.{change['layer']}.{part}"
 
 
-def code_of(changes: Sequence[dict[str, Any]], n_layers: int, text: str, text_b: str, ours: bool) -> str:
-    """Python that repeats the changes, on a `gptlib.GPT` (ours) or a model of transformers."""
+@dataclass(frozen=True)
+class InCode:
+    """How Python that repeats the changes reads a text: what is written around it."""
+
+    before: tuple[str, ...] = ()
+    where: str = "model"
+    encode: str = "[tokenizer.end_of_text, *tokenizer.encode({})]"
+    run: str = "model({})"
+    result: str = "logits"
+
+
+def in_code_of(adapter: Any, text: str) -> InCode:
+    """That of the model that the adapter is for; text is what an encoder reads beside a decoder."""
+    part = getattr(adapter, "part", None)
+    if part is None:  # a gptlib.GPT
+        return InCode()
+    named = f", {part!r}" if part else ""
+    places = ("from gptlib.viz.explorers.adapters import adapt", "", f"adapter = adapt(model{named})")
+    tokens = 'tokenizer({})["input_ids"]'
+    result = "logits" if adapter.predicts else "output"
+    logits = ".logits" if adapter.predicts else ""
+    if not adapter.needs_target:
+        run = "model.get_encoder()({})" if part == "encoder" else "model({})" + logits
+        return InCode(places, "adapter.places", tokens, run, result)
+    source = f"source = torch.tensor([{tokens.format(repr(text))}])"
+    return InCode(
+        ("from gptlib.viz.explorers.words import read_target", *places, source),
+        "adapter.places",
+        "read_target(tokenizer, {}, adapter.start)[0]",
+        "model(input_ids=source, decoder_input_ids={})" + logits,
+        result,
+    )
+
+
+def code_of(changes: Sequence[dict[str, Any]], n_layers: int, text: str, text_b: str, how: InCode) -> str:
+    """Python that repeats the changes, which reads texts as `how` says."""
     patches = [change for change in changes if change["do"] == "patch"]
     calls: dict[str, list[str]] = {}
     sources: list[str] = []
@@ -112,15 +147,10 @@ def code_of(changes: Sequence[dict[str, Any]], n_layers: int, text: str, text_b:
 
     used = {call.split("(")[0] for made in calls.values() for call in made}
     used |= {"in_turn"} if any(len(made) > 1 for made in calls.values()) else set()
-    if ours:
-        encode, where = "[tokenizer.end_of_text, *tokenizer.encode({})]", "model"
-        lines = ["import torch"]
-    else:
-        encode, where = 'tokenizer({})["input_ids"]', "places"
-        lines = ["import torch", "from gptlib.viz.explorers.adapters import adapt"]
     used |= {"edit", "trace"} if patches else {"edit"}
-    lines += [f"from gptlib.interpret.tracing import {', '.join(sorted(used))}", ""]
-    lines += [] if ours else ["places = adapt(model).places"]
+    lines = ["import torch", f"from gptlib.interpret.tracing import {', '.join(sorted(used))}"]
+    lines += how.before or [""]
+    encode, where = how.encode, how.where
     if patches:
         on_both = entries(lambda call: not call.startswith("replace_at"))
         lines += [
@@ -128,9 +158,9 @@ def code_of(changes: Sequence[dict[str, Any]], n_layers: int, text: str, text_b:
             f"tokens = torch.tensor([{encode.format(repr(text_b or text))}])",
             f"on_both = {on_both}",
             f"with torch.no_grad(), edit({where}, on_both), trace({where}, {sorted(set(sources))!r}) as run:",
-            "    model(tokens_a)",
+            f"    {how.run.format('tokens_a')}",
         ]
     else:
         lines.append(f"tokens = torch.tensor([{encode.format(repr(text))}])")
     lines += [f"changes = {entries(lambda call: True)}", f"with torch.no_grad(), edit({where}, changes):"]
-    return "\n".join([*lines, "    logits = model(tokens)"])
+    return "\n".join([*lines, f"    {how.result} = {how.run.format('tokens')}"])

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from gptlib import GPT, GPTConfig, Tokenizer, trace
 from gptlib.interpret.tracing import edit
@@ -343,6 +350,47 @@ def test_value_norms_of_transformers_are_those_of_the_same_gpt(model):
     mine, other = adapt(ours.eval()).read(tokens, {}), adapt(theirs).read(tokens, {})
     torch.testing.assert_close(mine.weights, other.weights, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(mine.value_norms, other.value_norms, atol=1e-4, rtol=1e-3)
+
+
+class Ends(Letters):
+    """A tokenizer that can read the text of a decoder."""
+
+    eos_token_id = 1
+
+    def __call__(self, text="", text_target=""):
+        return super().__call__(text or text_target)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder", "cross"])
+def test_each_part_of_an_encoder_decoder(part):
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4}
+    config = T5Config(vocab_size=128, decoder_start_token_id=0, **sizes)
+    theirs = sharper(T5ForConditionalGeneration(config))
+    theirs.set_attn_implementation("eager")  # only that gives its weights away
+    explorer = AttentionExplorer(theirs, Ends(), TEXT, part=part, target="Nora")
+    source = torch.tensor([[ord(letter) for letter in TEXT]])
+    target = torch.tensor([[0, *map(ord, "Nora")]])
+    with torch.no_grad():
+        output = theirs(input_ids=source, decoder_input_ids=target, output_attentions=True)
+    names = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
+    expected = torch.cat(getattr(output, names[part]))
+    torch.testing.assert_close(explorer.weights, expected, atol=1e-5, rtol=1e-4)
+    assert explorer.answer["causal"] == (part == "decoder")
+    if part == "cross":
+        assert len(explorer.answer["words"]) == 5 and len(explorer.answer["keys"]) == len(TEXT)
+    explorer.changes = [{"do": "zero", "layer": 1, "head": 2}, {"do": "mean", "layer": 0, "head": 1}]
+    scope = {"model": theirs, "tokenizer": Ends()}
+    exec(explorer.code, scope)
+    if part != "encoder":
+        torch.testing.assert_close(scope["logits"][0], explorer.logits, atol=1e-4, rtol=1e-4)
+        assert (explorer.logits - output.logits[0]).abs().max() > 1e-3
+        with pytest.raises(ValueError, match="no room for a second text"):
+            explorer.text_b = "Leo"
+        with pytest.raises(ValueError, match="target is empty"):
+            explorer.target = ""
+    else:
+        assert scope["output"][0].shape == (1, len(TEXT), 32) and explorer.details["next"] == []
 
 
 def test_attention_that_came_from_elsewhere():
