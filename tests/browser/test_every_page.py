@@ -132,7 +132,7 @@ STATES = {
         (".row > button >> nth=0", "aria-pressed=true"),  # what is done to the head
         (".strip >> nth=0 >> button >> nth=6", "class=token focus"),
         (".strip >> nth=0", "class=strip ready"),  # a patch is on its way there
-        (".arcs path >> nth=0", "class=less"),  # A looks there less than B
+        (".arcs g >> nth=0", "class=less"),  # A looks there less than B
     ],
     "steps": [
         ("[role=switch] >> nth=1 >> xpath=../..", "class=masked"),
