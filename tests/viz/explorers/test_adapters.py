@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from gptlib import GPT, GPTConfig
 from gptlib.interpret.tracing import remove_head
-from gptlib.viz.explorers.adapters import adapt
+from gptlib.viz.explorers.adapters import GivenAttention, adapt, attention_of
 
 TABLE = Path(__file__).parents[3] / "docs" / "explorers" / "models.md"
 TOKENS, OTHERS, SOURCE = [5, 6, 7, 8, 9, 6, 4], [9, 8, 5, 5, 6, 7, 3], [11, 12, 13, 14, 15]
@@ -388,3 +388,84 @@ def test_nothing_is_left_on_the_model():
     hooks = [dict(each) for m in model.modules() for each in (m._forward_hooks, m._forward_pre_hooks)]
     read(adapt(model), edits={"blocks.0.attention.heads": remove_head(0)})
     assert hooks == [dict(each) for m in model.modules() for each in (m._forward_hooks, m._forward_pre_hooks)]
+
+
+# --------------------------------------------------------------------------------- attention without a model
+
+
+def rows(*shape, causal=False, seed=0):
+    weights = torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+    weights = weights.tril() if causal else weights
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+WORDS, KEYS = ["a", "b", "c", "d"], ["x", "y", "z"]
+WINDOW = rows(2, 3, 4, 4) * torch.ones(4, 4).tril().triu(-1)
+UNSEEN = torch.cat([rows(1, 2, 4, 3), torch.zeros(1, 2, 4, 1)], dim=-1)  # nobody looks at the last
+PADDING = torch.cat([rows(1, 2, 3, 4), torch.zeros(1, 2, 1, 4)], dim=-2)  # the last looks at nothing
+
+
+@pytest.mark.parametrize(
+    ("weights", "keys", "causal"),
+    [
+        (rows(2, 3, 4, 4, causal=True), None, True),
+        (rows(2, 3, 4, 4), None, False),
+        (WINDOW / WINDOW.sum(dim=-1, keepdim=True), None, True),
+        (rows(2, 3, 4, 3), KEYS, False),
+        (rows(2, 3, 4, 4, causal=True), WORDS, False),  # keys that are other tokens, though as many
+        (UNSEEN, None, False),
+        (PADDING, None, False),
+        (rows(2, 3, 4, 4, causal=True).bfloat16(), None, True),
+        (rows(2, 3, 4, 4, causal=True).half().requires_grad_(), None, True),
+        (torch.eye(4, dtype=torch.int64)[None, None], None, True),
+    ],
+    ids=["causal", "bidirectional", "window", "cross", "square cross", "unseen key", "padded query", "bfloat16",
+         "half with gradients", "integers"],
+)  # fmt: skip
+def test_attention_of_any_mask(weights, keys, causal):
+    given = GivenAttention(attention_of(weights), WORDS, keys)
+    reading = given.read(given.tokens, {})
+    assert given.causal == causal and given.keys == keys and not given.scores
+    assert torch.equal(reading.weights, weights.detach().float().flatten(0, 1))
+    assert reading.value_norms is None and reading.logits.shape == (4, 0)
+    assert given.no_edits and given.no_values and not given.needs_target and given.predicts == ""
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_scores_may_be_anything_but_nan_and_infinity(causal):
+    scores = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    if causal:
+        scores = scores.masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+    given = GivenAttention(scores, WORDS, scores=True)
+    assert given.scores and given.causal == causal
+    for wrong in (torch.nan, torch.inf):
+        scores[0, 1, 2, 1] = wrong
+        with pytest.raises(ValueError, match="layer 0, head 1, query 2 hold NaN or infinity; scores need"):
+            GivenAttention(scores, WORDS, scores=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (torch.nan, "layer 1, head 2, query 3 hold a number that is not finite"),
+        (-torch.inf, "layer 1, head 2, query 3 hold a number that is not finite"),
+        (-1.0, r"layer 1, head 2, query 3 hold a number below 0; .*scores=True"),
+        (2.0, r"layer 1, head 2, query 3 sum to 2\.\d+; each row needs to sum to 1, or to be all 0"),
+    ],
+)
+def test_rows_that_are_no_shares_are_refused_by_place(wrong, told):
+    weights = rows(2, 3, 4, 4)
+    weights[1, 2, 3, 0] = wrong
+    with pytest.raises(ValueError, match=told):
+        GivenAttention(weights, WORDS)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 4, 3\); for 4 tokens it needs .*keys=… names them"):
+        GivenAttention(rows(1, 1, 4, 3), WORDS)
+    with pytest.raises(ValueError, match=r"for 4 tokens and 3 keys it needs \(layer, head, 4, 3\)$"):
+        GivenAttention(rows(1, 1, 4, 4), WORDS, KEYS)
+    with pytest.raises(ValueError, match=r"layers of the shapes \(1, 2, 4, 4\), \(1, 4, 4, 4\); all need"):
+        attention_of((rows(1, 2, 4, 4), rows(1, 4, 4, 4)))
+    with pytest.raises(ValueError, match="changes needs a model"):
+        GivenAttention(rows(1, 1, 4, 4), WORDS).read([0], {"blocks.0.attention.heads": remove_head(0)})
