@@ -419,8 +419,8 @@ PADDING = torch.cat([rows(1, 2, 3, 4), torch.zeros(1, 2, 1, 4)], dim=-2)  # the 
         (rows(2, 3, 4, 4, causal=True).half().requires_grad_(), None, True),
         (torch.eye(4, dtype=torch.int64)[None, None], None, True),
     ],
-    ids=["causal", "bidirectional", "window", "cross", "square cross", "unseen key", "padded query", "bfloat16",
-         "half with gradients", "integers"],
+    ids=["causal", "bidirectional", "window", "cross", "square cross", "unseen key", "padded query",
+         "bfloat16", "half with gradients", "integers"],
 )  # fmt: skip
 def test_attention_of_any_mask(weights, keys, causal):
     given = GivenAttention(attention_of(weights), WORDS, keys)
