@@ -69,7 +69,7 @@ def words_of(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
     run: list[bytes] = []
     for token, name in zip(tokens, names, strict=True):
         if name is None or (token in added and added[token].special):
-            words += [*shared(run), name or f"(token {token})"]
+            words += [*shared(run), name or f"(#{token})"]
             run = []
         else:
             run.append(name.replace("▁", " ").encode() if token in added else bytes_of(name))
