@@ -132,6 +132,8 @@ def model_of(family, dtype=torch.float32):
         for parameter in model.parameters():
             if parameter.dim() == 2:
                 parameter.mul_(4)
+            else:  # of biases that are 0, as they are at first, nobody would miss one
+                parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval().to(dtype)
 
 
@@ -327,15 +329,15 @@ def test_what_a_classifier_gives_are_no_tokens(build):
 @pytest.mark.parametrize("shown", ["GPT-2", "Qwen3", "BERT", "T5, cross-attention"])
 def test_another_precision_and_training_change_nothing_of_what_can_be_done(shown, dtype):
     family = next(family for family in FAMILIES if family.shown == shown)
-    exact = read(adapt(model_of(family), family.part))
     model = model_of(family, dtype).train()
     model.set_attn_implementation("sdpa")
     adapter = adapt(model, family.part)
     reading = read(adapter)
     assert model.training and not adapter.no_edits and not adapter.no_values
     assert {x.dtype for x in (reading.weights, reading.logits, reading.value_norms)} == {torch.float32}
-    for found, known in ((reading.weights, exact.weights), (reading.value_norms, exact.value_norms)):
-        assert (found - known).abs().mean() < 0.1 * known.abs().mean()
+    weights, logits = attention_and_logits(model.eval(), family.part)
+    torch.testing.assert_close(reading.weights, weights.float())
+    torch.testing.assert_close(reading.logits, logits[0].float())
 
 
 def test_a_model_on_meta_is_told_of():

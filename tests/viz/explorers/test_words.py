@@ -200,6 +200,7 @@ def test_one_token_by_itself():
 
 def test_bytes_that_are_no_text_and_pieces_that_are_empty():
     assert shared([b"a\xff", b"", b"\xe7\x8c", b"\xab!"]) == ["a\\xff", "", "猫¹⁄₂", "猫²⁄₂!"]
+    assert shared([b"\xe7\x8c", b"", b"\xab"]) == ["猫¹⁄₂", "", "猫²⁄₂"]
     assert shared([]) == []
 
 
