@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from gptlib import load
 from gptlib.viz.explorers.steps import AttentionSteps
 
 WORDS = ["Mia", "lost", "her", "red", "kite"]
-ROWS = """() => [...document.querySelectorAll('.steps table')].map(table => [...table.rows].map(
+TEXT = "Nora had a big red kite. On Friday night she"
+ROWS = """() => [...document.querySelectorAll('.steps section table')].map(table => [...table.rows].map(
     row => [...row.querySelectorAll('td')].map(cell => [...cell.querySelectorAll('input, small')].map(
         part => part.value ?? part.textContent).join(' ') || cell.textContent)))"""
 
@@ -186,6 +188,96 @@ def test_hostile_tokens_and_a_whole_head(show):
     assert page.locator(".steps tbody th", has_text="<img").count() == 36
     assert page.title() != "run" and page.locator("img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A head of 32 dimensions that reads as many tokens as can be shown."""
+    return AttentionSteps.from_model(*load("storyteller"), TEXT, 3, 0)
+
+
+def test_of_a_wide_head_a_few_dimensions_are_shown_and_the_others_as_one_sum(show, wide):
+    page = show(wide)
+    page.set_viewport_size({"width": 1144, "height": 720})  # the room that JupyterLab leaves on 1280
+    bottom = "() => document.querySelector('.main-view').getBoundingClientRect().bottom"
+    top = page.locator(".gptlib").bounding_box()["y"]
+    assert page.evaluate(bottom) - top <= 605
+    assert page.evaluate(
+        "[...document.querySelectorAll('.columns, table')].every(x => x.scrollWidth <= x.clientWidth)"
+    )
+
+    def row_of(token):
+        cells = page.locator(f".steps section:nth-child(1) tr:has(th:text-is('{token}')) td:visible")
+        return [
+            float((cell.locator("small").or_(cell).last.inner_text()).replace("−", "-"))
+            for cell in cells.all()
+        ]
+
+    q, k = torch.tensor(wide.q[-1]), torch.tensor(wide.k[1])
+    row = row_of("Nora")
+    assert len(row) == 5 and sum(row) == pytest.approx((q @ k).item(), abs=0.04)
+    sizes = (q * torch.tensor(wide.k)).abs().sum(dim=0)
+    largest = sorted(sizes.argsort(descending=True)[:4].tolist())
+    assert row[:4] == pytest.approx((q * k)[largest].tolist(), abs=0.006)
+    page.get_by_role("radio", name="all 32").click()
+    row = row_of("Nora")
+    assert len(row) == 32 and sum(row) == pytest.approx((q @ k).item(), abs=0.2)
+    page.get_by_role("radio", name="4 largest").click()
+    page.get_by_role("radio", name="␣a").click()
+    assert len(row_of("Nora")) == 5
+
+
+def split_on(page):
+    """The table of what a score is made of as numbers, with its sums, and the sentence above it."""
+    rows = page.locator(".why tbody tr")
+    cells = [
+        [float(cell.replace("−", "-")) for cell in row.locator("td").all_inner_texts()] for row in rows.all()
+    ]
+    return torch.tensor(cells), page.locator(".why p").first.inner_text()
+
+
+def test_what_a_score_is_made_of(show, wide):
+    page = show(wide)
+    page.get_by_role("radio", name="why this score").click()
+    most = wide.weights[-1].argmax().item()
+    for key in (most, 1):
+        page.get_by_role("radiogroup", name="key").get_by_role("radio").nth(key).click()
+        made = wide.contributions.between(-1, key)[0]
+        score = (torch.tensor(wide.q[-1]) @ torch.tensor(wide.k[key])).item() / 32**0.5
+        table, sentence = split_on(page)
+        assert table.shape == (7, 7) and table[-1, -1].item() == pytest.approx(score, abs=0.006)
+        assert sentence.startswith(f"Score {text(score)} = ") and sentence.endswith("(321 other pairs)")
+        torch.testing.assert_close(table[:-1, :-1].sum(), table[-1, -1], atol=0.2, rtol=0)
+        torch.testing.assert_close(
+            table[0, -1], made.sum(dim=1)[made.abs().sum(dim=1).argmax()], atol=0.006, rtol=0
+        )
+    page.get_by_role("radio", name="minus the other keys' mean").click()
+    scores = wide.contributions.scores[0, -1]
+    others = (scores.sum() - scores[1]) / 11
+    assert split_on(page)[0][-1, -1].item() == pytest.approx((scores[1] - others).item(), abs=0.006)
+
+    page.get_by_role("radiogroup", name="query").get_by_role("radio").nth(1).click()
+    page.get_by_role("radiogroup", name="key").get_by_role("radio").nth(4).click()
+    assert page.get_by_role("alert").inner_text() == '"Nora" cannot look at "␣big", so there is no score.'
+    page.get_by_role("radio", name="steps", exact=True).click()
+    edit(page, page.locator(".steps input:visible").first.get_attribute("aria-label"), "3")
+    page.get_by_role("radio", name="why this score").click()
+    assert page.locator(".why table").count() == 0
+    assert "they were changed" in page.locator(".why").inner_text()
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("radio", name="why this score").click()
+    assert page.locator(".why table").count() == 1
+
+
+def test_every_control_says_what_it_does(show, wide):
+    page = show(wide)
+    assert (
+        page.evaluate(
+            """[...document.querySelectorAll('.steps :is(button, input)')]
+            .filter(control => !control.closest('[title]')).map(control => control.textContent)"""
+        )
+        == []
+    )
 
 
 def test_in_jupyterlab_the_kernel_sees_every_change(run):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gptlib import GPT, GPTConfig, load, trace
 from gptlib.interpret.score_contributions import score_contributions
-from gptlib.interpret.tracing import edit
+from gptlib.interpret.tracing import edit, remove_head
 
 
 def assert_sums_to_the_score(model, tokens, layer, head):
@@ -61,8 +61,15 @@ def test_storyteller_and_one_pair_in_each_text():
     torch.testing.assert_close(pairs[1], made.between(5, 3)[1])
 
 
-def test_each_part_is_what_its_source_wrote():
-    """Without what a source writes, its part is gone and the others are the same but for the divisor."""
+@pytest.mark.parametrize(
+    ("source", "removal"),
+    [
+        ("MLP 0", {"blocks.0.mlp.output": lambda x: 0 * x}),
+        ("head 0.1", {"blocks.0.attention.heads": remove_head(1)}),
+    ],
+)
+def test_each_part_is_what_its_source_wrote(source, removal):
+    """Without what a source writes, its part is gone and those of earlier ones are the same but for the divisor."""
     torch.manual_seed(0)
     config = GPTConfig(20, 12, n_layers=3, n_heads=2, d_model=16, norm="rmsnorm", bias=False)
     model, tokens = GPT(config).double().eval(), torch.randint(20, (1, 6))
@@ -73,12 +80,12 @@ def test_each_part_is_what_its_source_wrote():
     with trace(model, only="blocks.1.residual_pre") as run:
         model(tokens)
     before = run["blocks.1.residual_pre"].square().mean(dim=-1, keepdim=True)
-    with edit(model, {"blocks.0.mlp.output": lambda x: 0 * x}):
+    with edit(model, removal):
         without = score_contributions(model, tokens, 1, 1)
         with trace(model, only="blocks.1.residual_pre") as run:
             model(tokens)
     after = run["blocks.1.residual_pre"].square().mean(dim=-1, keepdim=True)
-    gone = whole.sources.index("MLP 0")
+    gone = whole.sources.index(source)
     assert without.queries[gone].abs().max() == 0 < whole.queries[gone].abs().max()
     for part in range(gone):
         scaled = without.keys[part] * torch.sqrt((after + 1e-5) / (before + 1e-5))
@@ -92,5 +99,3 @@ def test_refuses():
         score_contributions(model, tokens, 2, 0)
     with pytest.raises(IndexError, match="head is -1; the model's are 0 to 1"):
         score_contributions(model, tokens, 0, -1)
-    with pytest.raises(ValueError, match="tokens has shape"):
-        score_contributions(model, tokens[0], 0, 0)

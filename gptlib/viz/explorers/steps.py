@@ -1,4 +1,4 @@
-"""Attention by hand: one head, one query, every number from q·k to the output, and each can be changed."""
+"""Attention by hand: one head, one query, every number from q·k to the output, and what made each score."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from traitlets import Bool as Switch
 from traitlets import Float as Number
 from traitlets import Int, TraitType
 
+from gptlib.interpret.score_contributions import ScoreContributions, score_contributions
 from gptlib.interpret.tracing import trace
 from gptlib.model.attention import attend
 from gptlib.model.gpt import GPT
@@ -23,9 +24,9 @@ from gptlib.viz.checking import Array, Labels, as_array, as_labels
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import document, in_use, numbers, on_the_page
-from gptlib.viz.figures import attention_heatmap
+from gptlib.viz.figures import attention_heatmap, grid_heatmap
 
-MOST_TOKENS, MOST_DIMENSIONS, LARGEST = 12, 128, 1e6
+MOST_TOKENS, MOST_DIMENSIONS, MOST_SOURCES, LARGEST = 12, 128, 5, 1e6
 EDITED = ("q", "k", "v", "mask", "query", "d_k", "scale", "temperature")
 
 
@@ -69,6 +70,20 @@ class Index(Int):
         return value % length
 
 
+class Key(Int):
+    """Which of the keys, or None."""
+
+    def validate(self, explorer: AttentionSteps, value: Any) -> int | None:
+        value, length = super().validate(explorer, value), len(explorer.q)
+        if explorer.contributions is None:
+            raise ValueError(f"key is {value}; it needs contributions, which AttentionSteps.from_model reads")
+        if not -length <= value < length:
+            raise ValueError(
+                f"key is {value}; there are {length} keys, so it is from 0 to {length - 1}, or None"
+            )
+        return value % length
+
+
 class AttentionSteps(Explorer):
     """One head worked out in exact numbers for one query: q·k, ÷ √d_k, mask, softmax, × v, output.
 
@@ -77,6 +92,8 @@ class AttentionSteps(Explorer):
     changed by assigning them anew; `query`, the one shown; `d_k`, how many dimensions of queries and keys
     count, from the first; `scale`, whether scores are divided by √d_k; `temperature`, by which they are
     divided before the softmax. `weights` and `output` are what `gptlib.attend` makes of them.
+    With a model's `contributions`, `key` says of which key the page shows why its score is what it is; with
+    None it shows the numbers.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1.
     """
 
@@ -92,6 +109,9 @@ class AttentionSteps(Explorer):
     d_k = Int(1, help="how many dimensions of queries and keys count").tag(sync=True, asks="answer")
     scale = Switch(True, help="whether scores are divided by √d_k").tag(sync=True, asks="answer")
     temperature = Number(1.0, help="what scores are divided by").tag(sync=True, asks="answer")
+    key = Key(None, allow_none=True, help="the key whose score is split, or None").tag(
+        sync=True, asks="answer"
+    )
 
     def __init__(
         self,
@@ -104,6 +124,7 @@ class AttentionSteps(Explorer):
         mask: Array | str | None = "causal",
         scale: bool = True,
         bias: Array | None = None,
+        contributions: ScoreContributions | None = None,
         about: str = "",
     ) -> None:
         """One head of one text: queries and keys (seq, d_head), values (seq, d_value).
@@ -111,11 +132,13 @@ class AttentionSteps(Explorer):
         tokens: the pieces of text, by default their positions. query: the one shown first, by default the
         last. mask: "causal" hides the future, None hides nothing, and (query, key) booleans are True where a
         query may attend. scale: False leaves out the division by √d_k. bias: (query, key), added to the
-        scores, as ALiBi does. about: a sentence for the page.
+        scores, as ALiBi does. contributions: what the queries and keys are made of, as `score_contributions`
+        gives it for one text. about: a sentence for the page.
         Raises ValueError or TypeError for what is no matrix of finite numbers, shapes that do not fit, and
         more than 12 tokens or 128 dimensions.
         """
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.contributions = contributions
         super().__init__()
         self.q, self.k, self.v = queries, keys, values
         length, d_head = np.shape(self.q)
@@ -141,6 +164,11 @@ class AttentionSteps(Explorer):
         self.mask = mask
         if np.shape(self.mask) != (length, length):
             raise ValueError(f"mask has shape {np.shape(self.mask)}; it needs to be ({length}, {length})")
+        if contributions is not None and contributions.queries.shape[1:] != (1, length, d_head):
+            raise ValueError(
+                f"contributions has queries of shape {tuple(contributions.queries.shape)}; "
+                f"it needs (source, 1, {length}, {d_head})"
+            )
         self.query, self.d_k, self.scale = query, d_head, scale
         self.about = about
         self.shapes = {name: np.shape(getattr(self, name)) for name in ("q", "k", "v", "mask")}
@@ -168,8 +196,12 @@ class AttentionSteps(Explorer):
                 f"text has {len(tokens) - 1} tokens; at most {MOST_TOKENS - 1} can be read as numbers"
             )
         queries, keys, values, bias = one_head(model, tokens, layer, head)
-        about = f"Layer {layer}, head {head} of the model; its {config.d_head} dimensions scroll sideways."
-        return cls(queries, keys, values, tokenizer.pieces(tokens), bias=bias, about=about)
+        with in_use(model) as device:
+            made_of = score_contributions(model, torch.tensor([tokens], device=device), layer, head)
+        return cls(
+            queries, keys, values, tokenizer.pieces(tokens), bias=bias, contributions=made_of,
+            about=f"layer {layer}, head {head}",
+        )  # fmt: skip
 
     @property
     def weights(self) -> Float[Tensor, "query key"]:
@@ -208,15 +240,27 @@ class AttentionSteps(Explorer):
                 raise ValueError(
                     f'mask lets "{on_the_page(name)}" attend to nothing; each query needs one key'
                 )
+        if self.key is not None and not self.mask[self.query][self.key]:
+            query, key = (on_the_page(self.tokens[at]) for at in (self.query, self.key))
+            raise ValueError(f'key is "{key}", which "{query}" may not attend to; one that it may would do')
+        made_of = self.contributions
         return {
             "tokens": [on_the_page(token) for token in self.tokens],
             "about": self.about,
             "bias": self.bias,
             "at_first": self.at_first,
+            "parts": made_of
+            and {
+                "sources": made_of.sources,
+                "queries": numbers(made_of.queries).numpy().tobytes(),  # (source, 1, seq, d_head)
+                "keys": numbers(made_of.keys).numpy().tobytes(),
+            },
         }
 
     def figure(self) -> Drawing:
-        """The weights of all queries as a heatmap, with the largest of the one shown outlined."""
+        """The weights of all queries, with the largest of the one shown outlined; with a `key`, its score."""
+        if self.key is not None:
+            return self._figure_of_score()
         weights = self.weights
         most = weights[self.query].argmax().item()
         names = [on_the_page(token) for token in self.tokens]
@@ -228,9 +272,39 @@ class AttentionSteps(Explorer):
             title=f'"{names[self.query]}" looks most at "{names[most]}"',
         )
 
+    def _figure_of_score(self) -> Drawing:
+        table = numbers(self.contributions.between(self.query, self.key)[0])
+        (rows, row_names), (columns, column_names) = (
+            gathered(table.abs().sum(dim=1 - side), self.contributions.sources) for side in (0, 1)
+        )
+        query, key = (on_the_page(self.tokens[at]) for at in (self.query, self.key))
+        return grid_heatmap(
+            rows @ table @ columns.T,
+            row_names,
+            column_names,
+            title=f'What makes the score {table.sum():.2f} of "{query}" for "{key}"',
+            row_name="query's part",
+            column_name="key's part",
+            label="added to the score",
+            diverging=True,
+        )
+
     def __repr__(self) -> str:
         name = on_the_page(self.tokens[self.query])
         return f"AttentionSteps({len(self.tokens)} tokens, query {name!r}, d_k {self.d_k})"
+
+
+def gathered(
+    sizes: Float[Tensor, " source"], sources: list[str]
+) -> tuple[Float[Tensor, "row source"], list[str]]:
+    """Which sources each row of a short table adds up: the largest one by one, then the rest as one."""
+    order = sizes.argsort(descending=True).tolist()
+    single = order if len(order) <= MOST_SOURCES + 1 else order[:MOST_SOURCES]
+    rows, names = torch.eye(len(sources))[single], [sources[at] for at in single]
+    if len(single) < len(order):
+        rest = torch.ones(len(sources)) - rows.sum(dim=0)
+        rows, names = torch.cat([rows, rest[None]]), [*names, f"other {len(order) - len(single)}"]
+    return rows, names
 
 
 def one_head(

@@ -164,6 +164,35 @@ def test_from_model_refuses():
         AttentionSteps.from_model(model, tokenizer, "Mia had a kite. " * 4, 0, 0)
 
 
+def test_a_score_is_split_by_what_wrote_query_and_key():
+    model, tokenizer = load("storyteller")
+    explorer = AttentionSteps.from_model(model, tokenizer, "Nora had a red kite. On Friday night", 3, 0)
+    assert explorer.key is None and explorer.answer["parts"]["sources"][-2:] == ["MLP 2", "biases"]
+    explorer.key = 1
+    q, k = (torch.tensor(rows) for rows in (explorer.q[-1], explorer.k[1]))
+    drawing = explorer.figure()
+    assert drawing.arrays["matrix"].shape == (6, 6)  # the largest five, and the other thirteen
+    assert drawing.arrays["matrix"].sum() == pytest.approx((q @ k).item() / 32**0.5, abs=1e-3)
+    for trait, value, message in [
+        ("key", 10, "key is 10; there are 10 keys, so it is from 0 to 9, or None"),
+        ("query", 0, 'key is "Nora", which "<.endoftext.>" may not attend to; one that it may would do'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            setattr(explorer, trait, value)
+    explorer.set_state({"query": 2, "key": 0, "asked": 1})
+    assert explorer.problem == "" and (explorer.query, explorer.key) == (2, 0)
+
+
+def test_numbers_of_ones_own_have_no_sources(explorer):
+    assert explorer.answer["parts"] is None
+    with pytest.raises(ValueError, match="key is 1; it needs contributions, which .*from_model reads"):
+        explorer.key = 1
+    model, tokenizer = load("storyteller")
+    made = AttentionSteps.from_model(model, tokenizer, "Mia", 0, 0).contributions
+    with pytest.raises(ValueError, match=r"queries of shape \(3, 1, 2, 32\); it needs \(source, 1, 5, 4\)"):
+        AttentionSteps(*drawn(3, 5, 4), contributions=made)
+
+
 def test_figure_and_file(explorer, tmp_path):
     explorer.query = 2
     drawing = explorer.figure()
