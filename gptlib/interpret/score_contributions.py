@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gptlib.checks import check_whole
@@ -40,6 +40,19 @@ class ScoreContributions:
         texts = torch.arange(self.queries.shape[1])
         queries, keys = self.queries[:, texts, query], self.keys[:, texts, key]  # (source, batch, d_head)
         return torch.einsum("qbd,kbd->bqk", queries, keys) / math.sqrt(queries.shape[-1])
+
+    def lift(self, wanted: Bool[Tensor, "batch query key"]) -> Float[Tensor, "query_source key_source"]:
+        """What lifts the scores of wanted keys above those of the others that a query sees.
+
+        The difference of the two means, itself a mean over all queries with a wanted key, as a table that
+        sums to it. What all keys share is not in it, and the softmax does not see that either.
+        """
+        asked = wanted.any(dim=-1, keepdim=True)  # (batch, query, 1)
+        others = torch.ones_like(wanted).tril() & ~wanted & asked
+        means = [keys / keys.sum(dim=-1, keepdim=True).clamp(min=1) for keys in (wanted, others)]
+        keys = torch.einsum("sbkd,bqk->sbqd", self.keys, (means[0] - means[1]).to(self.keys))  # of each query
+        total = torch.einsum("abqd,sbqd->as", self.queries, keys) / math.sqrt(keys.shape[-1])
+        return total / asked.sum()
 
 
 @torch.no_grad()

@@ -61,6 +61,17 @@ def test_storyteller_and_one_pair_in_each_text():
     torch.testing.assert_close(pairs[1], made.between(5, 3)[1])
 
 
+def test_what_lifts_some_keys_above_the_others():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(20, 12, n_layers=2, n_heads=2, d_model=16)).double().eval()
+    made = score_contributions(model, torch.randint(20, (2, 6)), 1, 0)
+    wanted = torch.zeros(2, 6, 6, dtype=torch.bool)
+    wanted[0, 5, [1, 3]] = wanted[1, 2, 0] = True
+    one = (made.between(5, 1) + made.between(5, 3)) / 2 - sum(made.between(5, k) for k in (0, 2, 4, 5)) / 4
+    other = made.between(2, 0) - (made.between(2, 1) + made.between(2, 2)) / 2
+    torch.testing.assert_close(made.lift(wanted), (one[0] + other[1]) / 2)
+
+
 @pytest.mark.parametrize(
     ("source", "removal"),
     [
@@ -69,7 +80,7 @@ def test_storyteller_and_one_pair_in_each_text():
     ],
 )
 def test_each_part_is_what_its_source_wrote(source, removal):
-    """Without what a source writes, its part is gone and those of earlier ones are the same but for the divisor."""
+    """Without what a source writes its part is gone; earlier ones differ by the divisor alone."""
     torch.manual_seed(0)
     config = GPTConfig(20, 12, n_layers=3, n_heads=2, d_model=16, norm="rmsnorm", bias=False)
     model, tokens = GPT(config).double().eval(), torch.randint(20, (1, 6))

@@ -283,8 +283,8 @@ class AttentionSteps(Explorer):
             row_names,
             column_names,
             title=f'What makes the score {table.sum():.2f} of "{query}" for "{key}"',
-            row_name="query's part",
-            column_name="key's part",
+            row_name="what wrote the query",
+            column_name="what wrote the key",
             label="added to the score",
             diverging=True,
         )
