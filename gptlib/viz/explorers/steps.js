@@ -22,8 +22,8 @@ function workOut({ q, k, v, mask, query, d_k, scale, temperature }, bias) {
 }
 
 function render({ model, el }) {
-  const stage = open(model, el, "steps", "One query worked out, from q · k to the output. Type over a number or nudge it " +
-    "(Alt ↑ ↓); click in the mask. What changes is underlined.");
+  const stage = open(model, el, "steps",
+    "One query, followed from q · k to the output. Type over a number, click in the mask: what changes is underlined.");
   const { tokens, about, bias, at_first, parts } = model.get("answer");
   const traits = [...Object.keys(at_first), "key"];
   const read = () => Object.fromEntries(traits.map((name) => [name, model.get(name)]));
