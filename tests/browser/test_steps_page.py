@@ -219,6 +219,10 @@ def test_of_a_wide_head_a_few_dimensions_are_shown_and_the_others_as_one_sum(sho
     sizes = (q * torch.tensor(wide.k)).abs().sum(dim=0)
     largest = sorted(sizes.argsort(descending=True)[:4].tolist())
     assert row[:4] == pytest.approx((q * k)[largest].tolist(), abs=0.006)
+    heads = page.locator(".steps section:nth-child(3) thead th:visible").all_inner_texts()[1:]
+    assert sorted(map(int, heads)) == sorted(wide.output[-1].abs().argsort(descending=True)[:4].tolist())
+    fields = "[...document.querySelectorAll('.steps td:not([hidden]) > input')]"
+    assert page.evaluate(f"{fields}.every(x => x.scrollWidth <= x.clientWidth)")  # no number is cut
     page.get_by_role("radio", name="all 32").click()
     row = row_of("Nora")
     assert len(row) == 32 and sum(row) == pytest.approx((q @ k).item(), abs=0.2)
