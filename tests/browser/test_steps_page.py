@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from driver import assert_readable
 
 from gptlib import load
 from gptlib.viz.explorers.steps import AttentionSteps
@@ -263,6 +264,8 @@ def test_what_a_score_is_made_of(show, wide):
     page.get_by_role("radiogroup", name="query").get_by_role("radio").nth(1).click()
     page.get_by_role("radiogroup", name="key").get_by_role("radio").nth(4).click()
     assert page.get_by_role("alert").inner_text() == '"Nora" cannot look at "␣big", so there is no score.'
+    page.get_by_role("radiogroup", name="query").get_by_role("radio").nth(11).click()
+    assert_readable(page)
     page.get_by_role("radio", name="steps", exact=True).click()
     edit(page, page.locator(".steps input:visible").first.get_attribute("aria-label"), "3")
     page.get_by_role("radio", name="why this score").click()

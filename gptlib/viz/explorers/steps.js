@@ -186,13 +186,13 @@ function render({ model, el }) {
     const head = ([name]) => make("th", { scope: "col" }, name);
     why.replaceChildren(
       make("p", {}, `${compared ? "Above the other keys' mean by" : "Score"} ${written(total)} = ` +
-        [...first, rest].map(([x, name]) => `${signed(x)} (${name})`).join(" ").replace(/^\+ /, "")),
+        [...first, rest].map(([x, name]) => `${signed(x)} (${name})`).join(" ").replace(/^\+ /, "").replace(/^− /, "−")),
       make("table", { "aria-label": "what the score is made of" },
         make("thead", {}, make("tr", {}, make("td"), make("th", { colSpan: columns.length }, "what wrote the key")),
           make("tr", {}, head(["what wrote the query"]), ...columns.map(head))),
         make("tbody", {}, ...rows.map(([name], at) => make("tr", {}, make("th", { scope: "row" }, name),
           ...grid[at].map((x, column) => make("td", { title: `query's ${name} × key's ${columns[column][0]}`, style: { background:
-            `color-mix(in srgb, var(--${x < 0 ? "blue" : "orange"}) ${(55 * Math.abs(x)) / most}%, var(--paper))` } }, written(x))))))),
+            `color-mix(in srgb, var(--${x < 0 ? "blue" : "orange"}) ${(50 * Math.abs(x)) / most}%, var(--paper))` } }, written(x))))))),
       make("p", { className: "soft" }, "All pairs add up to the score, with the norm's divisor as it is. What the score would " +
         "be without a part is another question: then that divisor would change, and so would all later parts."));
   }

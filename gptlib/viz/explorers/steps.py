@@ -181,6 +181,7 @@ class AttentionSteps(Explorer):
     ) -> AttentionSteps:
         """The queries, keys and values of one of a model's heads as it reads `text`, after an end of text.
 
+        Its scores can be taken apart (see `key`); of a model in half precision, up to what that rounds.
         Raises ValueError when there is no such layer or head, or the text is over 11 tokens, TypeError for
         another model.
         """
