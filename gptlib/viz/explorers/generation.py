@@ -26,6 +26,7 @@ from gptlib.viz.drawing import Drawing, readable
 from gptlib.viz.explorers.changes import heads_by_row
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import alone, document, in_use, numbers, on_the_page
+from gptlib.viz.explorers.words import START, words_of
 
 N_BARS = 10  # tokens with a bar of their own
 N_ROADS = 4  # likeliest tokens kept at each step behind: the one taken, and three roads not taken
@@ -338,7 +339,7 @@ class GenerationExplorer(Explorer):
 
     def _words(self) -> list[str]:
         """The text of each token, after the start."""
-        return ["(start)", *map(self._text_of, [*self._start, *self.path][1:])]
+        return [START, *words_of(self.tokenizer, [*self._start, *self.path][1:])]
 
     @property
     def _head_name(self) -> str:
@@ -362,14 +363,8 @@ class GenerationExplorer(Explorer):
         ended = self.path[-1:] == [self.tokenizer.end_of_text]
         return repr(self.prompt + self.tokenizer.decode(self.path[: len(self.path) - ended]))
 
-    def _text_of(self, token: int) -> str:
-        try:
-            return self.tokenizer.pieces([token])[0]
-        except IndexError:  # some vocabularies have gaps, and a model gives logits to those as well
-            return f"[{token}]"
-
     def _piece(self, token: int) -> str:
-        return on_the_page(self._text_of(token))
+        return on_the_page(words_of(self.tokenizer, [token])[0])
 
     def _check_road(self, start: list[int], road: list[int]) -> None:
         length = self.model.config.context_length

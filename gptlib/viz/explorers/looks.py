@@ -19,6 +19,7 @@ from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.text.tokenizer import Tokenizer
 from gptlib.viz.explorers.reading import LOCK, in_use, numbers
+from gptlib.viz.explorers.words import words_of
 
 SHARE_FOR_LOOKS = 0.05  # of the time of training, for looks that are not planned
 LONGEST_TEXT = 48  # tokens
@@ -58,7 +59,7 @@ class Looks:
         # n tokens have n (n + 1) / 2 weights: the largest n whose triangle has room
         limit = min(LONGEST_TEXT, config.context_length, max(2, (math.isqrt(8 * room + 1) - 1) // 2))
         self.tokens = tokens[:limit]
-        self.pieces = tokenizer.pieces(self.tokens) if tokenizer else [f"#{token}" for token in self.tokens]
+        self.pieces = words_of(tokenizer, self.tokens) if tokenizer else [f"#{token}" for token in self.tokens]
         self._last, self._spent = -math.inf, 0.0
 
     def due(self, step: int, trained: float) -> bool:

@@ -22,6 +22,7 @@ from gptlib.viz import figures
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import document, in_use, numbers, on_the_page
+from gptlib.viz.explorers.words import words_of
 
 PARTS = {
     "residual_pre": "stream",
@@ -123,7 +124,7 @@ class PatchingExplorer(Explorer):
         return tokens
 
     def _pieces(self, tokens: Sequence[int]) -> list[str]:
-        return [on_the_page(piece) for piece in self.tokenizer.pieces(tokens)]
+        return [on_the_page(word) for word in words_of(self.tokenizer, tokens)]
 
     def _unequal(self, clean: list[int], corrupted: list[int]) -> str:
         """Which text has how many tokens, and where they part: a name may be one token and another three."""

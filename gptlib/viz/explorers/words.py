@@ -49,18 +49,15 @@ def read_target(tokenizer: Any, text: str, start: int | None) -> tuple[list[int]
 
 def word_of(tokenizer: Any, token: int) -> str:
     r"""What stands for one token by itself. One that is a part of some character shows its bytes, as \xe4."""
-    if hasattr(tokenizer, "token_bytes"):
-        if token == tokenizer.end_of_text:
-            return END
-        if token >= tokenizer.vocab_size:  # models are often wider than their tokenizer, for speed
-            return f"(token {token})"
+    if hasattr(tokenizer, "token_bytes") and token == tokenizer.end_of_text:
+        return END
     return words_of(tokenizer, [token])[0]
 
 
 def words_of(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
     """What stands for each of these tokens, where they follow each other."""
     if hasattr(tokenizer, "token_bytes"):
-        return shared([tokenizer.token_bytes(token) for token in tokens])
+        return shared([_known_bytes(tokenizer, token) for token in tokens])
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return [tokenizer.decode([token]) for token in tokens]
     names = tokenizer.convert_ids_to_tokens(list(tokens))
@@ -74,6 +71,13 @@ def words_of(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
         else:
             run.append(name.replace("▁", " ").encode() if token in added else bytes_of(name))
     return words + shared(run)
+
+
+def _known_bytes(tokenizer: Any, token: int) -> bytes:
+    try:
+        return tokenizer.token_bytes(token)
+    except IndexError:  # models are often wider than their tokenizer, for speed
+        return f"(token {token})".encode()
 
 
 def _bytes_of(tokenizer: Any) -> Callable[[str], bytes]:
