@@ -59,7 +59,9 @@ class Looks:
         # n tokens have n (n + 1) / 2 weights: the largest n whose triangle has room
         limit = min(LONGEST_TEXT, config.context_length, max(2, (math.isqrt(8 * room + 1) - 1) // 2))
         self.tokens = tokens[:limit]
-        self.pieces = words_of(tokenizer, self.tokens) if tokenizer else [f"#{token}" for token in self.tokens]
+        self.pieces = (
+            words_of(tokenizer, self.tokens) if tokenizer else [f"#{token}" for token in self.tokens]
+        )
         self._last, self._spent = -math.inf, 0.0
 
     def due(self, step: int, trained: float) -> bool:

@@ -24,6 +24,7 @@ from gptlib.viz.checking import Array, Labels, as_array, as_labels
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.explorer import Explorer
 from gptlib.viz.explorers.reading import document, in_use, numbers, on_the_page
+from gptlib.viz.explorers.words import words_of
 from gptlib.viz.figures import attention_heatmap, grid_heatmap
 
 MOST_TOKENS, MOST_DIMENSIONS, MOST_SOURCES, LARGEST = 12, 128, 5, 1e6
@@ -200,7 +201,7 @@ class AttentionSteps(Explorer):
         with in_use(model) as device:
             made_of = score_contributions(model, torch.tensor([tokens], device=device), layer, head)
         return cls(
-            queries, keys, values, tokenizer.pieces(tokens), bias=bias, contributions=made_of,
+            queries, keys, values, words_of(tokenizer, tokens), bias=bias, contributions=made_of,
             about=f"layer {layer}, head {head}",
         )  # fmt: skip
 
