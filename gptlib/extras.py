@@ -5,10 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 MODULES = {  # by extra, what the code behind it imports
-    "viz": ("PIL", "anywidget", "matplotlib", "traitlets"),
+    "viz": ("IPython", "PIL", "anywidget", "matplotlib", "traitlets"),
     "hub": ("huggingface_hub", "tokenizers"),
     "course": (
-        "IPython",
         "filelock",
         "ipywidgets",
         "jinja2",

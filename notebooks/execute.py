@@ -51,9 +51,13 @@ def peak_memory(process_id: int | None) -> float | None:
 
 
 def without_widgets(cell: nbformat.NotebookNode) -> None:
-    """Leave of a widget its picture: without a kernel a page could only say that the widget is missing."""
-    for output in cell.get("outputs", []):
-        output.get("data", {}).pop(WIDGET, None)
+    """Leave of a widget what stands for it: without a kernel a page could only say that it is missing."""
+    if cell.cell_type == "code":
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET, None)
+        cell.outputs = [
+            output for output in cell.outputs if "data" not in output or any(output.data.values())
+        ]
 
 
 def execute(path: Path, timeout: float = 300) -> float | None:

@@ -46,8 +46,9 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "same.ipynb"
     warning = "import sys\nprint('first'); print('second'); print('warned', file=sys.stderr)"
     widget = "import ipywidgets\nslider = ipywidgets.IntSlider(3)\nslider"
+    explorer = "from gptlib.viz import BudgetExplorer\nBudgetExplorer()"
     settings = "import os\nos.environ['OMP_NUM_THREADS'], os.environ['CUDA_VISIBLE_DEVICES']"
-    write(path, "x = 2", warning, "x + 3", PICTURE, widget, settings)
+    write(path, "x = 2", warning, "x + 3", PICTURE, widget, settings, explorer)
     memory = execute.execute(path)
     assert memory is None or 30 < memory < 1000
     return path
@@ -72,8 +73,8 @@ def strict(saved, tmp_path_factory):
 
 def test_what_is_saved(saved):
     notebook = nbformat.read(saved, as_version=4)
-    assert [cell.id for cell in notebook.cells] == [f"cell-{number}" for number in range(7)]
-    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3, 4, 5, 6]
+    assert [cell.id for cell in notebook.cells] == [f"cell-{number}" for number in range(8)]
+    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3, 4, 5, 6, 7]
     assert dict(notebook.metadata) == {"kernelspec": execute.KERNELSPEC, "language_info": execute.LANGUAGE}
     assert all(not cell.metadata for cell in notebook.cells)
     streams = {output.name: output.text for output in notebook.cells[2].outputs}
@@ -81,6 +82,8 @@ def test_what_is_saved(saved):
     assert notebook.cells[3].outputs[0].data == {"text/plain": "5"}
     assert "image/png" in notebook.cells[4].outputs[0].data
     assert notebook.cells[6].outputs[0].data == {"text/plain": "('1', '')"}
+    kinds = [sorted(output.data) for output in notebook.cells[7].outputs]
+    assert kinds == [["text/html"], ["image/png", "text/plain"]]
 
 
 def test_executing_again_changes_nothing_but_identities_of_widgets(saved, tmp_path):
@@ -119,7 +122,7 @@ def test_an_unknown_notebook_is_refused(capsys):
 
 def test_the_strict_run_accepts_what_was_saved(strict):
     outcomes, printed = strict
-    assert [outcomes[f"same.ipynb::Cell {cell}"] for cell in range(6)] == ["PASSED"] * 6
+    assert [outcomes[f"same.ipynb::Cell {cell}"] for cell in range(7)] == ["PASSED"] * 7
     assert re.search(r"(?m)^same +[\d.]+ s +\d+ MB$", printed)  # the line of the summary
 
 

@@ -63,11 +63,34 @@ def test_a_quiz_of_no_notebook():
 
 
 def test_a_saved_quiz_shows_its_questions_without_a_kernel():
-    bundle = Quiz("attention")._repr_mimebundle_()
+    bundle, _ = Quiz("attention")._repr_mimebundle_()
     assert bundle["text/plain"] == f"Quiz attention: {len(lesson('attention').quiz)} questions"
     for task in lesson("attention").quiz:
         assert markup(task.asks) in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_what_was_chosen_before_a_restart_is_taken_up_and_recorded_once():
+    quiz = Quiz("attention")
+    quiz.choose(0, 2)
+    quiz.choose(1, quiz.boxes[1].question.right_place)
+    chosen, kept = quiz.keeper.chosen, load()
+    again = Quiz("attention")
+    assert again.keeper.origin == quiz.keeper.origin and again.keeper.chosen == {}
+    again.keeper._handle_custom_msg({"chosen": chosen}, [])  # what the page sends
+    assert again.keeper.chosen == chosen and again.boxes[0].answer.value == quiz.boxes[0].answer.value
+    assert again.score.value == quiz.score.value
+    assert load() == kept
+
+
+@pytest.mark.parametrize(
+    "chosen", [None, [], "A", {"x": 1}, *({"attention.rows_sum": x} for x in (9, -1, "A"))]
+)
+def test_a_foreign_memory_changes_nothing(chosen):
+    quiz = Quiz("attention")
+    quiz.keeper._handle_custom_msg({"chosen": chosen}, [])
+    quiz.keeper._handle_custom_msg({}, [])
+    assert quiz.keeper.chosen == {} and all(box.chosen is None for box in quiz.boxes)
 
 
 GUESS = Prediction(
@@ -88,34 +111,42 @@ def guess(monkeypatch):
 
 
 def test_the_result_and_the_finding_come_with_the_guess(guess):
-    assert len(guess.children) == 1
+    assert guess.children[-1] is guess.box
     state = str([guess.get_state(), guess.box.get_state(), guess.box.answer.get_state()])
     assert "png" not in state and "two" not in state
     assert guess.box.children[0].value == "<b>Predict. What is 1 + 1?</b>"
     assert QuestionBox(GUESS).children[0].value == "<b>What is 1 + 1?</b>"
     guess.choose((GUESS.right_place + 1) % 3)
-    revealed = guess.children[1].value
+    revealed = guess.children[-1].value
     assert base64.b64encode(GUESS.shows(torch.eye(2)).png()).decode() in revealed
     assert "<p>It is <code>two</code>.</p><p>Always <b>two</b>.</p>" in revealed
     guess.choose(GUESS.right_place)
-    assert len(guess.children) == 2
+    assert guess.children[-1].value == revealed and guess.children[-2] is guess.box
 
 
 def test_a_saved_prediction_keeps_its_answer_behind_a_fold(guess):
-    bundle = guess._repr_mimebundle_()
+    bundle, _ = guess._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
     assert bundle["text/plain"] == "Prediction tests.guess"
     seen, hidden = bundle["text/html"].split("<details><summary>Answer</summary>")
+    assert "A.&ensp;2<br>" in seen or "B.&ensp;2<br>" in seen or "C.&ensp;2</p>" in seen
     assert "What is 1 + 1?" in seen and all(text in seen for text, _ in GUESS.choices)
     for told in ("That is how it is counted.", "Always <b>two</b>.", "data:image/png;base64,"):
         assert told in hidden and told not in seen
+
+
+def test_a_prediction_that_was_opened_opens_again(guess):
+    guess.choose(1)
+    again = predict(GUESS.name, torch.eye(2))
+    again.keeper._handle_custom_msg({"chosen": guess.keeper.chosen}, [])
+    assert again.box.chosen == 1 and again.children[-1].value == guess.children[-1].value
 
 
 def test_a_result_may_be_lines_of_text(guess, monkeypatch):
     said = dataclasses.replace(GUESS, shows=lambda low, high: f"{low} < {high}")
     box = PredictionBox(said, said.shows(1, 2))
     box.choose(0)
-    assert "<pre>1 &lt; 2</pre>" in box.children[1].value
+    assert "<pre>1 &lt; 2</pre>" in box.children[-1].value
 
 
 def test_what_cannot_be_predicted(guess):

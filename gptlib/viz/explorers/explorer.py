@@ -23,6 +23,7 @@ from traitlets import Bool, Dict, Int, TraitError, Unicode
 from gptlib.files import read_json, write_atomically, write_json
 from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
 from gptlib.viz.explorers.reading import LOCK, alone
+from gptlib.viz.explorers.showing import show
 
 FOLDER = Path(__file__).parent
 COLORS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
@@ -140,10 +141,14 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def _ipython_display_(self) -> None:
+        show(self)
+
     @alone
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget, and a picture of it for where there is no kernel: a code host, a printed notebook."""
         bundle, metadata = self.figure()._repr_mimebundle_()
+        metadata["image/png"]["alt"] = repr(self)
         widget = super()._repr_mimebundle_(**options)
         widget = widget[0] if isinstance(widget, tuple) else widget
         return {**bundle, **(widget or {}), "text/plain": repr(self)}, metadata
