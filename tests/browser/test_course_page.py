@@ -34,10 +34,11 @@ def test_a_check_says_what_went_wrong(page):
 
 def test_the_figure_is_hidden_until_a_guess(page):
     prediction = page.locator(".jp-OutputArea", has_text="Which word will").last
-    assert prediction.locator("img").count() == 0
+    figure = prediction.locator("img").filter(visible=True)
+    assert figure.count() == 0
     prediction.get_by_role("button").nth(1).click()
-    prediction.locator("img").wait_for()
-    assert prediction.locator("img").evaluate("image => image.naturalWidth") > 100
+    figure.wait_for()
+    assert figure.evaluate("image => image.naturalWidth") > 100
 
 
 def test_maths_is_set(page):
