@@ -51,10 +51,13 @@ class Explorer(anywidget.AnyWidget):
     details = Dict(help="what the page says about the part that is chosen").tag(sync=True)
     problem = Unicode(help="a sentence for the page about what went wrong, or nothing").tag(sync=True)
     live = Bool(True, help="whether there is a kernel that answers").tag(sync=True)
+    origin = Dict(help="what to_state gave in the beginning: after a restart the page goes on from there").tag(
+        sync=True
+    )
 
     # Synced traits that are no state to go on from: what stands above, and what a button asks for.
     passing: ClassVar[frozenset[str]] = frozenset(
-        {"asked", "answered", "answer", "details", "problem", "live", "command", "wanted"}
+        {"asked", "answered", "answer", "details", "problem", "live", "origin", "command", "wanted"}
     )
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -72,6 +75,7 @@ class Explorer(anywidget.AnyWidget):
         self._seen: dict[str, dict[str, Any]] = {}
         self._from_page = self._undoing = False
         self.update()
+        self.origin = self.to_state()
         self.on_msg(self._serve_page)
         names = [name for group in GROUPS for name in self.trait_names(asks=group)]
         if names:  # to traitlets no names mean all
@@ -184,7 +188,7 @@ class Explorer(anywidget.AnyWidget):
 
     def page_state(self) -> dict[str, Any]:
         """All that the page knows, as it is in a file: without a kernel."""
-        state = {name: getattr(self, name) for name in self._own_traits()}
+        state = {name: getattr(self, name) for name in self._own_traits() if name != "origin"}
         return state | {"live": False, "kept": self._state_names()}
 
     def _own_traits(self) -> list[str]:
@@ -292,7 +296,7 @@ class Explorer(anywidget.AnyWidget):
 def page_code(script: str) -> str:
     """An explorer's module: the colors and what all explorers share, then its own code."""
     colors = json.dumps({name: color_table(color_map) for name, color_map in COLORS.items()})
-    return "\n".join([f"const COLORS = {colors};", bare("shared.js"), bare(script)])
+    return "\n".join([f"const COLORS = {colors};", bare("keeping.js"), bare("shared.js"), bare(script)])
 
 
 def bare(script: str) -> str:

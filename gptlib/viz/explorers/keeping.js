@@ -16,6 +16,7 @@ function keeping(root, signal, origin, takeUp) {
   look(200);
   signal.addEventListener("abort", () => { if (!lost && cell) delete cell.gptlib; });
   return (state) => {
+    if (lost) return;
     lost = true;
     if (found()) (cell.gptlib ??= []).push({ plain, state });
   };

@@ -252,7 +252,10 @@ function open(model, host, name, guide) {
   root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
   stage.on("problem answered", () => say(model.get("problem")));
   // JupyterLab's widgets tell of a restart; where none is told, a question without an answer is.
+  const origin = model.get("origin"), takeUp = (open) => model.send({ open });
+  const keep = origin && keeping(root, closing.signal, origin, takeUp);
   hear("comm_live_update", () => {
+    keep({ ...origin, state: Object.fromEntries(Object.keys(origin.state).map((name) => [name, model.get(name)])) });
     lost = true;
     put({ live: false });
     clearTimeout(patience);
