@@ -51,9 +51,7 @@ class Explorer(anywidget.AnyWidget):
     details = Dict(help="what the page says about the part that is chosen").tag(sync=True)
     problem = Unicode(help="a sentence for the page about what went wrong, or nothing").tag(sync=True)
     live = Bool(True, help="whether there is a kernel that answers").tag(sync=True)
-    origin = Dict(help="what to_state gave in the beginning: after a restart the page goes on from there").tag(
-        sync=True
-    )
+    origin = Dict(help="what to_state gave at first, by which a page knows it again").tag(sync=True)
 
     # Synced traits that are no state to go on from: what stands above, and what a button asks for.
     passing: ClassVar[frozenset[str]] = frozenset(

@@ -143,6 +143,13 @@ def test_refresh_computes_anew():
     assert explorer.computed == ["answer", "details"]
 
 
+def test_the_page_knows_how_it_began():
+    explorer = Shouter(text="low")
+    assert explorer.origin == {"explorer": "Shouter", "state": {"size": 1, "text": "low"}}
+    ask(explorer, text="lower")
+    assert explorer.origin["state"]["text"] == "low" and "origin" not in explorer.page_state()
+
+
 def test_output_holds_the_widget_and_its_picture():
     bundle, metadata = Shouter()._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
@@ -281,4 +288,4 @@ def test_page_code_is_small_and_plain():
         # A string over several lines would lose its indentation on the way.
         assert all(line.count("`") % 2 == 0 for line in code.splitlines())
         assert "innerHTML" not in code and "</script" not in code and "import " not in code.split("\n", 1)[1]
-        assert code.count("export default") == (script.name != "shared.js")
+        assert code.count("export default") == (script.name not in ("shared.js", "keeping.js"))
