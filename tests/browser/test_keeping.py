@@ -48,6 +48,11 @@ CASES = {
         "await wait(120); cell.append(late.root); await wait(120); return late.taken",
         ["x"],
     ),
+    "or be gone before it comes": (
+        "const old = widget(a); old.lose('x'); old.close(); const late = widget(a, false);"
+        "late.close(); cell.append(late.root); await wait(120); return late.taken",
+        [],
+    ),
     "outside of cells nothing is kept": (
         "const alone = widget(a, false); alone.lose('x'); alone.close(); return widget(a).taken",
         [],
