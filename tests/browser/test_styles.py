@@ -27,3 +27,10 @@ def test_it_looks_the_same_beside_all_others(show, name):
         for script in {file.name for file in FOLDER.glob("*.js")} - {"shared.js"}:
             page.add_style_tag(content=page_style(script))
         assert page.evaluate(LOOKS) == alone and len(alone) > 30
+
+
+def test_beside_another_it_takes_its_share(show):
+    """As in an HBox, where a box has the width that it asks for."""
+    page = show(EXPLORERS["budget"](*load("storyteller")))
+    page.eval_on_selector("#explorer", "one => { one.parentElement.style.display = 'flex'; }")
+    assert page.locator(".gptlib").bounding_box()["width"] > 600

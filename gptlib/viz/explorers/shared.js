@@ -255,7 +255,7 @@ function open(model, host, name, guide) {
   const origin = model.get("origin"), takeUp = (open) => model.send({ open });
   const keep = origin && keeping(root, closing.signal, origin, takeUp);
   hear("comm_live_update", () => {
-    keep({ ...origin, state: Object.fromEntries(Object.keys(origin.state).map((name) => [name, model.get(name)])) });
+    keep?.({ ...origin, state: Object.fromEntries(Object.keys(origin.state).map((name) => [name, model.get(name)])) });
     lost = true;
     put({ live: false });
     clearTimeout(patience);
