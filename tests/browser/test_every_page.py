@@ -1,11 +1,13 @@
 """What holds for every explorer's page, here as a file: everyone can read it, whatever colors they see."""
 
+import re
 from io import BytesIO
 
 import numpy as np
 import pytest
 from driver import assert_readable
 from PIL import Image
+from playwright.sync_api import expect
 from test_pictures import EXPLORERS
 
 from gptlib import load
@@ -49,6 +51,131 @@ def test_everyone_can_read_it(show, files, name):
     for unfold in UNFOLDED[name]:
         unfold(page)
         assert_readable(page)
+
+
+# ------------------------------------------------------------------------------------- at first sight
+
+CONTROLS = ":is(button, select, textarea, summary, input:not([hidden]), [role=radio], [role=slider])"
+# Cells, tokens and tiles are parts of one picture; they may be small, for they can be reached by keys too.
+DENSE = ".dense *, td *, th *, .token, .tile, .piece"
+UNTOLD = """(controls) => controls.filter((it) => it.checkVisibility()).filter((it) =>
+    !it.closest(".gptlib [title]") || ![it.textContent.trim(), it.ariaLabel, it.labels?.length, it.title]
+        .some(Boolean)).map((it) => it.outerHTML.slice(0, 120))"""
+SMALL = """(root) => {
+    const found = new Set(), walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    const check = (element, style, text) => {
+        const zoom = element.getScreenCTM?.().a ?? 1;
+        if (parseFloat(style.fontSize) * zoom < 17.95)
+            found.add(`${element.localName}.${element.getAttribute("class")}: ${text.trim().slice(0, 20)}`);
+    };
+    while (walker.nextNode()) {
+        const text = walker.currentNode, element = text.parentElement;
+        if (text.data.trim() && element.checkVisibility() && !element.closest(".unseen, option"))
+            check(element, getComputedStyle(element), text.data);
+    }
+    for (const element of root.querySelectorAll("*")) {
+        if (!element.checkVisibility()) continue;
+        if (element.matches("textarea, select, input[type=text], input[type=number]"))
+            check(element, getComputedStyle(element), element.value);
+        for (const part of ["::before", "::after"]) {
+            const style = getComputedStyle(element, part);
+            if (/"[^"]/.test(style.content)) check(element, style, part + style.content);
+        }
+    }
+    return [...found];
+}"""
+TIGHT = """([controls, dense]) => [...document.querySelectorAll(`.gptlib ${controls}`)]
+    .filter((it) => it.checkVisibility() && !it.matches(dense))
+    .filter((it) => { const { width, height } = (it.closest("label") ?? it).getBoundingClientRect();
+                      return Math.min(width, height) < 24; })
+    .map((it) => it.outerHTML.slice(0, 120))"""
+LIGHT = """(root) => [root, ...root.querySelectorAll("*")].filter((it) => {
+    const { width, height } = it.getBoundingClientRect();
+    const [red, green, blue, alpha = 1] = getComputedStyle(it).backgroundColor.match(/[\\d.]+/g).map(Number);
+    return width * height > 4000 && alpha > 0.5 && Math.min(red, green, blue) > 180;
+}).map((it) => it.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_it_says_what_is_seen_and_what_each_control_does(show, files, name):
+    page = show(files(name))
+    assert len(page.locator(".gptlib > .head .guide").inner_text().split()) > 5
+    assert page.locator(f".gptlib {CONTROLS}").evaluate_all(UNTOLD) == []
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_what_needs_a_kernel_says_so(show, files, name):
+    boxes = show(files(name)).locator(".gptlib :is(textarea, input[type=text]):is(:disabled, :read-only)")
+    assert all("kernel" in (box.get_attribute("title") or "") for box in boxes.all() if box.is_visible())
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_letters_are_large_for_a_projector(show, files, name):
+    page = show(files(name))
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.get_by_role("button", name="Large").click()
+    for unfold in UNFOLDED[name]:
+        unfold(page)
+    assert page.locator(".gptlib").evaluate(SMALL) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_main_view_is_seen_without_scrolling(show, files, name):
+    page = show(files(name))
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.wait_for_timeout(200)
+    top = page.locator(".gptlib").bounding_box()["y"]
+    ends = [top, *(box["y"] + box["height"] for box in map(around, page.locator(".main-view").all()))]
+    assert len(ends) > 1 and max(ends) - top <= 605
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_thumb_can_use_it(show, files, name):
+    page = show(files(name))
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(TIGHT, [CONTROLS, DENSE]) == []
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_dark_is_dark(show, files, name):
+    page = show(files(name))
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert page.locator(".gptlib").evaluate(LIGHT) == []
+    lightness = seen(page, around(page.locator(".gptlib")))[..., 0]
+    assert (lightness > 80).mean() < 0.15  # of 100: letters, marks and the strongest of what is drawn
+
+
+def test_full_screen(show, files):
+    page = show(files("attention"))
+    full = page.get_by_role("button", name="Full screen")
+    full.click()
+    expect(full).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.fullscreenElement.matches('.gptlib')")
+    page.locator(".gptlib").evaluate("(root) => { root.style.height = '200px'; }")  # a small screen
+    page.mouse.move(300, 100)
+    page.mouse.wheel(0, 2000)
+    expect(page.locator(".gptlib > *").last).to_be_in_viewport()
+    page.mouse.wheel(0, -2000)
+    full.click()
+    expect(full).to_have_attribute("aria-pressed", "false")
+    assert page.evaluate("document.fullscreenElement") is None
+
+
+def test_a_finger_is_told_what_a_pointer_is(chromium, files):
+    context = chromium.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = context.new_page()
+    page.goto(files("attention"))
+    guide, large = page.locator(".guide"), page.get_by_role("button", name="Large")
+    large.tap()
+    expect(guide).to_have_attribute("data-tip", large.get_attribute("title"))
+    expect(page.locator(".gptlib")).to_have_class("gptlib attention large")
+    page.locator(".gptlib textarea").first.tap(force=True)  # which is disabled here
+    expect(guide).to_have_attribute("data-tip", re.compile("kernel"))
+    page.locator(".gptlib h2").first.tap()
+    expect(guide).to_have_attribute("data-tip", "")
+    context.close()
 
 
 # --------------------------------------------------------------------------------------- without some colors

@@ -169,7 +169,7 @@ function open(model, host, name, guide) {
   root.addEventListener("fullscreenchange", () => { full.ariaPressed = document.fullscreenElement === root; });
   // A finger does not hover: what it touches says there what a pointer would be told.
   root.addEventListener("pointerup", ({ pointerType, target }) => {
-    if (pointerType !== "mouse") told.textContent = target.closest("[title]")?.title || guide;
+    if (pointerType !== "mouse") told.dataset.tip = target.closest("[title]")?.title ?? "";
   });
 
   let inFlight = false, next = null, patience = 0, newest = 0, lost = false;
