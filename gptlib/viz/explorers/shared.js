@@ -169,7 +169,10 @@ function open(model, host, name, guide) {
   root.addEventListener("fullscreenchange", () => { full.ariaPressed = document.fullscreenElement === root; });
   // A finger does not hover: what it touches says there what a pointer would be told.
   root.addEventListener("pointerup", ({ pointerType, target }) => {
-    if (pointerType !== "mouse") told.dataset.tip = target.closest("[title]")?.title ?? "";
+    if (pointerType === "mouse") return;
+    delete told.dataset.tip;
+    const tip = target.closest("[title]")?.title;
+    if (tip) told.dataset.tip = tip;
   });
 
   let inFlight = false, next = null, patience = 0, newest = 0, lost = false;
