@@ -62,7 +62,7 @@ const TWICE = /^(-webkit|transition|animation|inline-|block-|inset-|(max|min|bor
 // all is left out that is as in one that nobody styled and as in the element around it, which it may inherit from.
 function drawing(root) {
   const around = 12, { offsetWidth: w, scrollHeight: h } = root, [width, height] = [w + 2 * around, h + 2 * around];
-  const { backgroundColor, colorScheme } = getComputedStyle(root), copy = root.cloneNode(true);
+  const { backgroundColor } = getComputedStyle(root), copy = root.cloneNode(true);
   const names = [...getComputedStyle(root)].filter((name) => !TWICE.test(name));
   const valuesOf = (style) => names.map((name) => style.getPropertyValue(name));
   const plain = div(""), bare = {}, seen = new Map(), sheet = new Map();
@@ -84,7 +84,7 @@ function drawing(root) {
     if (!sheet.has(key)) sheet.set(key, `s${sheet.size}`);
     return sheet.get(key);
   };
-  set(plain, { style: { all: "initial", position: "absolute", colorScheme } });
+  set(plain, { style: { all: "initial", position: "absolute" } });
   document.body.append(plain);
   const all = [root, ...root.querySelectorAll("*")], copies = [copy, ...copy.querySelectorAll("*")];
   all.forEach((one, at) => {

@@ -39,6 +39,8 @@ class Shouter(Explorer):
         return {"loud": self.text.upper(), "data": bytes(range(len(self.text)))}
 
     def compute_details(self):
+        if self.size < 0:
+            raise ValueError("size is below 0")
         self.computed.append("details")
         return {"long": self.text * self.size}
 
@@ -213,6 +215,7 @@ for _ in range(100_000):
         ({"explorer": "Shouter", "state": {"text": DEEP}}, "what to_state gives"),
         ({"explorer": "Shouter", "state": {"size": 3, "text": "low!"}}, "leave it out"),
         ({"explorer": "Shouter", "state": {"size": 3, "text": "low?"}}, "fault"),
+        ({"explorer": "Shouter", "state": {"size": -1, "text": "hello"}}, "below 0"),
     ],
 )
 def test_a_state_that_does_not_fit_leaves_the_explorer_as_it_was(state, problem, monkeypatch):
