@@ -85,14 +85,14 @@ def test_page_and_state_are_saved_from_a_file(show, storyteller, tmp_path, name)
     file, content = save(page, "State (JSON)")
     on_page, state = explorer.page_state(), explorer.to_state()["state"]
     assert file.endswith(".json") and json.loads(content)["explorer"] == explorer.title
-    assert json.loads(content)["state"] == {name: on_page[name] for name in state}
+    assert json.loads(content)["state"] == json.loads(json.dumps({name: on_page[name] for name in state}))
     EXPLORERS[name](*storyteller).take_up(json.loads(content))
     seen = on_screen(page)
     _, content = save(page, "Page (HTML)")
     (tmp_path / "again.html").write_bytes(content)
     page.goto((tmp_path / "again.html").as_uri())
     page.locator(".gptlib h2").first.wait_for()
-    assert np.abs(on_screen(page) - seen).max() <= 2  # but for how colors are rounded
+    assert np.abs(on_screen(page) - seen).mean() < 0.02  # but for how colors are rounded
 
 
 def test_a_page_is_saved_with_what_was_chosen_on_it(show, storyteller, tmp_path):

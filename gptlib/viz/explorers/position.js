@@ -81,7 +81,8 @@ export default {
       const place = Math.max(0, -from, Math.min(room, room - from, to));
       change({ [name]: place, [other]: place + from });
     };
-    const kinds = choice("Kind of positions", { sinusoidal: "Sinusoidal", rotary: "Rotary" }, now.kind, (kind) => change({ kind }));
+    const kinds = set(choice("Kind of positions", { sinusoidal: "Sinusoidal", rotary: "Rotary" }, now.kind, (kind) => change({ kind })),
+      { title: "waves added to the embedding, or turned queries and keys" });
     const sliders = {
       d_model: slider("d_model", { min: 2, max: 256, step: 2, value: now.d_model }, (d_model) => change({ d_model })),
       length: slider("length", { min: 2, max: 256, step: 1, value: now.length }, (length) =>
@@ -126,7 +127,7 @@ export default {
     const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
     const [note, across, about, speeds, ticks] = [text(), text(), text(), text(), text("soft ticks")];
     across.textContent = "Rows: m. Columns: n. Each diagonal holds one number.";
-    const numbers = make("details", { ontoggle: draw }, make("summary", {}, "The numbers"),
+    const numbers = make("details", { ontoggle: draw }, make("summary", { title: "what is drawn, as tables" }, "The numbers"),
       make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
     stage.root.append(
       div("row", kinds, sliders.d_model, sliders.length, sliders.base),

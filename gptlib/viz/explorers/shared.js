@@ -90,8 +90,12 @@ function drawing(root) {
   all.forEach((one, at) => {
     const style = getComputedStyle(one), to = copies[at], { localName, scrollLeft, scrollTop, parentElement } = one;
     to.removeAttribute("style");
-    if (style.display === "none" || one.closest(".toolbar, .unseen")) return to.setAttribute("data-out", "");
-    const values = valuesOf(style), classes = [classOf(values, one, seen.get(parentElement))];
+    if (style.display === "none" || one.closest(".toolbar > *, .unseen")) return to.setAttribute("data-out", "");
+    const values = valuesOf(style);
+    // A height of its own would keep a last child's margin inside.
+    if (one.firstElementChild && /^(block|table)$/.test(style.display) && one.computedStyleMap?.().get("height").value === "auto")
+      values[names.indexOf("height")] = "auto";
+    const classes = [classOf(values, one, seen.get(parentElement))];
     seen.set(one, values);
     for (const part of ["::before", "::after"]) {
       const drawn = getComputedStyle(one, part);
