@@ -46,7 +46,7 @@ const LIKE = "like this head";
 
 function render({ model, el }) {
   const get = (name) => model.get(name), given = get("answer").given;
-  const stage = open(model, el, "attention", GUIDE + (given ? "." : ", remove the head."));
+  const stage = open(model, el, "attention", GUIDE + (given || get("answer").no_edits ? "." : ", remove the head."));
   const { layers, heads, copies, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
   const fixed = !stage.live || given, unchanging = fixed || Boolean(noEdits);
   const needs = given ? "needs the model; these are its weights alone" : !stage.live ? "needs a kernel" : noEdits;
