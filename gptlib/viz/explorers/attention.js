@@ -181,7 +181,7 @@ function render({ model, el }) {
     a.codes = whole ? bytesOf(answer.cells).subarray(chosen * length, (chosen + 1) * length)
       : here && cells ? bytesOf(cells) : answer.rest && restOf(chosen);
     b.codes = here && cellsB && bytesOf(cellsB);
-    title.textContent = nameOf(chosen);
+    title.textContent = nameOf(chosen).replace(/^./, (letter) => letter.toUpperCase());
     const known = Object.entries(answer.roles).flatMap(([role, ranked]) => ranked.filter((one) => one.layer === layer && one.head === head)
       .map(({ score }) => ({ role, score }))).filter(({ score }) => score > 0.25).sort((one, other) => other.score - one.score)[0];
     part.textContent = whole || (here && cells) || !answer.rest ? known && `${known.role} ${percent(known.score)}` : answer.rest.told;
