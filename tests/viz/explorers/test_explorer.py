@@ -283,7 +283,7 @@ def test_colors_are_those_of_the_figures():
 def test_page_code_is_small_and_plain():
     scripts = sorted(FOLDER.glob("*.js"))
     size = {script.stem: len(bare(script.name).encode()) for script in scripts}
-    # All that a page needs is there at once, before a cell's picture: the largest is 45 kB with what all share.
+    # A cell brings all of it at once: at most 45 kB, with what all explorers share.
     assert max(size.values()) < 30_000 and sum(size.values()) < 122_000
     for script in scripts:
         code = script.read_text(encoding="utf-8")
