@@ -177,9 +177,9 @@ def test_the_masked_part_says_that_nothing_can_be_seen_there(show):
         return {"x": box["width"] * (key + 0.5) / 4, "y": box["height"] * (query + 0.5) / 4}
 
     matrix.hover(position=at(1, 3))
-    assert page.locator(".readout").inner_text() == "b cannot look ahead"
+    assert page.locator(".readout").inner_text() == "“b” cannot look ahead"
     matrix.hover(position=at(3, 1))
-    assert page.locator(".readout").inner_text().startswith("d → b: ")
+    assert page.locator(".readout").inner_text().startswith("“d” → “b”: ")
 
 
 def test_a_difference_needs_something_to_subtract(show):

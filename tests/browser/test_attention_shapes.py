@@ -101,7 +101,7 @@ def test_the_matrix_names_its_tokens_and_its_colors(show):
     box = page.locator(".one .matrix").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 3.5 / 12, box["y"] + box["height"] * 7.5 / 12)
     assert page.locator(".here").all_inner_texts() == ["␣w7", "␣w3"]
-    assert page.locator(".readout").inner_text().startswith("␣w7 → ␣w3: ")
+    assert page.locator(".readout").inner_text().startswith("“␣w7” → “␣w3”: ")
 
 
 def test_arrows_stand_above_the_words_and_tell_their_weights(show):
@@ -115,8 +115,8 @@ def test_arrows_stand_above_the_words_and_tell_their_weights(show):
     key = strongest[0] if strongest[0] != 29 else strongest[1]
     arrows.first.locator(".near").dispatch_event("pointerenter")
     arrows.first.dispatch_event("pointerenter")
-    assert page.locator(".readout").inner_text() == f"␣w29 → ␣w{key}: {weights[0, 0, 29, key]:.4f}"
-    assert arrows.first.locator("title").text_content() == f"␣w29 → ␣w{key}: {weights[0, 0, 29, key]:.4f}"
+    assert page.locator(".readout").inner_text() == f"“␣w29” → “␣w{key}”: {weights[0, 0, 29, key]:.4f}"
+    assert arrows.first.locator("title").text_content() == f"“␣w29” → “␣w{key}”: {weights[0, 0, 29, key]:.4f}"
 
 
 def test_attention_to_what_comes_after(show):
@@ -159,9 +159,9 @@ def test_padding_says_so(show):
         )
         return page.locator(".readout").inner_text()
 
-    assert point_at(4, 0) == "[PAD] is padding, and looks at nothing"
-    assert point_at(1, 3) == "␣w1 → [PAD]: padding, which nobody looks at"
-    assert point_at(1, 2).startswith("␣w1 → ␣w2: ")
+    assert point_at(4, 0) == "“[PAD]” is padding, and looks at nothing"
+    assert point_at(1, 3) == "“␣w1” → “[PAD]”: padding, which nobody looks at"
+    assert point_at(1, 2).startswith("“␣w1” → “␣w2”: ")
     assert not picture(page)[3:, :, 3].any() and not picture(page)[:, 3:, 3].any()
     assert picture(page)[:3, :3, 3].all()
 
@@ -211,7 +211,7 @@ def test_a_long_text_is_searched_and_zoomed(show):
     page.locator("input[placeholder='find a token']").fill("need")
     assert page.locator(".over .token.focus").inner_text() == "needle"
     assert page.locator(".over .token.focus").bounding_box()["x"] < 1500  # scrolled to where it is seen
-    assert page.locator(".readout").inner_text() == "needle → x: ≈ 0.7443"  # in one of 64 shades
+    assert page.locator(".readout").inner_text() == "“needle” → “x”: ≈ 0.7443"  # in one of 64 shades
     zoom = page.get_by_label("zoom")
     for _ in range(5):
         zoom.press("ArrowRight")

@@ -1,12 +1,14 @@
 // The attention explorer: all heads small, one head large, the text with arcs, and what the model predicts.
 
 const VIEWS = { weights: "weights", values: "× length of values", difference: "A − B" };
+const PREDICTS = { next: "After", here: "In place of" };
 const SOURCES = ["head", "residual"];
 const VEIL = 0x38808080; // over what is masked in a small picture: gray, on light and dark
 const MOST_PIXELS = 800; // a side of the large picture
 
 const triangle = (n) => (n * (n + 1)) / 2;
 const soft = (text) => make("span", { className: "soft" }, text);
+const quoted = (word) => `“${word}”`; // a token may be a period
 const emOf = (element) => parseFloat(getComputedStyle(element).fontSize) || 13; // none before it is on the page
 const done = ({ do: how, by }) => (how === "scale" ? `output × ${by}` : `removed (${how})`);
 
@@ -41,6 +43,7 @@ function fill(canvas, width, height, paint) {
 }
 
 const GUIDE = "Bright means that the token of the row looks at that of the column. Choose a head, point at a token";
+const ORDER = "All heads (row: layer, column: head)";
 const SMALLEST = 18; // pixels of a tile
 const LIKE = "like this head";
 
@@ -99,8 +102,8 @@ function render({ model, el }) {
   const role = make("select", { "aria-label": "find heads by role", title: "rank all heads by what they do", onchange: drawFound },
     make("option", { value: "" }, "find heads …"), ...[...Object.keys(get("answer").roles), LIKE].map((name) => make("option", {}, name)));
   const sort = make("button", { "aria-pressed": false, onclick: toggleOrder,
-    title: "put heads that look alike beside each other, the chosen one first; again: back to layers" }, "sort by likeness");
-  const found = div("found"), small = make("canvas");
+    title: "put the heads in the order of how much they look like the chosen one" }, "sort by likeness");
+  const order = make("h2", {}, ORDER), found = div("found"), small = make("canvas");
   const tiles = places.map((_, at) =>
     make("button", { className: "tile", onclick: () => choose(at), title: nameOf(at) }, make("span", { className: "mark" })));
   const margins = [
@@ -118,7 +121,7 @@ function render({ model, el }) {
   const search = make("input", { type: "text", placeholder: "find a token", "aria-label": "find a token", title: "the next token that has these letters; Enter for the one after it",
     oninput: () => seek(0), onkeydown: ({ key }) => key === "Enter" && seek(1) });
   const arcs = svg("svg", { class: "arcs", role: "img", "aria-label": "arrows from the token in focus to those that it looks at" });
-  const seen = div("strip keys-only"), over = div("over"), most = make("table", { className: "top" });
+  const seen = div("strip keys-only"), over = div("over"), most = make("table");
   const removals = Object.entries({ zero: "its output becomes 0", mean: "its output becomes its mean over the text" }).map(([how, what]) =>
     make("button", { value: how, disabled: unchanging, title: needs || `${what}; again: back`,
       onclick: () => alter(changeOf(chosen)?.do === how ? null : { do: how }) }, `remove (${how})`));
@@ -144,10 +147,10 @@ function render({ model, el }) {
     div("main-view",
       div("row line", views, search, make("h2", {}, "Where the token looks:"), readout), over,
       div("columns",
-        div("all", div("row", make("h2", {}, "All heads (row: layer, column: head)")), div("scrolled", montage), div("row", role, sort), found),
+        div("all", div("row", order), div("scrolled", montage), div("row", role, sort), found),
         div("one", div("row", title, part, zoom), a.plot, legend),
-        div("says", doing, list, says[0]),
-        div("other", make("h2", {}, "The same head on B"), b.plot), says[1], most)),
+        div("says", doing, says[0]),
+        div("other", make("h2", {}, "The same head on B"), b.plot), says[1], div("top", most, list))),
     patching, b.strip, codeBox);
 
   // Changing the model.
@@ -184,8 +187,9 @@ function render({ model, el }) {
     title.textContent = nameOf(chosen).replace(/^./, (letter) => letter.toUpperCase());
     const known = Object.entries(answer.roles).flatMap(([role, ranked]) => ranked.filter((one) => one.layer === layer && one.head === head)
       .map(({ score }) => ({ role, score }))).filter(({ score }) => score > 0.25).sort((one, other) => other.score - one.score)[0];
-    part.textContent = whole || (here && cells) || !answer.rest ? known && `${known.role} ${percent(known.score)}` : answer.rest.told;
-    part.title = known ? `mean share of its attention on ${answer.meaning[known.role]}` : "";
+    const does = known ? `${percent(known.score)} on ${answer.meaning[known.role]}` : "";
+    part.textContent = whole || (here && cells) || !answer.rest ? does : answer.rest.told;
+    part.title = does && `${known.role}: ${does}, on average over the text`;
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
@@ -193,12 +197,12 @@ function render({ model, el }) {
       tile.firstChild.textContent = !change ? "" : change.do === "scale" ? `×${change.by}` : "✕";
     });
     for (const button of removals) button.ariaPressed = change?.do === button.value;
-    scale.show(change?.by ?? 1);
+    scale.show(change ? change.by ?? 0 : 1);
     const sources = { head: "this head",
       residual: `the residual stream into ${layer < layers ? "this layer" : "the copy heads"}` };
-    for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${words[place[2]]}`;
+    for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${quoted(words[place[2]])}`;
     const predicted = (where, rows = []) => (rows.length ? [make("h2", {}, where), bars(rows)] : []);
-    says[0].replaceChildren(...predicted(predicts === "here" ? `In place of ${words[place[2]]}` : `After ${words[place[2]]}`, next));
+    says[0].replaceChildren(...predicted(`${PREDICTS[predicts]} ${quoted(words[place[2]])}`, next));
     says[1].replaceChildren(...predicted("At the end of B", nextB));
     drawMatrices();
     drawFocus();
@@ -297,7 +301,7 @@ function render({ model, el }) {
   // The tokens along an axis, as many as there is room for; the last of the labels is for the one in focus.
   function label(axis, texts, [from, to], edge) {
     const n = to - from, em = emOf(axis);
-    const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * (edge === "top" ? 1.05 : 1.6) * em) / room);
+    const room = (edge === "top" ? axis.clientHeight : axis.clientWidth) || 300, every = Math.ceil((n * (edge === "top" ? 1.03 : 1.6) * em) / room);
     const at = (index) => {
       const place = (100 * (index + 0.5 - from)) / n;
       return make("span", { style: edge === "top" ? { top: `${place}%` } : { right: `${100 - place}%` } }, texts[index]);
@@ -335,7 +339,8 @@ function render({ model, el }) {
 
   function toggleOrder() {
     const alike = spots === byLayer && likeness();
-    sort.ariaPressed = Boolean(alike);
+    set(sort, { ariaPressed: Boolean(alike), textContent: alike ? "back to layers" : "sort by likeness" });
+    order.textContent = alike ? `All heads, most like ${nameOf(chosen)} first` : ORDER;
     spots = byLayer;
     if (alike) {
       spots = [];
@@ -353,13 +358,13 @@ function render({ model, el }) {
     found.hidden = !role.value;
     found.replaceChildren(soft(caption), bars(ranked.map(({ layer, head, score }) => {
       const at = layer * heads + head;
-      return { at, token: layer < layers ? `${layer}.${head}` : `copy ${head}`, p: Math.max(0, score), title: `choose ${nameOf(at)}` };
+      return { at, token: layer < layers ? `layer ${layer}, ${head}` : `copy ${head}`, p: Math.max(0, score), title: `choose ${nameOf(at)}` };
     }), { clicked: ({ at }) => choose(at) }));
   }
 
   // The token in focus: what it looks at, and how much. Gives that as a sentence.
   function drawFocus() {
-    const { rows, causal, table, largest, view, words, padding } = answer, { place, row } = get("details");
+    const { rows, causal, table, largest, view, words, padding, predicts } = answer, { place, row } = get("details");
     const asked = hovered?.query ?? get("query"), query = asked < 0 || asked >= rows ? rows - 1 : asked;
     const rowOf = ({ codes, shape }, at) => {
       const start = shape.causal ? triangle(at) : at * shape.columns;
@@ -394,17 +399,19 @@ function render({ model, el }) {
     }
     const strong = (key) => (answer.keys || key !== query) && Math.abs(weights[key]) > 0.03 * largest;
     arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest, written(key))));
-    const empty = padding.queries.includes(query) ? "is padding, and looks at nothing" : padding.keys.includes(shown) ? `→ ${a.seen[shown]}: padding, which nobody looks at` : "";
-    const says = empty || (causal && shown > query ? "cannot look ahead" : `→ ${a.seen[shown]}: ${isFinite(weights[shown]) ? written(shown) : "masked"}`);
-    readout.textContent = shown === undefined ? "" : `${words[query]} ${says}`;
+    const after = says[0].querySelector("h2"); // the prediction is that after the token that was chosen
+    if (after) after.textContent = `${PREDICTS[predicts]} ${quoted(words[place[2]])}${query === place[2] ? "" : `; choose ${quoted(words[query])} to see it there`}`;
+    const empty = padding.queries.includes(query) ? "is padding, and looks at nothing" : padding.keys.includes(shown) ? `→ ${quoted(a.seen[shown])}: padding, which nobody looks at` : "";
+    const told = empty || (causal && shown > query ? "cannot look ahead" : `→ ${quoted(a.seen[shown])}: ${isFinite(weights[shown]) ? written(shown) : "masked"}`);
+    readout.textContent = shown === undefined ? "" : `${quoted(words[query])} ${told}`;
     const listed = [["token", "at", scores ? "score" : VIEWS[view]], ...keys.slice(0, 5).map((key) => [a.seen[key], key, written(key)])];
-    most.replaceChildren(make("caption", {}, `${words[query]} (token ${query}) looks at`),
+    most.replaceChildren(make("caption", {}, `${quoted(words[query])} (token ${query}) looks at`),
       ...listed.map((texts, at) => make("tr", {}, ...texts.map((text, column) => {
         if (!at) return make("th", { scope: "col" }, text);
         const share = column === 2 ? (100 * Math.abs(weights[texts[1]])) / largest : 0;
         return make("td", { className: column ? "" : "token", style: { backgroundImage: share && `linear-gradient(to right, var(--bar) ${share}%, transparent 0)` } }, text);
       }))));
-    return `${words[query]} looks at ${keys.slice(0, 3).map((key) => `${a.seen[key]} ${number(weights[key])}`).join(", ")}`;
+    return `${quoted(words[query])} looks at ${keys.slice(0, 3).map((key) => `${quoted(a.seen[key])} ${number(weights[key])}`).join(", ")}`;
   }
 
   // An arrow from a token to one that it looks at: over their line, or from its line to the other.
@@ -413,7 +420,7 @@ function render({ model, el }) {
     const rise = Math.min(high - 4, 14 + Math.abs(x - toX) / 5) / 0.75;
     const d = answer.keys ? `M${x} 1 C${x} ${high / 2} ${toX} ${high / 2} ${toX} ${high - 8}`
       : `M${x} ${high} C${x} ${high - rise} ${toX} ${high - rise} ${toX} ${high - 7}`;
-    const text = `${a.words[query]} → ${a.seen[key]}: ${weight}`;
+    const text = `${quoted(a.words[query])} → ${quoted(a.seen[key])}: ${weight}`;
     const group = svg("g", { class: strength < 0 ? "less" : "more" }, svg("title", {}, text),
       svg("path", { class: "near", d }), svg("path", { d, "stroke-width": 0.75 + 4 * Math.abs(strength) }),
       svg("path", { class: "head", d: `M${toX - 4} ${high - 8} h8 l-4 7 z` }));
