@@ -114,7 +114,7 @@ function render({ model, el }) {
     "aria-label": `all heads: rows are layers, ${copies ? "the last the copy heads, " : ""}columns are heads` }, ...margins, ...tiles, small);
 
   const title = make("h2"), part = soft("");
-  const readout = make("p", { className: "readout" }), says = [div("says"), div("says b")];
+  const readout = make("p", { className: "readout", title: "≈: as exactly as the colors tell; choose the token for the number itself" }), says = [div("says"), div("says b")];
   const gradient = make("canvas"), legend = div("legend", gradient, div("ticks"), soft(""));
   const zoom = slider("zoom", { min: 0, max: 5, step: 1, value: 0, show: (at) => (at ? `${2 ** at}×` : "all") }, () => { center = null; drawMatrices(); drawFocus(); });
   zoom.querySelector("input").title = "show a part of the picture; click in it to move there";
@@ -147,9 +147,9 @@ function render({ model, el }) {
     div("main-view",
       div("row line", views, search, make("h2", {}, "Where the token looks:"), readout), over,
       div("columns",
-        div("all", div("row", order), div("scrolled", montage), div("row", role, sort), found),
+        div("all", div("row", order), div("scrolled", montage), doing, div("row", role, sort), found),
         div("one", div("row", title, part, zoom), a.plot, legend),
-        div("says", doing, says[0]),
+        says[0],
         div("other", make("h2", {}, "The same head on B"), b.plot), says[1], div("top", most, list))),
     patching, b.strip, codeBox);
 
@@ -194,10 +194,12 @@ function render({ model, el }) {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
       tile.classList.toggle("changed", Boolean(change));
-      tile.firstChild.textContent = !change ? "" : change.do === "scale" ? `×${change.by}` : "✕";
+      const name = spots !== byLayer && `${places[at].layer < layers ? places[at].layer : "c"}.${places[at].head}`;
+      tile.firstChild.textContent = !change ? name || "" : change.do === "scale" ? `×${change.by}` : "✕";
     });
     for (const button of removals) button.ariaPressed = change?.do === button.value;
-    scale.show(change ? change.by ?? 0 : 1);
+    scale.show(change?.do === "zero" ? 0 : change?.by ?? 1);
+    if (change?.do === "mean") scale.lastElementChild.textContent = "mean";
     const sources = { head: "this head",
       residual: `the residual stream into ${layer < layers ? "this layer" : "the copy heads"}` };
     for (const chip of chips) chip.textContent = `${sources[chip.value]} at ${quoted(words[place[2]])}`;
@@ -215,7 +217,9 @@ function render({ model, el }) {
     b.shape = { rows: wordsB.length, columns: keys ? columns : wordsB.length, causal, blank: () => false };
     for (const [side, texts, name] of [[a, words, "token"], [b, wordsB, "token of B"]]) {
       side.words = texts;
-      side.seen = side === a && keys ? keys : texts;
+      // In a difference a row may stand for two tokens.
+      if (side === a && view === "difference") side.words = texts.map((text, at) => (at >= wordsB.length || text === wordsB[at] ? text : `${text}|${wordsB[at]}`));
+      side.seen = side === a && keys ? keys : side.words;
       side.tokens = tokensOf(texts, name);
       side.strip.replaceChildren(...side.tokens);
     }
@@ -228,7 +232,8 @@ function render({ model, el }) {
     carry(null);
     views.show(view);
     set(valued, { disabled: Boolean(noValues) || given, title: noValues || (given ? needs : "the weight times the length of the vector that it brings") });
-    set(difference, { disabled: !wordsB[0], title: wordsB[0] ? "weights on A minus weights on B" : "needs a second text" });
+    set(difference, { disabled: !wordsB[0], textContent: wordsB[0] ? VIEWS.difference : "A − B: needs a second text",
+      title: wordsB[0] ? "weights on A minus weights on B, position by position" : "needs a second text" });
     b.plot.hidden = !wordsB[0] || view === "difference";
     drawTiles();
     drawLegend(table, largest);
@@ -251,7 +256,7 @@ function render({ model, el }) {
     drawn = sizes();
     const { cells, small: [rows, columns], table, causal, whole } = answer, room = montage.parentElement;
     const em = emOf(stage.root), names = (copies ? 3.2 : 2) * em;
-    const fits = Math.min((room.clientWidth - names) / across, (22 * em) / down);
+    const fits = Math.min((room.clientWidth - names) / across, (20 * em) / down);
     const tile = Math.max(SMALLEST, Math.floor(fits)), pixels = Math.round(tile * devicePixelRatio);
     const every = Math.ceil((1.6 * em) / tile), length = causal ? triangle(rows) : rows * columns, all = bytesOf(cells);
     set(montage, { style: { gridTemplate: `1.4em repeat(${down}, ${tile}px) / ${names}px repeat(${across}, ${tile}px)` } });
@@ -326,7 +331,8 @@ function render({ model, el }) {
     }));
     words.textContent = answer.view === "difference" ? "weight on A minus weight on B" : scores ? "score before the softmax"
       : answer.view === "values" ? "weight × length of value" : "weight";
-    words.textContent += " (colors follow its square root)";
+    const [inA, inB] = [answer.words.length, answer.words_b.length];
+    words.textContent += ` (colors follow its square root)${answer.view === "difference" && inA !== inB ? `. A has ${inA} tokens and B ${inB}: compared are the first ${Math.min(inA, inB)}` : ""}`;
   }
 
   // How alike two heads are: the overlap of their rows (Bhattacharyya). The codes are square roots already.
@@ -339,6 +345,7 @@ function render({ model, el }) {
 
   function toggleOrder() {
     const alike = spots === byLayer && likeness();
+    if (alike && !alike.some((score, at) => at !== chosen && score > 0)) return void (order.textContent = `Nothing here is like ${nameOf(chosen)}`);
     set(sort, { ariaPressed: Boolean(alike), textContent: alike ? "back to layers" : "sort by likeness" });
     order.textContent = alike ? `All heads, most like ${nameOf(chosen)} first` : ORDER;
     spots = byLayer;
@@ -346,6 +353,7 @@ function render({ model, el }) {
       spots = [];
       [...places.keys()].sort((one, other) => alike[other] - alike[one]).forEach((at, spot) => { spots[at] = spot; });
     }
+    draw();
     drawTiles();
     stage.announce(alike ? `sorted by likeness to ${nameOf(chosen)}` : "sorted by layer");
   }
@@ -358,7 +366,7 @@ function render({ model, el }) {
     found.hidden = !role.value;
     found.replaceChildren(soft(caption), bars(ranked.map(({ layer, head, score }) => {
       const at = layer * heads + head;
-      return { at, token: layer < layers ? `layer ${layer}, ${head}` : `copy ${head}`, p: Math.max(0, score), title: `choose ${nameOf(at)}` };
+      return { at, token: nameOf(at), p: Math.max(0, score), title: `choose ${nameOf(at)}` };
     }), { clicked: ({ at }) => choose(at) }));
   }
 
@@ -428,9 +436,9 @@ function render({ model, el }) {
     return group;
   }
   // Where the line of the text is longer than the page, the token in focus is to be seen.
-  function reveal() {
+  function reveal(room = 40) {
     const { offsetLeft, offsetWidth } = a.tokens[get("query")] ?? over;
-    over.scrollLeft += Math.min(0, offsetLeft - over.scrollLeft - 40) + Math.max(0, offsetLeft + offsetWidth + 40 - over.scrollLeft - over.clientWidth);
+    over.scrollLeft += Math.min(0, offsetLeft - over.scrollLeft - room) + Math.max(0, offsetLeft + offsetWidth + room - over.scrollLeft - over.clientWidth);
   }
 
   function choose(at) {
@@ -448,12 +456,12 @@ function render({ model, el }) {
     stage.ask({ query });
     stage.announce(said);
     if (zoom.querySelector("input").value > 0) drawMatrices();
-    reveal();
+    reveal(type === "click" ? 0 : 40);
   }
   function seek(step) {
     const from = get("query") + step, { rows, words } = answer;
     const at = Array.from({ length: rows }, (_, i) => (from + i) % rows).find((i) => words[i].toLowerCase().includes(search.value.toLowerCase()));
-    if (search.value && at !== undefined) look("click", at);
+    if (search.value && at !== undefined) { look("click", at); reveal(); }
   }
   over.onclick = over.onpointerover = ({ type, target }) => {
     const key = answer.keys ? a.looked.indexOf(target) : -1;
@@ -498,6 +506,7 @@ function render({ model, el }) {
     drawTiles();
     drawMatrices();
     drawFocus();
+    reveal();
   });
   for (const box of boxes) resized.observe(box);
   stage.signal.addEventListener("abort", () => resized.disconnect());
