@@ -55,7 +55,16 @@ def test_a_file_scrubs_without_a_kernel(show, file):
     assert knob.input_value() == "8"
     assert page.locator(".key.training b").inner_text() == answer["readings"][8]["training"]
 
+    told, log = page.locator(".told"), dashboard.history
     box = page.locator(".plot").bounding_box()
+    assert page.locator(".plot .steps i").count() == len(seen)  # the stops of the slider
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 50)
+    assert f", validation {log[-1].validation_loss:.2f}" in told.inner_text()
+    tops = set()
+    for key in ("Home", *["ArrowRight"] * len(seen)):  # nothing moves under the slider
+        knob.press(key)
+        tops.add((page.locator(".plot").bounding_box()["y"], knob.bounding_box()["y"]))
+    assert len(tops) == 1
     page.mouse.move(box["x"] + 2, box["y"] + 50)
     page.mouse.down()
     assert knob.get_attribute("aria-valuetext") == "step 0"
@@ -74,7 +83,7 @@ def test_a_file_scrubs_without_a_kernel(show, file):
     assert tokens.all_inner_texts() == answer["tokens"]
     tokens.nth(5).click()
     page.keyboard.press("ArrowLeft")
-    assert page.locator(".reading").inner_text().startswith(f"{answer['tokens'][4]} looks most at")
+    assert page.locator(".reading").inner_text().startswith(f"“{answer['tokens'][4]}” looks most at")
     assert page.locator(".tokens .hatched").count() == len(answer["tokens"]) - 5
     assert page.title() == dashboard.title and page.locator("img").count() == 0  # text is no markup
     assert MARKUP in page.locator("blockquote").inner_text()
@@ -115,9 +124,9 @@ def test_the_numbers_are_those_of_the_run_until_one_goes_back(show):
     }
     page = show(dashboard)
     shown = [page.locator(name).inner_text() for name in numbers]
-    assert shown == ["2", f"{two.loss:.2f}", f"{two.validation_loss:.2f}"]
+    assert shown == ["Losses of step 2", f"{two.loss:.2f}", f"{two.validation_loss:.2f}"]
     page.get_by_role("slider", name="snapshot").press("ArrowLeft")
-    assert page.locator(numbers[0]).inner_text() == "1" and page.locator(numbers[2]).is_hidden()
+    assert [page.locator(number).inner_text() for number in numbers[::2]] == ["Losses of step 1", "–"]
 
 
 def test_all_that_can_be_clicked_says_so_and_fits_a_projector(show, file):
@@ -130,7 +139,7 @@ def test_all_that_can_be_clicked_says_so_and_fits_a_projector(show, file):
     assert page.locator(".square canvas").evaluate("it => getComputedStyle(it).cursor") == "pointer"
     box = page.locator(".square canvas").bounding_box()
     page.mouse.click(box["x"] + 5, box["y"] + 1)  # the first row: it has nothing else to look at
-    assert page.locator(".reading").inner_text().endswith("looks most at <|endoftext|> 100%")
+    assert page.locator(".reading").inner_text().endswith("looks most at “<|endoftext|>”: 100%")
 
 
 SETUP = """

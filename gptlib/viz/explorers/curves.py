@@ -13,7 +13,6 @@ from jaxtyping import Float
 from gptlib.training.loop import Step
 
 BINS = 300  # points of a curve
-NOTHING = {"step": "", "training": "", "validation": "", "floor": "", "norm": "", "rate": ""}
 
 
 class Course:
@@ -49,27 +48,32 @@ class Course:
         return dict(zip(("step", "loss", "gradient_norm", "learning_rate", "seconds"), means, strict=True))
 
     def readings(self, step: int) -> dict[str, str]:
-        """What is read at this step, by the curve's name; nothing where there is nothing yet.
+        """What is read at this step, by the curve's name; a dash where there is nothing yet.
 
         Both losses are of one step, which is named: the latest at which the validation loss was measured, or
-        without one the latest of all. Norm and rate are of the latest.
+        without one the latest of all. Norm and rate are of the latest, and name it where it is another.
         """
         latest = _latest(self.history, step)
         floor = "" if self.floor is None else f"{self.floor:.2f}"
+        none = "–" if self.checked else ""
         if latest is None:
-            return NOTHING | {"floor": floor}
+            told = f"Step {step:,}: {'no loss yet' if step == 0 else 'no losses were noted'}"
+            return {"step": told, "training": "–", "validation": none, "floor": floor, "norm": "–", "rate": "–"}
         both = _latest(self.checked, step) or latest
+        apart = both.step != latest.step
+        of = f" at step {latest.step:,}" if apart else ""
         return {
-            "step": f"{both.step:,}",
+            "step": f"Losses of step {both.step:,}{' (the last with validation)' if apart else ''}",
             "training": f"{both.loss:.2f}",
-            "validation": "" if both.validation_loss is None else f"{both.validation_loss:.2f}",
+            "validation": none if both.validation_loss is None else f"{both.validation_loss:.2f}",
             "floor": floor,
-            "norm": f"{latest.gradient_norm:.3g}",
-            "rate": f"{latest.learning_rate:.2g}",
+            "norm": f"{latest.gradient_norm:.3g}{of}",
+            "rate": f"{latest.learning_rate:.2g}{of}",
         }
 
     def curves(self) -> dict[str, Any]:
         """The curves, the ticks of the losses and the floor, in percent of a pane from the left and the top.
+        `scale` is the loss at the top and at the bottom, `seen` the mean steps of the training curve's points.
 
         A curve is x, y, x, y, …, once over steps and, where it is known how long they took, over seconds.
         """
@@ -102,6 +106,8 @@ class Course:
                 }
                 for over, places in self.axes().items()
             },
+            "scale": [top, bottom],
+            "seen": course["step"].round().astype(int).tolist(),
             "ticks": [[str(unit * tick), height(unit * tick)] for tick in ticks],
             "floor": None if self.floor is None else height(self.floor),
         }

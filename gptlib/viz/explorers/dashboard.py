@@ -323,6 +323,7 @@ class TrainingDashboard(Explorer):
             "readings": [self._course.readings(step) for step in steps],
             "samples": [snapshot.sample for snapshot in self.snapshots] if self._tokenizer else [],
             "attention": b"".join(snapshot.attention for snapshot in self.snapshots),
+            "prompt": self._looks.about,
             "n_layers": self.model.config.n_layers,
             "n_heads": self.model.config.n_heads,
             "tokens": [on_the_page(piece) for piece in self._looks.pieces],

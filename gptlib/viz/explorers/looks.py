@@ -62,6 +62,8 @@ class Looks:
         self.pieces = (
             words_of(tokenizer, self.tokens) if tokenizer else [f"#{token}" for token in self.tokens]
         )
+        after = f" after “{prompt}”" if prompt else ""
+        self.about = f"{after}, up to {SAMPLE['max_new_tokens']} tokens"  # of what is written
         self._last, self._spent = -math.inf, 0.0
 
     def due(self, step: int, trained: float) -> bool:

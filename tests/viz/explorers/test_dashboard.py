@@ -267,15 +267,19 @@ def test_details_hold_the_curves():
 
 def read_at(history, step):
     """What is to be read there: both losses of the latest step at which validation was measured, if any."""
-    latest = history[step - 1]
+    latest, none = history[step - 1], "–" if any(one.validation_loss is not None for one in history) else ""
     both = next((one for one in history[step - 1 :: -1] if one.validation_loss is not None), latest)
+    if both is latest:
+        step, of = f"Losses of step {both.step:,}", ""
+    else:
+        step, of = f"Losses of step {both.step:,} (the last with validation)", f" at step {latest.step:,}"
     return {
-        "step": f"{both.step:,}",
+        "step": step,
         "training": f"{both.loss:.2f}",
-        "validation": "" if both.validation_loss is None else f"{both.validation_loss:.2f}",
+        "validation": none if both.validation_loss is None else f"{both.validation_loss:.2f}",
         "floor": "",
-        "norm": f"{latest.gradient_norm:.3g}",
-        "rate": f"{latest.learning_rate:.2g}",
+        "norm": f"{latest.gradient_norm:.3g}{of}",
+        "rate": f"{latest.learning_rate:.2g}{of}",
     }
 
 
@@ -284,7 +288,7 @@ def test_what_is_to_be_read_at_a_snapshot():
     dashboard.start()
     dashboard.wait()
     readings = dict(zip(dashboard.answer["steps"], dashboard.answer["readings"], strict=True))
-    assert set(readings[0].values()) == {""} and readings[0].keys() == readings[12].keys()
+    assert readings[0]["step"] == "Step 0: no loss yet" and readings[0].keys() == readings[12].keys()
     for step in set(readings) - {0}:
         assert readings[step] == read_at(dashboard.history, step)
 
@@ -299,8 +303,8 @@ def test_the_numbers_of_a_run_under_way_are_those_of_its_history():
     dashboard.stop()
     assert len(seen) > 4 and seen[-1][0] == dashboard.step
     for step, readings in seen[1:]:  # the first is of step 0
-        assert readings == read_at(dashboard.history, step)
-        assert step - 7 < int(readings["step"].replace(",", "")) <= step
+        assert readings == read_at(dashboard.history[:step], step)
+        assert step - 7 < int(readings["step"].split()[3].replace(",", "")) <= step
 
 
 def test_the_course_of_a_long_run_is_short():
