@@ -41,6 +41,10 @@ def test_the_page_counts_what_python_counts(show):
         for name in ("parts", "parameters", "peak", "flops", "days", "pace"):
             wanted = expected[name]
             assert counted[name] == (wanted and pytest.approx(wanted, rel=1e-12)), (name, state)
+        if state["training"]:  # what the page says the peak is made of
+            parts = ("weights", "optimizer", "gradients" if counted["atEnd"] else "activations")
+            made_of = sum(counted["parts"][name] for name in parts) + counted["extra"]
+            assert made_of == pytest.approx(counted["peak"])
 
 
 def test_it_moves_in_a_file(show):
@@ -49,20 +53,33 @@ def test_it_moves_in_a_file(show):
     bars = page.locator(".held .value")
     xl = BudgetExplorer(n_layers=48, d_model=1600, card="RTX 4090", batch_size=4, n_cards=4).answer
     times = xl["peak"] / 24e9
-    assert f"does not fit on one RTX 4090. It takes {xl['peak'] / 1e9:.1f} GB" in said.inner_text()
+    assert "4 texts of 1,024 tokens at once: training does not fit on one RTX 4090." in said.inner_text()
+    assert f"It takes {xl['peak'] / 1e9:.1f} GB" in said.inner_text()
     assert f"{times:.2g} times its 24 GB" in said.inner_text()
     assert advice.inner_text() == "Cut up by ZeRO-1 among the 4 cards, it would fit."
     assert page.locator(".over").count() == 1 and bars.nth(3).inner_text() == "18.7 GB"
     cut = page.get_by_role("radio", name="ZeRO-1")
     cut.click()
-    assert "training fits on each RTX 4090" in said.inner_text() and advice.is_hidden()
+    assert "training fits on each RTX 4090" in said.inner_text() and advice.inner_text() == ""
     assert bars.nth(3).inner_text() == "4.67 GB" and page.locator(".over").count() == 0
-    # What cannot train is for writing, and what is trained is in what can.
-    page.get_by_role("radio", name="4 bit").click()
+    # What cannot train is for writing, and says so; what is trained is in what can; nothing moves meanwhile.
+    four, card = page.get_by_role("radio", name="4 bit"), page.get_by_role("radio", name="RTX 4090")
+    assert (
+        four.is_disabled()
+        and four.get_attribute("title") == "Only to write with: training needs finer numbers"
+    )
+    page.get_by_role("radio", name="bf16").press("ArrowRight")
+    assert "training fits" in said.inner_text()
+    place = card.bounding_box(), cut.bounding_box()
+    page.get_by_role("radio", name="write with it").click()
+    assert cut.is_disabled() and (card.bounding_box(), cut.bounding_box()) == place
+    four.click()
     assert "writing fits" in said.inner_text() and page.get_by_label("tokens read").is_hidden()
     assert page.locator(".held .value").count() == 3
     page.get_by_role("radio", name="train it").click()
     assert page.get_by_role("radio", name="bf16 / fp16").get_attribute("aria-checked") == "true"
+    assert " operations for 10 billion tokens" in page.locator(".held").inner_text()
+    assert (card.bounding_box(), cut.bounding_box()) == place
     # A card that holds it says so.
     page.get_by_role("button", name="GPT-3").click()
     chosen = page.get_by_role("radio", name="B200")

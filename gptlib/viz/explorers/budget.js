@@ -17,16 +17,17 @@ function costs(state, { formats, cards }) {
   const kept = batch * (n_layers * (16 * d + 4 + d / 64) + 2 * d + 2), logits = 4 * batch * vocab;
   const parts = { weights, gradients: cut(gradient * parameters, 2), optimizer: cut(optimizer * parameters, 1),
                   activations: activation * kept + logits };
-  const last = Math.max(parts.activations + 2 * logits, parts.gradients + gradient * vocab * d);
-  return { parameters, flops, parts, peak: weights + parts.optimizer + last, pace: null,
+  const begins = parts.activations + 2 * logits, ends = parts.gradients + gradient * vocab * d, last = Math.max(begins, ends);
+  return { parameters, flops, parts, peak: weights + parts.optimizer + last, pace: null, atEnd: ends > begins,
+           extra: ends > begins ? gradient * vocab * d : 2 * logits,
            days: speed ? flops / (speed * 0.4 * n_cards) / 86400 : null };
 }
 
 const FORMATS = {
   "float32": ["float32", "4 bytes for each number"],
   "16-bit": ["bf16 / fp16", "2 bytes for each number; in training AdamW's stay in 4, with a copy of the weights: mixed precision"],
-  "8-bit": ["8 bit", "For writing: 1 byte for each weight in the blocks' matrices, 2 for the rest"],
-  "4-bit": ["4 bit", "For writing: half a byte for each weight in the blocks' matrices and a scale for every 64, 2 bytes for the rest"],
+  "8-bit": ["8 bit", "1 byte for each weight in the blocks' matrices, 2 for the rest"],
+  "4-bit": ["4 bit", "Half a byte for each weight in the blocks' matrices and a scale for every 64, 2 bytes for the rest"],
 };
 const STAGES = {
   0: ["whole on each", "Data parallel: every card holds all of it"],
@@ -74,16 +75,20 @@ export default {
       [...group.children].forEach((button) => { button.title = options[button.value][1]; });
       return group;
     };
+    // What an arrow key comes to, but cannot be, changes nothing.
+    const trains = (format) => tables.formats[format][2], writes = (stage) => stage % 3 === 0;
+    const able = (group, options, can, why) => [...group.children].forEach((button) =>
+      set(button, { disabled: !can(button.value), title: can(button.value) ? options[button.value][1] : why }));
     const uses = pick("what is done", { train: ["train it", "Weights, gradients, optimizer and activations"], write: ["write with it", "Weights, and a cache of keys and values"] },
-      (use) => change({ training: use === "train", ...(use === "train" && !tables.formats[view.number_format][2] && { number_format: "16-bit" }) }));
-    const formats = pick("number format", FORMATS, (number_format) =>
-      change({ number_format, ...(!tables.formats[number_format][2] && { training: false }) }));
-    const stages = pick("what is cut up among the cards", STAGES, (stage) => change({ stage: +stage }));
+      (use) => change(use === "train" ? { training: true, ...(!trains(view.number_format) && { number_format: "16-bit" }) }
+        : { training: false, ...(!writes(view.stage) && { stage: 0 }) }));
+    const formats = pick("number format", FORMATS, (number_format) => change(!view.training || trains(number_format) ? { number_format } : {}));
+    const stages = pick("what is cut up among the cards", STAGES, (stage) => change(view.training || writes(stage) ? { stage: +stage } : {}));
     const cards = pick("card", Object.fromEntries(Object.entries(tables.cards).map(([name, card]) => [name, [name, card[3]]])), (card) => change({ card }));
     cards.classList.add("cards");
     const sizes = Object.entries(tables.sizes).map(([name, [n_layers, d_model, context_length]]) => make("button",
       { title: `${n_layers} layers, d_model ${whole(d_model)}, context ${whole(context_length)}`, onclick: () => change({ n_layers, d_model, context_length }) }, name));
-    const said = make("h2"), advice = make("p"), list = make("ul", { className: "bars" }), note = make("p", { className: "soft" }), time = make("p");
+    const said = make("h2"), advice = make("p", { className: "advice" }), list = make("ul", { className: "bars" }), note = make("p", { className: "soft" }), time = make("p");
     stage.root.append(div("main-view", make("section", {}, div("row", uses, formats), div("row", make("span", {}, "Sizes:"), ...sizes),
       div("knobs", ...knobs.map(({ box }) => box)), div("row", stages)),
       make("section", { className: "held" }, said, advice, list, note, time),
@@ -95,37 +100,41 @@ export default {
       make("span", { className: "value" }, bytes(size)), make("span", { className: "soft" }, value)));
 
     function draw() {
-      const { parameters, parts, peak, flops, days, pace } = costs(view, tables), [memory, bandwidth, speed] = tables.cards[view.card];
+      const { parameters, parts, peak, flops, days, pace, atEnd, extra } = costs(view, tables), [memory, bandwidth, speed] = tables.cards[view.card];
       const held = (changes) => costs({ ...view, ...changes }, tables).peak, fits = peak <= memory, most = Math.max(...Object.values(parts));
+      const texts = `${view.batch_size > 1 ? `${whole(view.batch_size)} texts` : "1 text"} of ${whole(view.context_length)} tokens`;
       const times = peak / memory, many = view.n_cards > 1;
-      said.textContent = `${short(parameters)} parameters: ${view.training ? "training" : "writing"} ${fits ? `fits on ${many ? "each" : "one"} ${view.card}` : `does not fit on one ${view.card}`}. `
+      said.textContent = `${short(parameters)} parameters, ${texts} at once: ${view.training ? "training" : "writing"} ${fits ? `fits on ${many ? "each" : "one"} ${view.card}` : `does not fit on one ${view.card}`}. `
         + `It takes ${bytes(peak)}, ${times < 1 ? `${percent(times)} of` : `${digits(times)} times`} its ${bytes(memory)}.`;
       const better = [1, 2, 3].find((stage) => held({ stage }) <= memory), enough = [...Array(17).keys()].find((n) => held({ stage: 3, n_cards: 2 ** n }) <= memory);
       advice.textContent = better ? `Cut up by ${STAGES[better][0]} among the ${whole(view.n_cards)} cards, it would fit.`
         : enough ? `Cut up by ${STAGES[3][0]}, it would fit on ${whole(2 ** enough)} cards.`
-          : "More cards do not help: what each of them keeps whole is too large. Take fewer or shorter sequences.";
-      advice.hidden = fits;
+          : `More cards do not help, nor does ZeRO: ${view.training ? "activations" : "the cache"} stay${view.training ? "" : "s"} whole on each. Take fewer or shorter texts.`;
+      if (fits) advice.textContent = "";
       list.replaceChildren(bar(`total${fits ? "" : " over"}`, "most at once", peak, Math.max(peak, memory), memory, `The line is the memory of one ${view.card}`, `of ${bytes(memory)}`),
         ...Object.entries(parts).map(([name, size], at) => {
           const by = name in { weights: 1, gradients: 1, optimizer: 1 } && view.stage >= 3 - at && many;
           return bar("", name, size, most, memory, PARTS[name], by ? `of ${bytes(size * view.n_cards)}` : many && view.stage ? "whole" : "");
         }));
-      note.textContent = view.training ? "On each card. The parts have a scale of their own, and do not add up: gradients come while activations go."
-        : "On each card. The parts have a scale of their own.";
-      const work = `${flops.toExponential(1).replace("+", "")} operations`;
-      time.textContent = !view.training ? `At most ${digits(pace)} tokens a second for each text: for each of them a card has to ${pace * peak > 0.999 * bandwidth ? "read all that it holds" : "multiply so many numbers"}.`
+      note.textContent = `On each card; the parts have a scale of their own. Most at once: weights + ${!view.training ? "cache"
+        : `optimizer + ${atEnd ? "gradients" : "activations"} + ${bytes(extra)} for ${atEnd ? "a second gradient of the embeddings, when the activations are gone"
+          : "the logits' gradients; the others come while activations go"}`}.`;
+      const [digit, power] = flops.toExponential(1).split("e+"), work = `${digit} × 10${[...power].map((one) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("")} operations for ${short(view.tokens)} tokens`;
+      time.textContent = !view.training ? `At most ${digits(pace)} tokens a second for each of ${texts.replace("1 text", "one text")}: for each token a card has to ${pace * peak > 0.999 * bandwidth ? "read all that it holds" : "multiply so many numbers"}.`
         : !speed ? `${work}. How long a ${view.card} takes cannot be told: its maker states no peak.`
           : `${work}: ${lasting(days)} on ${whole(view.n_cards)} ${view.card}, at 40% of the peak in 16 bits`
             + (view.number_format === "float32" ? "; in float32 at least twice as long." : ".");
-      knobs.forEach((one) => { one.show(); one.box.hidden = one.trait === "tokens" && !view.training; });
+      knobs.forEach((one) => { one.show(); if (one.trait === "tokens") one.box.style.visibility = view.training ? "" : "hidden"; });
       uses.show(view.training ? "train" : "write");
       formats.show(view.number_format);
       stages.show(String(view.stage));
+      able(formats, FORMATS, (format) => !view.training || trains(format), "Only to write with: training needs finer numbers");
+      able(stages, STAGES, (stage) => view.training || writes(stage), "Only to train: in writing there is nothing of that to cut up");
       cards.show(view.card);
       for (const button of cards.children) {
         const size = tables.cards[button.value][0], can = peak <= size;
         button.classList.toggle("small", !can);
-        button.replaceChildren(`${can ? "✓" : "✗"} ${button.value} `, make("span", {}, bytes(size)));
+        button.replaceChildren(make("i", {}, can ? "✓" : "✗"), `${button.value} `, make("span", {}, bytes(size)));
       }
       stage.announce(said.textContent);
     }

@@ -25,8 +25,17 @@ D_HEAD = 64  # as in GPT-2, whatever its size
 SHARE = 0.4  # of the peak, which a good training run reaches
 VOCAB_SIZE = PRESETS["gpt2"].vocab_size
 LARGEST = {"n_layers": 128, "d_model": 16384, "context_length": 32768, "batch_size": 4096, "n_cards": 65536}
-# The published sizes that have this layout, at least nearly: GPT-3's heads are twice as wide.
-SIZES = {"GPT-2": "gpt2", "GPT-2 XL": "gpt2-xl", "GPT-3": "gpt3"}
+# Layers, width and context of published sizes, in this layout: heads of GPT-3 and Llama 2 are twice as wide,
+# and Llama 2 has other blocks, of nearly as many numbers (Touvron et al. 2023, "LLaMA", table 2; its context:
+# Touvron et al. 2023, "Llama 2", table 1).
+SIZES = {
+    name: (size.n_layers, size.d_model, size.context_length)
+    for name, size in (
+        ("GPT-2", PRESETS["gpt2"]),
+        ("GPT-2 XL", PRESETS["gpt2-xl"]),
+        ("GPT-3", PRESETS["gpt3"]),
+    )
+} | {"Llama 2 7B": (32, 4096, 4096)}
 
 
 class BudgetExplorer(Explorer):
@@ -112,10 +121,7 @@ class BudgetExplorer(Explorer):
             "pace": pace,
             "formats": {name: dataclasses.astuple(numbers) for name, numbers in NUMBER_FORMATS.items()},
             "cards": {name: [one.memory, one.bandwidth, one.peak, one.source] for name, one in CARDS.items()},
-            "sizes": {
-                name: [size.n_layers, size.d_model, size.context_length]
-                for name, size in ((name, PRESETS[preset]) for name, preset in SIZES.items())
-            },
+            "sizes": {name: list(size) for name, size in SIZES.items()},
         }
 
     def figure(self) -> Drawing:

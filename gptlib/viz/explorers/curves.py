@@ -58,7 +58,8 @@ class Course:
         none = "–" if self.checked else ""
         if latest is None:
             told = f"Step {step:,}: {'no loss yet' if step == 0 else 'no losses were noted'}"
-            return {"step": told, "training": "–", "validation": none, "floor": floor, "norm": "–", "rate": "–"}
+            nothing = dict.fromkeys(("training", "norm", "rate"), "–")
+            return {"step": told, "validation": none, "floor": floor} | nothing
         both = _latest(self.checked, step) or latest
         apart = both.step != latest.step
         of = f" at step {latest.step:,}" if apart else ""
@@ -73,7 +74,7 @@ class Course:
 
     def curves(self) -> dict[str, Any]:
         """The curves, the ticks of the losses and the floor, in percent of a pane from the left and the top.
-        `scale` is the loss at the top and at the bottom, `seen` the mean steps of the training curve's points.
+        `scale` is the loss at the top and at the bottom, `seen` the mean step of each point of training.
 
         A curve is x, y, x, y, …, once over steps and, where it is known how long they took, over seconds.
         """
