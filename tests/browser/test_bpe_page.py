@@ -63,8 +63,12 @@ def test_every_script_is_itself_and_half_a_character_says_of_which(show):
     page = show(BPEExplorer(tokenizer, "你好 مرحبا 🪁 א"))
     pieces = page.locator(".piece")
     assert [text for text, *_ in rows(page)] == ["你好", "␣مرحبا", "␣🪁", "␣", "\\xd7", "\\x90"]
-    assert pieces.first.get_attribute("title").endswith(", 6 bytes")
+    assert pieces.first.get_attribute("title").endswith(", 6 bytes; click: the merge that made it")
     assert pieces.last.get_attribute("title") == f"token {tokenizer.ranks[bytes([0x90])]}, 1 byte; part of א"
+    assert [pieces.nth(at).get_attribute("data-of") for at in (0, 4, 5)] == [None, "א", ""]
+    pieces.first.click()
+    assert page.locator(".merge .made").inner_text() == "你好"
+    page.get_by_role("button", name="Last").click()
     on, back = (page.get_by_role("button", name=name) for name in ("Next", "Previous"))
     assert on.get_attribute("title") == "do the next merge: no merge is left"
     back.click()
@@ -90,8 +94,10 @@ def test_jupyterlab(run):
     page.get_by_label("Merges done").press("ArrowRight")  # JupyterLab's own arrow keys stay out of it
     page.locator(".merge", has_text="merge 1 of").wait_for()
     box.fill("")
-    page.get_by_text("Text is empty; type at least one character").wait_for()
-    assert "8 bytes" in count.inner_text()  # the last good answer stays
+    page.locator(".bpe.stale").wait_for()  # the last good answer stays, faded
+    assert "8 bytes" in count.inner_text() and page.locator(".bpe .problem").is_hidden()
     box.fill("the old kite")
     count.get_by_text("12 bytes").wait_for()
+    assert page.locator(".bpe.stale").count() == 0
+    page.locator(".merge", has_text="merge 3 of 8").wait_for()  # the reader was in the middle of the merges
     assert page.locator(".bpe .problem").is_hidden()

@@ -33,7 +33,9 @@ export default {
 
     const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text",
       title: stage.live ? "any text, up to 2,000 characters" : "needs a kernel to change",
-      oninput: () => stage.ask({ text: box.value }) });
+      placeholder: "Type any text",
+      oninput() { stale(); if (box.value) stage.ask({ text: box.value }); } });
+    const stale = () => stage.root.classList.toggle("stale", !box.value); // while there is nothing to show
     const track = make("input", { type: "range", min: 0, step: 1, "aria-label": "Merges done", title: "how many merges are done",
       oninput: () => go(+track.value) });
     const button = (text, tip, to) => make("button", { tip, onclick: () => go(to()) }, text);
@@ -49,7 +51,7 @@ export default {
         "There is no kernel here, so the text stays as it is. All its merges are here."),
       div("main-view", make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
         merge, strip, counts),
-      make("h2", {}, "Each piece: its text, its id, its bytes"),
+      make("h2", {}, "Each piece: its text, its id, its bytes in hexadecimal"),
       make("div", { className: "list", role: "region", tabIndex: 0, "aria-label": "The pieces, one by one" }, list));
 
     function go(step) {
@@ -65,7 +67,7 @@ export default {
       let from = start, to = stop;
       while (from && bytes[from] >> 6 === 2) from--;
       while (bytes[to] >> 6 === 2) to++;
-      return from < start || to > stop ? `; part of ${readable(bytes.subarray(from, to))}` : "";
+      return from < start || to > stop ? readable(bytes.subarray(from, to)) : "";
     }
 
     // The pieces after `at` merges. Where the last of these joined two parts, `seam` is the start of the second.
@@ -76,7 +78,7 @@ export default {
           made = Math.max(made, steps[k]);
           if (steps[k] === at) seam = k;
         } else {
-          found.push({ start, seam, stop: k, id: made ? tokens[made - 1] : ids[start] });
+          found.push({ start, seam, stop: k, step: made, id: made ? tokens[made - 1] : ids[start] });
           start = k;
           made = seam = 0;
         }
@@ -97,19 +99,21 @@ export default {
         merge.replaceChildren(
           span(text(start, seam), "token"), " + ", span(text(seam, stop), "token"), " → ",
           span(text(start, stop), "token made"),
-          span(` merge ${at} of ${last}, in ${places}; rank ${counted(ranks[at - 1])} of ` +
-               `${counted(learned)} merges learned; token ${id}`, "soft"));
+          span(` merge ${at} of ${last}, in ${places}; number ${counted(ranks[at - 1])} of ` +
+               `${counted(learned)} learned; token ${id}`, "soft"));
       } else {
         const why = last ? "Before the first merge: each byte is a piece." : "No merge fits: each byte stays a token.";
         merge.replaceChildren(span(why, "soft"));
       }
 
       strip.setAttribute("aria-label", `The text in ${all.length} pieces`);
-      strip.replaceChildren(...all.flatMap(({ start, seam, stop, id }) => {
-        const size = stop - start, piece = make("span", { className: `piece${seam ? " made" : ""}`,
-          title: `token ${id}, ${size === 1 ? "1 byte" : `${size} bytes`}${ofWhat(start, stop)}` }, text(start, seam || stop));
+      strip.replaceChildren(...all.flatMap(({ start, seam, stop, id, step }) => {
+        const size = stop - start, whole = ofWhat(start, stop), piece = make("span", { className: `piece${seam ? " made" : ""}${step ? " joined" : ""}`,
+          onclick: step && (() => go(step)),
+          title: `token ${id}, ${size === 1 ? "1 byte" : `${size} bytes`}${whole && `; part of ${whole}`}${step ? "; click: the merge that made it" : ""}` }, text(start, seam || stop));
         if (seam) piece.append(span(text(seam, stop)));
         shade(piece, size);
+        if (whole) piece.dataset.of = bytes[start] >> 6 === 2 ? "" : whole; // over its first part
         if (words.has(start)) piece.classList.add("word");
         return !start || !words.has(start) ? [piece] : [make(bytes[start - 1] === 10 ? "br" : "wbr"), piece];
       }));
@@ -136,6 +140,7 @@ export default {
       words = new Set(answer.words);
       last = ranks.length;
       if (document.activeElement !== box) box.value = model.get("text");
+      stale();
     });
     stage.on("answer step", () => {
       at = Math.min(model.get("step"), last);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ class BPEExplorer(Explorer):
     """How a tokenizer takes a text: from single bytes, by merges in the order in which they were learned.
 
     Only merges that change this text are steps. `step` counts those that are done: 0 shows the bytes, the
-    last one the tokens of `tokenizer.encode(text)`. A new text is shown at its last step.
+    last one the tokens of `tokenizer.encode(text)`. A new text is shown at its last step too, or as far in the
+    order of learning as the one before it was shown.
 
     tokenizer: a `gptlib.Tokenizer`.
     text: at most 2,000 characters, at least one. Special tokens in it are text like any other.
@@ -49,6 +51,7 @@ class BPEExplorer(Explorer):
         # Each token that a merge makes: the number of the merge, from 1, and the length of its left part.
         numbered = enumerate(tokenizer.merges, start=1)
         self._merges = {left + right: (number, len(left)) for number, (left, right) in numbered}
+        self._ranks: list[int] = []  # of each step: which merge of the tokenizer it is
         super().__init__(text=text)
         self.begin()
 
@@ -65,8 +68,12 @@ class BPEExplorer(Explorer):
         merge_at = self._merge_at(tokens)
         merges = np.unique(merge_at[merge_at > 0]).tolist()
         self._step_at = np.where(merge_at > 0, np.searchsorted(merges, merge_at) + 1, 0)
-        self._n_steps, self._shown = len(merges), self.text
-        self.step = self._n_steps
+        if self.step < len(self._ranks):  # a text in the middle of its merges
+            step = bisect_right(merges, self._ranks[self.step - 1]) if self.step else 0
+        else:
+            step = len(merges)
+        self._ranks, self._shown = merges, self.text
+        self.step = step
 
         made = [self._tokenizer.ranks[b"".join(self._tokenizer.merges[number - 1])] for number in merges]
         words = [len(piece.encode()) for piece in split(whole_text(self.text), self._tokenizer.pattern)]
@@ -103,11 +110,11 @@ class BPEExplorer(Explorer):
     @validate("step")
     def _existing_step(self, proposal: Any) -> int:
         if self._from_page:  # where a step of the text before it may still be on its way
-            return min(max(proposal.value, 0), self._n_steps)
-        if not 0 <= proposal.value <= self._n_steps:
+            return min(max(proposal.value, 0), len(self._ranks))
+        last = len(self._ranks)
+        if not 0 <= proposal.value <= last:
             raise ValueError(
-                f"step is {proposal.value}; {self._n_steps} merges change this text, so it goes from 0 to "
-                f"{self._n_steps}"
+                f"step is {proposal.value}; {last} merges change this text, so it goes from 0 to {last}"
             )
         return proposal.value
 
@@ -120,7 +127,7 @@ class BPEExplorer(Explorer):
         """The pieces after `step` merges, each colored by its length; array `values` (piece,), in bytes."""
         pieces = self.pieces()
         longest = int(np.diff(np.flatnonzero(self._step_at == 0), append=len(self._bytes)).max())
-        done = f"After {self.step} of {self._n_steps} merges"
+        done = f"After {self.step} of {len(self._ranks)} merges"
         return figures.text_strip(
             self._tokenizer.pieces([self._tokenizer.ranks[piece] for piece in pieces]),
             [len(piece) for piece in pieces],
@@ -132,4 +139,4 @@ class BPEExplorer(Explorer):
 
     def __repr__(self) -> str:
         text = self._shown if len(self._shown) <= 40 else f"{self._shown[:39]}…"
-        return f"BPEExplorer({text!r}, merge {self.step} of {self._n_steps})"
+        return f"BPEExplorer({text!r}, merge {self.step} of {len(self._ranks)})"

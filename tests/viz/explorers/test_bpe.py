@@ -118,6 +118,18 @@ def test_the_page_changes_the_state():
     assert explorer.step == len(explorer.answer["ranks"]) and explorer.problem == ""
 
 
+def test_another_text_is_shown_where_the_reader_is():
+    explorer = BPEExplorer(STORYTELLER, "low lower")
+    for step in (0, 1, 2):
+        explorer.step = step
+        done = explorer.answer["ranks"][:step]
+        explorer.text = "a slower kite"
+        ranks = explorer.answer["ranks"]
+        assert explorer.step == sum(rank <= max(done, default=0) for rank in ranks) < len(ranks)
+        explorer.text = "low lower"
+        assert explorer.step <= step
+
+
 def test_pictures_and_files(tmp_path):
     threads = threading.active_count()
     explorer, again = (BPEExplorer(STORYTELLER, "a low, lower café\n") for _ in range(2))
