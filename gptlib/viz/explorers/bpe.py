@@ -22,8 +22,8 @@ class BPEExplorer(Explorer):
     """How a tokenizer takes a text: from single bytes, by merges in the order in which they were learned.
 
     Only merges that change this text are steps. `step` counts those that are done: 0 shows the bytes, the
-    last one the tokens of `tokenizer.encode(text)`. A new text is shown at its last step too, or as far in the
-    order of learning as the one before it was shown.
+    last one the tokens of `tokenizer.encode(text)`. A new text is shown at its last step too; or, where fewer
+    merges were done of the text before it, as far in the order of learning.
 
     tokenizer: a `gptlib.Tokenizer`.
     text: at most 2,000 characters, at least one. Special tokens in it are text like any other.
