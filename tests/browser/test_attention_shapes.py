@@ -230,7 +230,8 @@ def test_heads_that_look_alike_are_found_and_sorted(show):
     page.get_by_label("find heads by role").select_option("like this head")
     first = page.locator(".found .bar").first.inner_text().split("\n")
     overlap = (weights[0, 2].sqrt() * weights[1, 1].sqrt()).sum(-1).mean()
-    assert first[0] == "layer 1, head 1" and float(first[-1].rstrip("%")) == pytest.approx(100 * float(overlap), abs=1)
+    assert first[0] == "layer 1, head 1"
+    assert float(first[-1].rstrip("%")) == pytest.approx(100 * float(overlap), abs=1)
     page.get_by_role("button", name="sort by likeness").click()
     places = [tile.bounding_box() for tile in page.locator(".tile").all()]
     order = sorted(range(6), key=lambda at: (places[at]["y"], places[at]["x"]))
