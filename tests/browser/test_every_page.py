@@ -63,6 +63,7 @@ DENSE = ".dense *, td *, th *, .token, .tile, .piece"
 UNTOLD = """(controls) => controls.filter((it) => it.checkVisibility()).filter((it) =>
     !it.closest(".gptlib [title]") || ![it.textContent.trim(), it.ariaLabel, it.labels?.length, it.title]
         .some(Boolean)).map((it) => it.outerHTML.slice(0, 120))"""
+# The toolbar is for who shows, not for who is shown.
 SMALL = """(root) => {
     const found = new Set(), walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     const check = (element, style, text) => {
@@ -72,7 +73,7 @@ SMALL = """(root) => {
     };
     while (walker.nextNode()) {
         const text = walker.currentNode, element = text.parentElement;
-        if (text.data.trim() && element.checkVisibility() && !element.closest(".unseen, option"))
+        if (text.data.trim() && element.checkVisibility() && !element.closest(".unseen, option, .toolbar"))
             check(element, getComputedStyle(element), text.data);
     }
     for (const element of root.querySelectorAll("*")) {
@@ -120,6 +121,22 @@ def test_letters_are_large_for_a_projector(show, files, name):
         unfold(page)
     assert page.locator(".gptlib").evaluate(SMALL) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("width", [390, 600, 1280])
+def test_what_goes_wrong_moves_nothing_and_large_stays_under_the_pointer(show, files, width):
+    page = show(files("patching"))
+    page.set_viewport_size({"width": width, "height": 720})
+    problem, large = page.locator(".gptlib > .problem"), page.get_by_role("button", name="Large")
+    view = page.locator(".main-view")
+    before = view.bounding_box(), large.bounding_box()
+    problem.evaluate("(it) => { it.textContent = 'It is so. '.repeat(30); it.hidden = false; }")
+    assert (view.bounding_box(), large.bounding_box()) == before
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    large.click(timeout=2000)  # which is not covered
+    assert large.bounding_box() == before[1]
+    page.keyboard.press("Escape")
+    assert problem.is_hidden() and page.locator(".guide").is_visible()
 
 
 @pytest.mark.parametrize("name", [*EXPLORERS, "one text"])

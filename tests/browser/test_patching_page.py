@@ -35,6 +35,24 @@ def test_pointing_looks_and_pressing_stays(show, explorer):
     )
 
 
+def test_a_part_is_explained_and_opens_at_its_strongest_cell_or_the_readers(run):
+    page = run(
+        "from gptlib import load\nfrom gptlib.viz import PatchingExplorer\n"
+        f"PatchingExplorer(*load('storyteller'), *{PAIR!r})"
+    )
+    said, told = page.locator(".said h2"), page.locator(".all p")
+    stays = "“Jack” stands in the stream there up to the last layer"
+    assert stays in told.inner_text() and "have written into the stream" in told.inner_text()
+    assert page.locator("th.differs").all_inner_texts() == ["Jack/Noah"]
+    page.locator("td button").nth(2 * 13).click()
+    page.get_by_role("radio", name="attention").click()
+    said.get_by_text("Patched at layer 3, “␣night”: 1.00").wait_for()  # the strongest of this part
+    assert "what the layer's attention adds" in told.inner_text() and "stands in" not in told.inner_text()
+    page.get_by_role("radio", name="stream").click()
+    said.get_by_text("Patched at layer 2, “(start)”: 0.00").wait_for()  # where the reader was in that one
+    assert "−0.00" not in "".join(page.locator("td button").evaluate_all("cells => cells.map(it => it.title)"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_map_is_of_the_pages_colors_and_its_numbers_stand_out(show, explorer, scheme):
     page = show(explorer)

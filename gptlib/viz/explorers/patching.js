@@ -2,9 +2,9 @@
 // model says after each is here, so pointing needs no kernel; other texts and parts do.
 
 const TIPS = {
-  residual_pre: "the whole residual stream as it enters the layer, at one position",
-  "attention.output": "what the layer's attention adds to the stream, at one position",
-  "mlp.output": "what the layer's MLP adds to the stream, at one position",
+  residual_pre: "all that the layers before have written into the stream at a position",
+  "attention.output": "what the layer's attention adds to the stream at a position",
+  "mlp.output": "what the layer's MLP adds to the stream at a position",
   "attention.heads": "what one head reads, at all positions at once",
 };
 
@@ -14,6 +14,7 @@ export default {
       "activation of the clean one: orange where that brings the clean text's next token back. Point at a cell to see " +
       "what the model then says.");
     const fixed = !stage.live, get = (trait) => model.get(trait);
+    const pins = {}; // for each part the cell that the reader chose
     let answer, chosen, part; // chosen: the cell that stays when the pointer leaves
 
     const text = (name, tip) => make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false,
@@ -62,7 +63,8 @@ export default {
       cells().forEach((cell, index) => set(cell, { "aria-pressed": index === at, tabIndex: index === at ? 0 : -1 }));
       stage.announce(show(at));
     }
-    roving(table, cells, () => answer.columns.length, choose);
+    const pin = (at) => choose(pins[answer.of.part] = at);
+    roving(table, cells, () => answer.columns.length, pin);
 
     stage.on("answer", () => {
       answer = get("answer");
@@ -73,17 +75,21 @@ export default {
         const other = !heads && differs[at];
         return make("th", { scope: "col", className: other ? "differs" : "",
           title: heads ? word : `position ${at}: “${word}”${other ? `, in the clean text “${clean[at]}”` : ""}` },
-        make("span", { className: "token" }, word));
+        make("span", { className: "token" }, other ? `${clean[at]}/${word}` : word));
       });
       const row = (layer) => make("tr", {}, make("th", { scope: "row" }, `layer ${layer}`),
         ...columns.map((_, column) => {
           const at = layer * wide + column, value = values[at], name = `${place(at)}: ${number(value)}`;
           const cell = make("button", { tabIndex: -1, "aria-label": name, title: name, className: value < 0 ? "away" : "",
-            onclick: () => choose(at), onmouseenter: () => show(at) }, Math.abs(value) < 0.05 ? "" : number(value, 1));
+            onclick: () => pin(at), onmouseenter: () => show(at) }, Math.abs(value) < 0.05 ? "" : number(value, 1));
           cell.style.setProperty("--share", `${100 * Math.min(1, Math.abs(value))}%`);
           return make("td", {}, cell);
         }));
-      axes.textContent = `Rows: layers. Columns: ${heads ? "heads" : "positions (bold: the texts differ)"}.`;
+      // Where each layer finds as much.
+      const stays = columns.findIndex((_, column) => of.part === "residual_pre" && answer.rows > 1 && column < wide - 1 &&
+        values.every((value, at) => at % wide !== column || (value > 0.5 && Math.abs(value - values[column]) < 0.05)));
+      axes.textContent = `Each cell patches ${TIPS[of.part]}. Rows: layers. Columns: ${heads ? "heads" : "positions (bold: the texts differ, clean/corrupted)"}.` +
+        (stays >= 0 ? ` “${clean[stays]}” stands in the stream there up to the last layer; the other parts show what writes it and what moves it on.` : "");
       table.replaceChildren(make("thead", {}, make("tr", {}, make("td"), ...head)),
         make("tbody", {}, ...Array.from({ length: answer.rows }, (_, layer) => row(layer))));
       legend.title = `The logit of “${right}” minus that of “${wrong}”: 0 as after the corrupted text, 1 as after the clean one`;
@@ -91,7 +97,7 @@ export default {
         make("span", {}, text)));
       for (const [name, box] of Object.entries(boxes)) if (document.activeElement !== box) box.value = get(name);
       whole.forEach((box, at) => box.replaceChildren(box.firstChild, bars(answer.whole[at])));
-      choose(chosen < values.length ? chosen : values.indexOf(Math.max(...values)));
+      choose(pins[of.part] < values.length ? pins[of.part] : values.indexOf(Math.max(...values)));
     });
     stage.on("part", () => parts.show(part = get("part")));
     stage.on("answer part clean corrupted", check);

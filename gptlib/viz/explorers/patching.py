@@ -138,8 +138,8 @@ class PatchingExplorer(Explorer):
             parts.append(f"“{words}” ({len(pieces)})" if pieces else "nothing (0)")
         more, fewer = ("clean", "corrupted") if many[0] > many[1] else ("corrupted", "clean")
         return (
-            f"clean has {many[0]} tokens and corrupted {many[1]}; patching needs the same number, so {more} "
-            f"needs {max(many) - min(many)} fewer or {fewer} as many more. Where clean has {parts[0]}, "
+            f"clean has {many[0]} tokens and corrupted {many[1]}; patching needs the same number: take "
+            f"{max(many) - min(many)} from {more}, or add as many to {fewer}. Where clean has {parts[0]}, "
             f"corrupted has {parts[1]}"
         )
 

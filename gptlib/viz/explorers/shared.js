@@ -48,7 +48,7 @@ const svg = (tag, attributes = {}, ...children) => {
 };
 
 const percent = (p) => (p > 0 && p < 0.0005 ? "<0.1%" : `${(100 * p).toFixed(p >= 0.0995 ? 0 : 1)}%`);
-const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
+const number = (x, digits = 2) => x.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−"); // no −0.00
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
@@ -156,7 +156,8 @@ async function copyText(text) {
 // its own elements does so through `stage.on` or with `stage.signal`, so that `stage.close` ends it.
 function open(model, host, name, guide) {
   const closing = new AbortController();
-  const problem = make("p", { className: "problem", role: "alert" });
+  // Over the guide: what comes and goes moves nothing from under the pointer.
+  const problem = make("p", { className: "problem", role: "alert", title: "A click or Escape closes this", onclick: () => say("") });
   const live = make("p", { className: "unseen", "aria-live": "polite" });
   const told = make("p", { className: "guide" }, guide);
   const large = make("button", { "aria-pressed": false, title: "Larger letters, for a projector", onclick() {
@@ -168,9 +169,10 @@ function open(model, host, name, guide) {
   } }, "Full screen");
   const toolbar = make("div", { className: "toolbar", role: "group", "aria-label": "How it is shown" },
     large, full, ...saving(() => stage, name));
-  const root = div(`gptlib ${name}`, div("head", told, toolbar), problem, live);
+  const root = div(`gptlib ${name}`, problem, div("head", told, toolbar), live);
   host.append(root);
   root.addEventListener("fullscreenchange", () => { full.ariaPressed = document.fullscreenElement === root; });
+  root.addEventListener("keydown", ({ key }) => { if (key === "Escape") say(""); });
   // A finger does not hover: what it touches says there what a pointer would be told.
   root.addEventListener("pointerup", ({ pointerType, target }) => {
     if (pointerType === "mouse") return;
@@ -298,7 +300,7 @@ function saving(stageOf, name) {
   const menu = make("div", { className: "menu", popover: "auto", role: "group", "aria-label": "Save", onbeforetoggle() {
     const { left, bottom } = button.getBoundingClientRect(), { code: text, live } = stageOf();
     set(menu, { style: { left: `min(${left}px, 100vw - 13em)`, top: `min(${bottom + 2}px, 100vh - 15em)` } });
-    set(code, { hidden: text === undefined, disabled: !text, title: text ? "Python that repeats the changes" : "Needs a change to repeat" });
+    set(code, { hidden: text === undefined, disabled: !text, title: text ? "Python that repeats the changes" : "Needs a change first: this is Python that repeats your changes" });
     set(again, { disabled: !live, title: live ? "Take up a state that was saved" : "Needs a kernel" });
   } },
     item("Picture (PNG)", "What is on the screen, in pixels", async ({ root }) => download(await pixels(drawing(root)), `${name}.png`)),
@@ -361,10 +363,9 @@ function slider(label, { min, max, step, value, show = String }, moved) {
   return box;
 }
 
-// Bars of probabilities, longest first: [{token, p, was?}]; `was` draws a mark and tells the difference.
+// Bars of probabilities, of which 1 fills the track: [{token, p, was?}]; `was` draws a mark and tells the difference.
 function bars(rows, { clicked } = {}) {
-  const most = Math.max(0.01, ...rows.map(({ p, was = 0 }) => Math.max(p, was)));
-  const wide = (share) => `${(100 * share) / most}%`;
+  const wide = (share) => `${100 * share}%`;
   const span = (className, style, ...children) => make("span", { className, style }, ...children);
   return make("ul", { className: "bars" }, ...rows.map((row) => {
     const { token, p, was, title = "" } = row, compared = was !== undefined, delta = compared ? p - was : 0;

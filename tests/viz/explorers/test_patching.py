@@ -65,8 +65,8 @@ def test_follows_what_the_page_changes(explorer):
     assert explorer.problem == "" and explorer.answer["columns"] == ["head 0", "head 1"]
     explorer.set_state({"clean": "Mia and a", "asked": 2})
     assert explorer.problem == (
-        "Clean has 9 tokens and corrupted 7; patching needs the same number, so clean needs 2 fewer or "
-        "corrupted as many more. Where clean has “␣|a” (2), corrupted has nothing (0)"
+        "Clean has 9 tokens and corrupted 7; patching needs the same number: take 2 from clean, or "
+        "add as many to corrupted. Where clean has “␣|a” (2), corrupted has nothing (0)"
     )
     assert explorer.answered == 2 and len(explorer.answer["cells"]) == 4  # the last good answer stays
     assert explorer.answer["of"] == {"clean": CLEAN, "corrupted": CORRUPTED, "part": "attention.heads"}
@@ -75,9 +75,9 @@ def test_follows_what_the_page_changes(explorer):
 @pytest.mark.parametrize(
     ("clean", "corrupted", "needs", "differ"),
     [
-        ("a Mia and", "a Leo  and", "corrupted needs 1 fewer", "“M|i|a” (3), corrupted has “L|e|o|␣” (4)"),
-        ("Mia", "Leo and Mia", "corrupted needs 8 fewer", "nothing (0), corrupted has “L|e|o|␣|a|n…” (8)"),
-        ("Mia and", "Leo", "clean needs 4 fewer", "“M|i|a|␣|a|n…” (7), corrupted has “L|e|o” (3)"),
+        ("a Mia and", "a Leo  and", "take 1 from corrupted", "“M|i|a” (3), corrupted has “L|e|o|␣” (4)"),
+        ("Mia", "Leo and Mia", "take 8 from corrupted", "nothing (0), corrupted has “L|e|o|␣|a|n…” (8)"),
+        ("Mia and", "Leo", "take 4 from clean", "“M|i|a|␣|a|n…” (7), corrupted has “L|e|o” (3)"),
     ],
 )
 def test_texts_of_unequal_length_are_told_where_they_differ(model, clean, corrupted, needs, differ):
