@@ -119,6 +119,7 @@ def test_a_file_keeps_the_tree_and_its_dice(show, walked):
     page, story = show(walked), walked.path
     assert text_of(page) == walked.text.replace("\n", "↵")
     assert shown_dice(page) == dice_of(walked)
+    assert "all 2,048 tokens can be sampled" in page.locator(".next h2").inner_text()
 
     walked.temperature, walked.top_k, walked.top_p = 1.5, 8, 0.85
     page.get_by_label("temperature").fill("1.5")
@@ -210,6 +211,10 @@ def test_attention_of_each_step_in_a_file(show, walked):
         assert page.locator(".bar.taken .token").inner_text() == readable(
             walked.tokenizer.pieces([story[step]])[0]
         )
+    tiles.nth(4 * 3 + 1).hover()
+    assert page.locator(".read .most").inner_text() == tiles.nth(4 * 3 + 1).inner_text()
+    page.mouse.move(0, 0)
+    assert page.locator(".read .most").count() == 0
     tiles.nth(4 * 3 + 1).click()
     walked.head = (3, 1)
     assert weights_of(page) == pytest.approx(walked._row().tolist(), abs=6e-4)
@@ -248,7 +253,7 @@ def test_it_can_be_read_and_fits_a_projector(show, walked, view):
     sizes = (
         "all => all.filter((one) => one.textContent).map((one) => parseFloat(getComputedStyle(one).fontSize))"
     )
-    assert min(page.locator(".generation *:visible").evaluate_all(sizes)) >= 18
+    assert min(page.locator(".generation > :not(.head) *:visible").evaluate_all(sizes)) >= 18
     controls = page.locator(".generation :is(button, input, textarea)")
     assert controls.count() > 40
     for control in filter(Locator.is_visible, controls.all()):
@@ -330,6 +335,7 @@ def test_jupyterlab(run, storyteller):
     page.locator(".told p", has_text=f"looks most at “{word.strip()}” (weight {weight:.3f})").wait_for()
     page.get_by_label("seed", exact=True).fill("11")
     page.get_by_role("button", name="Another seed").click()
+    page.locator(".told p", has_text="Seed 12 holds for what is sampled next").wait_for()
     page.get_by_role("button", name="Sample a token").click()  # the attention moves on with the text
     expected.seed, expected.step = 12, -1
     expected.sample(1)

@@ -50,7 +50,8 @@ def test_a_part_is_explained_and_opens_at_its_strongest_cell_or_the_readers(run)
     assert "what the layer's attention adds" in told.inner_text() and "stands in" not in told.inner_text()
     page.get_by_role("radio", name="stream").click()
     said.get_by_text("Patched at layer 2, “(start)”: 0.00").wait_for()  # where the reader was in that one
-    assert "−0.00" not in "".join(page.locator("td button").evaluate_all("cells => cells.map(it => it.title)"))
+    titles = page.locator("td button").evaluate_all("cells => cells.map((it) => it.title)")
+    assert "−0.00" not in "".join(titles)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

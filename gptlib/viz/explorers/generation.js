@@ -67,7 +67,11 @@ export default {
     const begin = button("Begin with this prompt", needs("Leave what was written and begin anew after the prompt"), () =>
       stage.ask({ prompt: prompt.value, path: [], tree: [], step: -1 }));
     const seed = make("input", { type: "number", min: 0, step: 1, title: needs("The same seed draws the same text again"),
-      onchange: () => seed.value && stage.ask({ seed: seed.valueAsNumber }) });
+      onchange: () => seed.value && reseed(seed.valueAsNumber) });
+    function reseed(to) {
+      stage.ask({ seed: to });
+      stage.announce(said.textContent = `Seed ${to} holds for what is sampled next; what stands here stays.`);
+    }
     stage.on("seed", () => { if (document.activeElement !== seed) seed.value = get("seed"); });
     const sample = (name, title, wanted) => button(name, needs(title), () => stage.ask({ wanted, step: -1 }));
     const views = choice("what is shown", VIEWS, get("view"), (view) => stage.ask({ view }));
@@ -115,7 +119,7 @@ export default {
           sample("Sample a token", "Let the model draw the next token with these settings", 1),
           sample("Sample a sentence", "Draw tokens up to the end of the sentence, 20 at most", 20),
           make("label", {}, "seed", seed),
-          button("↻", needs("Another seed: other random numbers for what is sampled from now on"), () => stage.ask({ seed: get("seed") + 1 }),
+          button("↻", needs("Another seed: other random numbers for what is sampled from now on"), () => reseed(get("seed") + 1),
             { "aria-label": "Another seed" })),
         views, stepping),
       saved && soft("A saved file: the settings work, but what is new needs a kernel."),
@@ -167,10 +171,12 @@ export default {
       const [layer, head] = get("head") ?? [0, 0], chosen = layer * heads + head;
       const rows = tiles.map(({ tile, name }, at) => {
         const weights = Array.from(all.slice(at * n, at * n + n), (part) => part / 65535), most = Math.max(0, ...weights);
-        const { piece } = tokens[weights.indexOf(most)] ?? { piece: "" };
+        const top = weights.indexOf(most), { piece } = tokens[top] ?? { piece: "" };
         const told = `${name} looks most at ${quoted(piece)} (weight ${number(most, 3)})`;
         set(tile, { textContent: bare(piece), title: told, tabIndex: at === chosen ? 0 : -1,
-          "aria-pressed": at === chosen, style: shaded(most) });
+          "aria-pressed": at === chosen, style: shaded(most),
+          onpointerenter: () => read.children[top]?.classList.add("most"),
+          onpointerleave: () => read.children[top]?.classList.remove("most") });
         return { weights, told };
       });
       whole.textContent = `AttentionExplorer(model, tokenizer, ${get("details").text}, layer=${layer}, head=${head})`;
@@ -181,12 +187,13 @@ export default {
       const n = answer.prompt.length + Boolean(looks), chosen = n + step, at = chosen - !looks; // of the path's first; in focus
       const mean = tokens.reduce((sum, { nats }) => sum + nats, 0) / tokens.length;
       const sum = looks
-        ? looks.weights.length && `When ${step < path.length ? quoted(tokens[chosen].piece) : "the next token"} is chosen, ${looks.told}. Point at a token for its weight.`
+        ? looks.weights.length && `When ${step < path.length ? quoted(tokens[chosen].piece) : "the next token"} is chosen, ${looks.told}. Point at a token for its weight; click one that was written to see where the heads looked for it.`
         : tokens.length
-          ? `${number(mean)} nats of surprise per token. Point at a token for its own; choose one to go back to it.`
+          ? `${number(mean)} nats of surprise per token. Point at a token for its own; click one to go back to it: what follows leaves the text and stays below, dashed.`
           : "Nothing yet: the model has read only the end-of-text token, as before each story.";
       (read.onpointerleave = () => { said.textContent = sum || ""; })();
       const shades = [0, 0.25, 0.5, 0.75, 1].map((share) => (looks ? shaded(share * share) : surprising(LARGEST * share)).background);
+      said.title = legend.title = looks ? "" : "−ln of the probability the model gave: 0 nats where it was sure, 0.7 at one in two, 4.6 at one in a hundred";
       legend.replaceChildren(looks ? "weight: 0 " : "surprise: 0 ", make("i", { style: { background: `linear-gradient(to right, ${shades})` } }),
         looks ? " 1 (in the middle ¼)" : ` ${LARGEST} nats or more`);
       while (read.childElementCount > tokens.length) read.lastChild.remove();
@@ -217,7 +224,8 @@ export default {
       if (!logits) return;
       if (step < path.length) heading.textContent = `Where ${quoted(tokens[1 + answer.prompt.length + step].piece)} was chosen`;
       const p = filtered(logits, settings), kept = p.filter((one) => one).length, { tokens: ids, pieces } = nodeAt(path.slice(0, step));
-      heading.textContent += `: sampling keeps ${kept.toLocaleString("en")} of ${vocab.toLocaleString("en")}`;
+      const all = vocab.toLocaleString("en");
+      heading.textContent += kept === vocab ? `: all ${all} tokens can be sampled` : `: sampling keeps ${kept.toLocaleString("en")} of ${all}`;
       const rows = ids.slice(0, 10).map((id, i) => ({ id, token: pieces[i], p: p[i], was: own[i],
         title: `Take ${quoted(pieces[i])}: ${p[i].toFixed(6)} with these settings, ${own[i].toFixed(6)} by the model alone` }));
       chances.append(bars(rows, { clicked: ({ id }) => go([...path.slice(0, step), id]) }));
