@@ -67,6 +67,29 @@ def test_picture_and_drawing_are_what_is_on_the_screen(show, storyteller, tmp_pa
     assert difference(np.asarray(drawn, dtype=float), seen) < 2
 
 
+@pytest.mark.parametrize(("name", "width"), [("steps", 1144), ("attention", 390)])
+def test_in_a_drawing_all_stands_where_it_stood(show, storyteller, tmp_path, name, width):
+    code = """top => [...document.querySelectorAll('button, th, td, p, h2, .token, span')].filter(
+        one => one.getClientRects().length && !one.closest('.toolbar, .unseen')).map(one => {
+            const { x, y, right, bottom } = one.getBoundingClientRect();
+            return [one.textContent, x, y - top, right, bottom - top];
+        })"""
+    page = show(EXPLORERS[name](*storyteller))
+    page.set_viewport_size({"width": width, "height": 720})
+    page.wait_for_timeout(300)
+    if name == "steps":
+        page.get_by_role("radio", name="unscaled").click()  # its two buttons have no room to spare
+    seen = page.evaluate(code, page.locator(".gptlib").bounding_box()["y"])
+    left = page.locator(".gptlib").bounding_box()["x"]
+    file, content = save(page, "Drawing")
+    (tmp_path / file).write_bytes(content)
+    page.goto((tmp_path / file).as_uri())
+    drawn = page.evaluate(code, AROUND)
+    assert [text for text, *_ in drawn] == [text for text, *_ in seen]
+    places = np.array([place for _, *place in drawn]) - np.array([place for _, *place in seen])
+    assert np.abs(places - np.array([AROUND - left, 0, AROUND - left, 0])).max() < 1
+
+
 def test_picture_shows_the_chosen_head_and_the_typed_text(show, storyteller):
     page = show(EXPLORERS["attention"](*storyteller))
     before = on_screen(page)

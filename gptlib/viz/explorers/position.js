@@ -51,8 +51,8 @@ function dial(i, speed, m, n) {
     svg("svg", { viewBox: "-50 -50 100 100", "aria-hidden": "true" },
       svg("circle", { r: 46 }),
       svg("path", { class: "apart", d: `M0 0 L${at(n * speed, 24)} A24 24 0 0 ${apart > 0 ? 0 : 1} ${at(n * speed + apart, 24)} Z` }),
-      svg("path", { class: "key", d: `M0 0 L${at(n * speed, 44)}` }),
-      svg("path", { class: "query", d: `M0 0 L${at(m * speed, 44)}` })),
+      svg("path", { class: "query", d: `M0 0 L${at(m * speed, 44)}` }),
+      svg("path", { class: "key", d: `M0 0 L${at(n * speed, 44)}` })), // over it, so that both are seen where they meet
     make("b", {}, `pair ${i}`),
     make("span", {}, `${number(m - n, 0)} × ${degrees}°`),
     make("span", {}, `cos ${number(Math.cos(apart))}`));

@@ -56,7 +56,7 @@ const LOST = "The kernel was restarted. The picture is from before; run the cell
 const SLOW = "The kernel has not answered yet. If it was restarted, run the cell again.";
 
 // Properties that say what others say too, or nothing about a moment.
-const TWICE = /^(-webkit|transition|animation|inline-|block-|inset-|(max|min|border|margin|padding|scroll)-(block|inline|start|end)|perspective-o|transform-o|d$)/;
+const TWICE = /^(-webkit|transition|animation|inline-|block-|inset-|(max|min|border|margin|padding|scroll)-(block|inline|start|end)|perspective-o|d$)/;
 
 // What an element shows now, as an SVG file that needs nothing else: each element with its computed style, of which
 // all is left out that is as in one that nobody styled and as in the element around it, which it may inherit from.
@@ -64,7 +64,12 @@ function drawing(root) {
   const around = 12, { offsetWidth: w, scrollHeight: h } = root, [width, height] = [w + 2 * around, h + 2 * around];
   const { backgroundColor } = getComputedStyle(root), copy = root.cloneNode(true);
   const names = [...getComputedStyle(root)].filter((name) => !TWICE.test(name));
-  const valuesOf = (style) => names.map((name) => style.getPropertyValue(name));
+  // Computed sizes are written with few digits; what is lost by that would break a line that had just its room.
+  const exact = (size) => size.replace(/^[\d.]+(?=px$)/, (x) => (x.includes(".") ? +x + 0.006 : x));
+  const valuesOf = (style) => names.map((name) => {
+    const value = style.getPropertyValue(name);
+    return name === "transform-origin" && style.transform === "none" ? "" : /^(width|height)$/.test(name) ? exact(value) : value;
+  });
   const plain = div(""), bare = {}, seen = new Map(), sheet = new Map();
   const unstyled = ({ namespaceURI, localName, type }) => bare[localName + type] ??= (() => {
     const one = document.createElementNS(namespaceURI, localName);
