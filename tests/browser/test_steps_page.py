@@ -112,6 +112,32 @@ def test_shown_numbers_are_gptlibs_after_every_kind_of_change(opened):
     assert "e+" in page.evaluate(ROWS)[1][1][0]
 
 
+def test_what_differs_from_the_start_is_marked_for_as_long_as_it_does(opened):
+    page, explorer = opened
+    said, marked = page.locator(".edited"), page.locator(".steps td > :is(input, button).moved")
+    assert said.inner_text() == ""
+    edit(page, "key of her, dimension 1", "−2.345")
+    edit(page, "value of Mia, dimension 0", "7")
+    page.get_by_role("switch", name="may look at lost").click()
+    for query in ("kite", "her", "kite"):
+        page.get_by_role("radio", name=query).click()
+        assert said.inner_text() == "2 numbers, 1 mask cell changed"
+        assert marked.count() == 2 + (query == "kite")  # the mask's is of that query
+    edit(page, "value of Mia, dimension 0", str(explorer.v[0][0]))
+    assert said.inner_text() == "1 number, 1 mask cell changed"
+    for _ in range(4):
+        page.keyboard.press("Control+z")
+    assert said.inner_text() == "" and moved(page) == 0
+
+
+def test_an_opened_state_shows_what_was_edited(show):
+    explorer = made()
+    explorer.k = [[*row[:1], 9.0, *row[2:]] if at == 2 else row for at, row in enumerate(explorer.k)]
+    page = show(explorer)
+    assert page.locator(".edited").inner_text() == "1 number changed"
+    assert cell(page, "key of her, dimension 1").get_attribute("class") == "moved"
+
+
 def test_it_opens_with_the_mask_and_the_scale_that_were_given(show):
     explorer = AttentionSteps(*torch.randn(3, 5, 4), WORDS, query=0, mask=None, scale=False)
     page = show(explorer)
@@ -243,13 +269,16 @@ def split_on(page):
 
 def test_what_a_score_is_made_of(show, wide):
     page = show(wide)
+    found, guide = page.locator(".steps .row h2"), page.locator(".guide").inner_text()
     page.get_by_role("radio", name="why this score").click()
+    assert page.locator(".guide").inner_text() != guide and "score" in found.inner_text()
     most = wide.weights[-1].argmax().item()
     for key in (most, 1):
         page.get_by_role("radiogroup", name="key").get_by_role("radio").nth(key).click()
         made = wide.contributions.between(-1, key)[0]
         score = (torch.tensor(wide.q[-1]) @ torch.tensor(wide.k[key])).item() / 32**0.5
         table, sentence = split_on(page)
+        assert f"score {text(score)} → weight" in found.inner_text()
         assert table.shape == (7, 7) and table[-1, -1].item() == pytest.approx(score, abs=0.006)
         assert sentence.startswith(f"Score {text(score)} = ") and sentence.endswith("(321 other pairs)")
         torch.testing.assert_close(table[:-1, :-1].sum(), table[-1, -1], atol=0.2, rtol=0)
@@ -270,7 +299,7 @@ def test_what_a_score_is_made_of(show, wide):
     edit(page, page.locator(".steps input:visible").first.get_attribute("aria-label"), "3")
     page.get_by_role("radio", name="why this score").click()
     assert page.locator(".why table").count() == 0
-    assert "they were changed" in page.locator(".why").inner_text()
+    assert "Press Reset" in page.locator(".why").inner_text()
     page.get_by_role("button", name="Reset").click()
     page.get_by_role("radio", name="why this score").click()
     assert page.locator(".why table").count() == 1

@@ -22,22 +22,23 @@ function workOut({ q, k, v, mask, query, d_k, scale, temperature }, bias) {
 }
 
 function render({ model, el }) {
-  const stage = open(model, el, "steps",
-    "One query, followed from q · k to the output. Type over a number, click in the mask: what changes is underlined.");
+  const guides = ["One query, followed from q · k to the output. Type over a number, click in the mask: what differs from the start is underlined.",
+    "What makes one score: rows say what wrote the query, columns what wrote the key, a cell what the two add to the score."];
+  const stage = open(model, el, "steps", guides[0]);
   const { tokens, about, bias, at_first, parts } = model.get("answer");
   const traits = [...Object.keys(at_first), "key"];
   const read = () => Object.fromEntries(traits.map((name) => [name, model.get(name)]));
   const past = []; // states to go back to, each with what was changed in it
-  const shown = []; // what shows a state: called with it and its work, and with the same of the one before
+  const shown = []; // what shows a state: called with it and its work, and with the same of the numbers at first
   let state = read();
 
-  const go = (changes, before) => { show({ ...state, ...changes }, before); stage.ask(changes); };
+  const go = (changes) => { show({ ...state, ...changes }); stage.ask(changes); };
   const change = (changes, what = {}) => {
     if (past.at(-1)?.what !== what) past.push({ what, state });
-    go(changes, past.at(-1).state);
+    go(changes);
   };
 
-  // An element that shows a result, underlined where that is not what it was.
+  // An element that shows a result, underlined where that is not what it was at first.
   const result = (tag, value, properties, also) => {
     const element = make(tag, properties), text = (work) => {
       const x = typeof value === "function" ? value(work) : value;
@@ -113,11 +114,11 @@ function render({ model, el }) {
     shown.push((work, old) => {
       rows.forEach((row, key) => {
         row.className = work.allowed[key] ? "" : "masked";
-        row.style = `--weight: ${work.weights[key]}; --was: ${old === work ? -1 : old.weights[key]}`;
+        row.style = `--weight: ${work.weights[key]}; --was: ${written(work.weights[key], 3) === written(old.weights[key], 3) ? -1 : old.weights[key]}`;
       });
       if (!stops(grid).some((stop) => stop.tabIndex === 0)) stops(grid)[0].tabIndex = 0;
     });
-    return make("section", {}, make("h2", {}, name), make("p", {}, hint), grid);
+    return make("section", {}, make("h2", {}, name), result("p", hint), grid);
   };
   const exp = ({ largest, temperature }) => `exp of (score ${largest < 0 ? "+" : "−"} ${written(Math.abs(largest))})` +
     (temperature === 1 ? "" : ` ÷ ${written(temperature)}`);
@@ -150,12 +151,16 @@ function render({ model, el }) {
     for (const columns of wide) columns.forEach((column, i) => hide(column, !all && !few.get(columns).includes(i)));
     hide(rest, all);
   }
+  const ofThem = (columns, what) => (all || !wide.includes(columns) ? "" : ` Shown: the ${FEW} dimensions with the largest ${what}.`);
   const tables = [
-    table("Compare: query × key", "A key's products with the query add up to q · k.", "dimension",
+    table("Compare: query × key", () => "Key; below it the product key × query. They add up to q · k." +
+      ofThem(products, "products"), "dimension",
       wide.includes(products) ? [...products, rest] : products),
-    table("Weigh: scores to weights", "Scale, mask, take exp, divide by the sum.", "key",
+    table("Weigh: scores to weights", ({ largest }) => "Scale, mask, take exp, divide by the sum. " +
+      `${written(largest)} is the largest score: taken off, so that exp is at most 1.`, "key",
       bias ? columns : columns.toSpliced(2, 1), "sum"),
-    table("Mix: weight × value", "Weight × value; a column adds up to the output.", "dimension",
+    table("Mix: weight × value", () => "Value; below it weight × value, in sum the output." +
+      ofThem(mixed, "outputs"), "dimension",
       mixed, "output")];
 
   // Why: the score of one key as a table, by what wrote a part of the query (rows) and of the key (columns).
@@ -171,7 +176,7 @@ function render({ model, el }) {
   };
   function explain({ q, k, d_k, scale, query, key, allowed }) {
     if (JSON.stringify([q, k, d_k, scale]) !== JSON.stringify(["q", "k", "d_k", "scale"].map((name) => at_first[name])))
-      return why.replaceChildren("This can be told of the model's own numbers, and they were changed. Reset brings them back.");
+      return why.replaceChildren("These scores are made of numbers that were changed. Press Reset to see what made the model's own.");
     const others = compared ? tokens.map((_, at) => at).filter((at) => at !== key && allowed[at]) : [];
     const away = others.map((other) => vectors(ofKeys, other)), queries = vectors(ofQueries, query);
     const keys = vectors(ofKeys, key).map((part, source) =>
@@ -192,7 +197,10 @@ function render({ model, el }) {
           make("tr", {}, head(["what wrote the query"]), ...columns.map(head))),
         make("tbody", {}, ...rows.map(([name], at) => make("tr", {}, make("th", { scope: "row" }, name),
           ...grid[at].map((x, column) => make("td", { title: `query's ${name} × key's ${columns[column][0]}`, style: { background:
-            `color-mix(in srgb, var(--${x < 0 ? "blue" : "orange"}) ${(50 * Math.abs(x)) / most}%, var(--paper))` } }, written(x))))))),
+            `color-mix(in srgb, var(--${x < 0 ? "blue" : "orange"}) ${50 * Math.sqrt(Math.abs(x) / most)}%, var(--paper))` } }, written(x))))))),
+      make("p", {}, make("span", { className: "adds" }, "orange"), " adds to the score, ", make("span", { className: "takes" }, "blue"),
+        " takes from it. Who writes: token and position, as embedded; head 1.2, " +
+        "in layer 1 (from 0) head 2; MLP 1, that of layer 1; biases, of the norm, of q and k, of earlier heads; other, the rest in sum."),
       make("p", { className: "soft" }, "All pairs add up to the score, with the norm's divisor as it is. What the score would " +
         "be without a part is another question: then that divisor would change, and so would all later parts."));
   }
@@ -228,35 +236,43 @@ function render({ model, el }) {
     temperature: titled("Scores are divided by it before the softmax: below 1 weights sharpen, above 1 they even out",
       dial("temperature", { min: 0.1, max: 4, step: 0.1, show: written })) };
   const undo = make("button", { title: "Take the last change back (Ctrl+Z); needs a change",
-    onclick: () => go(past.pop().state, state) }, "Undo");
+    onclick: () => go(past.pop().state) }, "Undo");
   const reset = make("button", { title: "All numbers as they were at first",
     onclick: () => change({ ...at_first, key: null }) }, "Reset");
-  const found = result("h2", ({ query, key, weights }) => {
+  const found = make("h2"), edited = make("span", { className: "edited" });
+  const edits = (names) => sum(names.map((name) =>
+    sum(state[name].map((row, at) => row.filter((x, i) => x !== at_first[name][at][i]).length))));
+  const several = (many, what) => many && `${many} ${what}${many > 1 ? "s" : ""}`;
+  shown.push(({ query, key, weights, scaled }) => {
     const at = key ?? ranked(weights)[0];
-    return `"${tokens[query]}" looks ${key === null ? "most " : ""}at "${tokens[at]}": ${written(weights[at], 3)}`;
+    found.textContent = `"${tokens[query]}" looks ${key === null ? "most " : ""}at "${tokens[at]}": score ${written(scaled[at])} → ` +
+      `weight ${written(weights[at], 3)}`;
+    const what = [several(edits(["q", "k", "v"]), "number"), several(edits(["mask"]), "mask cell")].filter(Boolean).join(", ");
+    edited.textContent = what && `${what} changed`;
   });
   const label = (text, control) => make("span", { className: "labeled" }, text, control);
   const numbers = div("row", wide.length > 0 && label("dimensions", controls.all), controls.d_k, label("scores", controls.scale),
     controls.temperature);
   const steps = div("columns", ...tables), reasons = div("", div("row", label("key", controls.key), controls.compared), why);
-  stage.root.style.setProperty("--row", Math.min(3.5, 31 / (tokens.length + 2)));
+  stage.root.style.setProperty("--row", Math.min(3.5, 29.8 / (tokens.length + 2)));
   stage.root.append(div("row", found, about && make("span", { className: "soft" }, about), parts && controls.view,
     make("span", {}, undo, " ", reset)),
-    div("row", label("query", controls.query)), numbers, div("main-view", steps, reasons));
+    div("row", label("query", controls.query), edited), numbers, div("main-view", steps, reasons));
   stage.root.onkeydown = (event) => {
     if (event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     undo.click();
   };
 
-  // Show a state, and underline what differs from the one before if that was of the same query.
-  function show(to, before) {
+  // Show a state, and underline what differs from the numbers at first.
+  function show(to) {
     state = to;
-    const work = { ...to, ...workOut(to, bias) };
-    const old = before?.query === to.query ? { ...before, ...workOut(before, bias) } : work, asked = to.key !== null;
+    const begun = { ...at_first, query: to.query, key: to.key }, asked = to.key !== null;
+    const [work, old] = [to, begun].map((one) => ({ ...one, ...workOut(one, bias) }));
     fold(work);
     for (const draw of shown) draw(work, old);
     if (asked) explain(work);
+    stage.root.querySelector(".guide").textContent = guides[+asked];
     steps.hidden = numbers.hidden = asked;
     reasons.hidden = !asked;
     const { d_k, temperature, ...choices } = controls, at = { ...to, view: asked ? "why" : "steps", compared, all };
@@ -265,7 +281,7 @@ function render({ model, el }) {
     for (const name in choices) choices[name]?.show(`${at[name]}`);
     undo.disabled = !past.length;
     stage.say("");
-    stage.announce(found.textContent);
+    stage.announce(`${found.textContent} ${edited.textContent}`);
   }
   show(state);
   // What Python changes, unless a change of ours is still on its way there.
@@ -273,7 +289,7 @@ function render({ model, el }) {
     const to = read();
     if (model.get("asked") > model.get("answered") || JSON.stringify(to) === JSON.stringify(state)) return;
     past.push({ state });
-    show(to, state);
+    show(to);
   });
   return () => stage.close();
 }
