@@ -78,6 +78,16 @@ def test_the_pages_numbers_are_gptlibs(page):
     assert cosines[0] == "cos 0.75" and cosines[-1] == f"cos {np.cos(7 * 100 ** (-14 / 16)):.2f}"
 
 
+def test_the_curve_is_over_the_distance_for_both_kinds(page):
+    page.set_viewport_size({"width": 1200, "height": 720})
+    for kind, unit in (("Sinusoidal", "cosine"), ("Rotary", "score")):
+        page.get_by_role("radio", name=kind).click()
+        page.locator(".curve .unit", has_text=unit).wait_for()
+        assert page.locator(".ticks span").all_inner_texts() == ["−47", "distance m − n", "47"]
+        curve, dot = (page.locator(name).bounding_box() for name in (".curve svg", ".dot"))
+        assert (dot["x"] + dot["width"] / 2 - curve["x"]) / curve["width"] == pytest.approx(67 / 94, abs=0.01)
+
+
 def test_by_mouse_and_by_keyboard(page):
     said = page.locator(".said")
     grid = page.locator(".plane:has(.down)")

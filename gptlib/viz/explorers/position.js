@@ -5,16 +5,14 @@ const STATE = "kind d_model length base m n";
 const SAYS = {
   sinusoidal: {
     left: "Each position has a pattern of its own", right: "How alike two positions are",
-    note: "Rows: positions. Columns: pairs of sine and cosine, from fast to slow.",
-    curve: "Cosine of position m with each n, which is row m of the map",
-    axis: "position n", d_model: "d_model",
+    note: "Rows: positions; click or drag to move m. Columns: pairs of sine and cosine, from fast to slow.",
+    curve: "Cosine of two positions, by how far apart they are", unit: "cosine", d_model: "d_model",
     read: (m, n, value) => `Positions ${m} and ${n} are ${Math.abs(m - n)} apart: cosine ${number(value)}`,
   },
   rotary: {
     left: "Query and key turn, each pair at its own speed", right: "The score of each query with each key",
-    note: "Whole hand: query at m. Dashed: key at n. The score is the sum of the cosines of all pairs.",
-    curve: "Score of a query with a key, by how far apart they are",
-    axis: "distance m − n", d_model: "d_head",
+    note: "Solid hand: query at m. Dashed: key at n. Before they turn, both are the same vector, so the score is the sum of the cosines of all pairs.",
+    curve: "Score of a query with a key, by how far apart they are", unit: "score", d_model: "d_head",
     read: (m, n, value, pairs) =>
       `Query at ${m}, key at ${n}, distance ${number(m - n, 0)}: score ${number(value * pairs)} of at most ${pairs}`,
   },
@@ -42,7 +40,7 @@ function legend(table, low, high) {
   return div("legend soft", low, make("span", { className: "ramp", style: { background: `linear-gradient(to right, ${colors})` } }), high);
 }
 
-// A clock with the query's hand (whole) and the key's hand (dashed) and the angle between them.
+// A clock with the query's hand (solid) and the key's hand (dashed) and the angle between them.
 function dial(i, speed, m, n) {
   const at = (angle, far) => `${far * Math.cos(angle)} ${-far * Math.sin(angle)}`;
   const apart = Math.atan2(Math.sin((m - n) * speed), Math.cos((m - n) * speed));
@@ -122,11 +120,12 @@ export default {
     const line = svg("path", {}), dot = make("span", { className: "dot" });
     const chart = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "zero", d: "M0 0 H1" }), line);
     const most = make("span", { className: "most" }), zero = make("span", { className: "zero", textContent: 0 });
-    const curve = div("curve", chart, most, zero, dot), legends = [div(), div()];
+    const unit = make("span", { className: "unit" });
+    const curve = div("curve", chart, most, unit, zero, dot), legends = [div(), div()];
     const text = (className = "soft") => make("p", { className });
     const [left, right, said] = ["", "", "said"].map((className) => make("h2", { className }));
     const [note, across, about, speeds, ticks] = [text(), text(), text(), text(), text("soft ticks")];
-    across.textContent = "Rows: m. Columns: n. Each diagonal holds one number.";
+    across.textContent = "Click or drag: down is m, across is n. Each diagonal holds one number.";
     const numbers = make("details", { ontoggle: draw }, make("summary", { title: "what is drawn, as tables" }, "The numbers"),
       make("div", { className: "columns", role: "region", tabIndex: 0, "aria-label": "The numbers" }));
     stage.root.append(
@@ -183,15 +182,16 @@ export default {
         Object.assign(one.style, down ? { left: at, width: size } : { top: at, height: size });
       }
 
-      const from = rotary ? -end : 0, to = end, wide = to - from, here = rotary ? m - n : n;
-      const points = Array.from({ length: wide + 1 }, (_, k) => `${k / wide} ${-alike[Math.abs(rotary ? k - end : m - k)]}`);
+      const wide = 2 * end;
+      const points = Array.from({ length: wide + 1 }, (_, k) => `${k / wide} ${-alike[Math.abs(k - end)]}`);
       line.setAttribute("d", `M${points.join("L")}`);
       const low = Math.min(-0.1, least), high = (x) => `${(100 * (1 - x)) / (1 - low)}%`;
       chart.setAttribute("viewBox", `0 -1 1 ${1 - low}`);
-      Object.assign(dot.style, { left: `${(100 * (here - from)) / wide}%`, top: high(value) });
+      Object.assign(dot.style, { left: `${(100 * (m - n + end)) / wide}%`, top: high(value) });
       zero.style.top = high(0);
       most.textContent = scale;
-      ticks.replaceChildren(...[number(from, 0), says.axis, to].map((textContent) => make("span", { textContent })));
+      unit.textContent = says.unit;
+      ticks.replaceChildren(...[number(-end, 0), "distance m − n", end].map((textContent) => make("span", { textContent })));
 
       if (numbers.open) {
         const angles = (place, f) => [Math.sin(place * f), Math.cos(place * f)].map((x) => number(x, 4));
