@@ -23,7 +23,7 @@ function workOut({ q, k, v, mask, query, d_k, scale, temperature }, bias) {
 
 function render({ model, el }) {
   const guides = ["One query, followed from q · k to the output. Type over a number, click in the mask: what differs from the start is underlined.",
-    "What makes one score: rows say what wrote the query, columns what wrote the key, a cell what the two add to the score."];
+    "What one score is made of: a row for what wrote the query, a column for what wrote the key."];
   const stage = open(model, el, "steps", guides[0]);
   const { tokens, about, bias, at_first, parts } = model.get("answer");
   const traits = [...Object.keys(at_first), "key"];
@@ -199,8 +199,8 @@ function render({ model, el }) {
           ...grid[at].map((x, column) => make("td", { title: `query's ${name} × key's ${columns[column][0]}`, style: { background:
             `color-mix(in srgb, var(--${x < 0 ? "blue" : "orange"}) ${50 * Math.sqrt(Math.abs(x) / most)}%, var(--paper))` } }, written(x))))))),
       make("p", {}, make("span", { className: "adds" }, "orange"), " adds to the score, ", make("span", { className: "takes" }, "blue"),
-        " takes from it. Who writes: token and position, as embedded; head 1.2, " +
-        "in layer 1 (from 0) head 2; MLP 1, that of layer 1; biases, of the norm, of q and k, of earlier heads; other, the rest in sum."),
+        " takes from it. Who writes: token, position (their embeddings); head 1.2 " +
+        "(layer 1, head 2); MLP 1 (of layer 1); biases (of norm, q, k, earlier heads); other (the rest in sum)."),
       make("p", { className: "soft" }, "All pairs add up to the score, with the norm's divisor as it is. What the score would " +
         "be without a part is another question: then that divisor would change, and so would all later parts."));
   }
