@@ -116,9 +116,9 @@ export default {
           const by = name in { weights: 1, gradients: 1, optimizer: 1 } && view.stage >= 3 - at && many;
           return bar("", name, size, most, memory, PARTS[name], by ? `of ${bytes(size * view.n_cards)}` : many && view.stage ? "whole" : "");
         }));
-      note.textContent = `On each card; the parts have a scale of their own. Most at once: weights + ${!view.training ? "cache"
-        : `optimizer + ${atEnd ? "gradients" : "activations"} + ${bytes(extra)} for ${atEnd ? "a second gradient of the embeddings, when the activations are gone"
-          : "the logits' gradients; the others come while activations go"}`}.`;
+      const why = atEnd ? "a second gradient of the embeddings, when the activations are gone" : "the logits' gradients; the others come while activations go";
+      const sum = view.training ? `optimizer + ${atEnd ? "gradients" : "activations"} + ${bytes(extra)} for ${why}` : "cache";
+      note.textContent = `On each card; the parts have a scale of their own. Most at once: weights + ${sum}.`;
       const [digit, power] = flops.toExponential(1).split("e+"), work = `${digit} × 10${[...power].map((one) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[one]).join("")} operations for ${short(view.tokens)} tokens`;
       time.textContent = !view.training ? `At most ${digits(pace)} tokens a second for each of ${texts.replace("1 text", "one text")}: for each token a card has to ${pace * peak > 0.999 * bandwidth ? "read all that it holds" : "multiply so many numbers"}.`
         : !speed ? `${work}. How long a ${view.card} takes cannot be told: its maker states no peak.`

@@ -17,7 +17,7 @@ from IPython.display import display
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
-# Of the outputs of a cell, in JupyterLab, Jupyter Notebook 7 and on nbconvert's pages. A widget is in its
+# Of the outputs of a cell, in JupyterLab, Jupyter Notebook and on nbconvert's pages. A widget is in its
 # output as an element of its own; before it comes, and once it is lost, the output holds only words.
 _OUTPUT = ".jp-OutputArea-child"
 _LIVE = f"{_OUTPUT}:has(> .jp-OutputArea-output .lm-Widget)"
