@@ -41,7 +41,7 @@ def test_a_part_is_explained_and_opens_at_its_strongest_cell_or_the_readers(run)
         f"PatchingExplorer(*load('storyteller'), *{PAIR!r})"
     )
     said, told = page.locator(".said h2"), page.locator(".all p")
-    stays = "“Jack” stands in the stream there up to the last layer"
+    stays = "In every layer the stream at “Jack” is enough"
     assert stays in told.inner_text() and "have written into the stream" in told.inner_text()
     assert page.locator("th.differs").all_inner_texts() == ["Jack/Noah"]
     page.locator("td button").nth(2 * 13).click()

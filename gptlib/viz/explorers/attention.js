@@ -187,9 +187,9 @@ function render({ model, el }) {
     title.textContent = nameOf(chosen).replace(/^./, (letter) => letter.toUpperCase());
     const known = Object.entries(answer.roles).flatMap(([role, ranked]) => ranked.filter((one) => one.layer === layer && one.head === head)
       .map(({ score }) => ({ role, score }))).filter(({ score }) => score > 0.25).sort((one, other) => other.score - one.score)[0];
-    const does = known ? `${percent(known.score)} on ${answer.meaning[known.role]}` : "";
+    const does = known ? `on average ${percent(known.score)} on ${answer.meaning[known.role]}` : "";
     part.textContent = whole || (here && cells) || !answer.rest ? does : answer.rest.told;
-    part.title = does && `${known.role}: ${does}, on average over the text`;
+    part.title = does && `${known.role}: ${does}`;
     tiles.forEach((tile, at) => {
       const change = changeOf(at), label = change ? `${nameOf(at)}, ${done(change)}` : nameOf(at);
       set(tile, { tabIndex: at === chosen ? 0 : -1, "aria-pressed": at === chosen, "aria-label": label });
@@ -347,7 +347,7 @@ function render({ model, el }) {
     const alike = spots === byLayer && likeness();
     if (alike && !alike.some((score, at) => at !== chosen && score > 0)) return void (order.textContent = `Nothing here is like ${nameOf(chosen)}`);
     set(sort, { ariaPressed: Boolean(alike), textContent: alike ? "back to layers" : "sort by likeness" });
-    order.textContent = alike ? `All heads, most like ${nameOf(chosen)} first` : ORDER;
+    order.textContent = alike ? `All heads (layer.head), most like ${nameOf(chosen)} first` : ORDER;
     spots = byLayer;
     if (alike) {
       spots = [];

@@ -107,9 +107,12 @@ export default {
       said.textContent = `${short(parameters)} parameters, ${texts} at once: ${view.training ? "training" : "writing"} ${fits ? `fits on ${many ? "each" : "one"} ${view.card}` : `does not fit on one ${view.card}`}. `
         + `It takes ${bytes(peak)}, ${times < 1 ? `${percent(times)} of` : `${digits(times)} times`} its ${bytes(memory)}.`;
       const better = [1, 2, 3].find((stage) => held({ stage }) <= memory), enough = [...Array(17).keys()].find((n) => held({ stage: 3, n_cards: 2 ** n }) <= memory);
-      advice.textContent = better ? `Cut up by ${STAGES[better][0]} among the ${whole(view.n_cards)} cards, it would fit.`
+      let fewer = view.batch_size;
+      while (fewer > 1 && held({ batch_size: fewer }) > memory) fewer = Math.floor(fewer / 2);
+      const batch = held({ batch_size: fewer }) <= memory ? `With ${fewer > 1 ? `${fewer} texts` : "1 text"} at once it would fit. ` : "";
+      advice.textContent = batch + (better ? `Cut up by ${STAGES[better][0]} among the ${whole(view.n_cards)} cards, it would fit.`
         : enough ? `Cut up by ${STAGES[3][0]}, it would fit on ${whole(2 ** enough)} cards.`
-          : `More cards do not help, nor does ZeRO: ${view.training ? "activations" : "the cache"} stay${view.training ? "" : "s"} whole on each. Take fewer or shorter texts.`;
+          : `More cards do not help, nor does ZeRO: ${view.training ? "activations" : "the cache"} stay${view.training ? "" : "s"} whole on each.${batch ? "" : " Take shorter texts."}`);
       if (fits) advice.textContent = "";
       list.replaceChildren(bar(`total${fits ? "" : " over"}`, "most at once", peak, Math.max(peak, memory), memory, `The line is the memory of one ${view.card}`, `of ${bytes(memory)}`),
         ...Object.entries(parts).map(([name, size], at) => {

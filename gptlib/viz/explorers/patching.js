@@ -89,7 +89,7 @@ export default {
       const stays = columns.findIndex((_, column) => of.part === "residual_pre" && answer.rows > 1 && column < wide - 1 &&
         values.every((value, at) => at % wide !== column || (value > 0.5 && Math.abs(value - values[column]) < 0.05)));
       axes.textContent = `Each cell patches ${TIPS[of.part]}. Rows: layers. Columns: ${heads ? "heads" : "positions (bold: the texts differ, clean/corrupted)"}.` +
-        (stays >= 0 ? ` “${clean[stays]}” stands in the stream there up to the last layer; the other parts show what writes it and what moves it on.` : "");
+        (stays >= 0 ? ` In every layer the stream at “${clean[stays]}” is enough; choose another part to see what wrote it and what reads it.` : "");
       table.replaceChildren(make("thead", {}, make("tr", {}, make("td"), ...head)),
         make("tbody", {}, ...Array.from({ length: answer.rows }, (_, layer) => row(layer))));
       legend.title = `The logit of “${right}” minus that of “${wrong}”: 0 as after the corrupted text, 1 as after the clean one`;

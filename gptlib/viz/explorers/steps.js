@@ -139,7 +139,7 @@ function render({ model, el }) {
   // one types, and change with the query.
   let all = false, chosenFor = "";
   const few = new Map(), wide = [products, mixed].filter((columns) => columns.length > FEW + 2);
-  const rest = { head: `other ${d_head - FEW}`, cell: (key) =>
+  const rest = { head: ({ d_k }) => `other ${Math.max(0, d_k - FEW)}`, cell: (key) =>
     result("td", (work) => sum(work.products[key].filter((_, i) => !few.get(products).includes(i)))) };
   const hide = ({ cells = [] }, hidden) => { for (const cell of cells) cell.hidden = hidden; };
   function fold(work) {
