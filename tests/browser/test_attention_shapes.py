@@ -160,7 +160,7 @@ def test_padding_says_so(show):
         return page.locator(".readout").inner_text()
 
     assert point_at(4, 0) == "“[PAD]” is padding, and looks at nothing"
-    assert point_at(1, 3) == "“␣w1” → “[PAD]”: padding, which nobody looks at"
+    assert point_at(1, 3) == "“␣w1” → “[PAD]”: no token looks there"
     assert point_at(1, 2).startswith("“␣w1” → “␣w2”: ")
     assert not picture(page)[3:, :, 3].any() and not picture(page)[:, 3:, 3].any()
     assert picture(page)[:3, :3, 3].all()

@@ -409,7 +409,7 @@ function render({ model, el }) {
     arcs.replaceChildren(...keys.slice(0, 12).filter(strong).map((key) => arc(query, key, weights[key] / largest, written(key))));
     const after = says[0].querySelector("h2"); // the prediction is that after the token that was chosen
     if (after) after.textContent = `${PREDICTS[predicts]} ${quoted(words[place[2]])}${query === place[2] ? "" : `; choose ${quoted(words[query])} to see it there`}`;
-    const empty = padding.queries.includes(query) ? "is padding, and looks at nothing" : padding.keys.includes(shown) ? `→ ${quoted(a.seen[shown])}: padding, which nobody looks at` : "";
+    const empty = padding.queries.includes(query) ? "is padding, and looks at nothing" : padding.keys.includes(shown) ? `→ ${quoted(a.seen[shown])}: no token looks there` : "";
     const told = empty || (causal && shown > query ? "cannot look ahead" : `→ ${quoted(a.seen[shown])}: ${isFinite(weights[shown]) ? written(shown) : "masked"}`);
     readout.textContent = shown === undefined ? "" : `${quoted(words[query])} ${told}`;
     const listed = [["token", "at", scores ? "score" : VIEWS[view]], ...keys.slice(0, 5).map((key) => [a.seen[key], key, written(key)])];

@@ -148,7 +148,7 @@ class AttentionExplorer(Explorer):
         return proposal["value"]
 
     def refresh(self) -> None:
-        """Read everything anew: for what traits do not show, such as hooks on the model."""
+        """Read everything anew: for what nothing tells of, as hooks on the model and writes into `.data`."""
         self._kept.clear()
         super().refresh()
 
@@ -454,7 +454,8 @@ def state_of(adapter: Any) -> list[tuple[int, int]]:
     if isinstance(adapter, GivenAttention):
         return []
     numbers = itertools.chain(adapter.model.parameters(), adapter.model.buffers())
-    return [(id(tensor), tensor._version) for tensor in numbers]
+    # Tensors of the inference mode count no versions: nothing may write to them.
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in numbers]
 
 
 def _finite(x: Float[Tensor, "*shape"]) -> bool:

@@ -586,6 +586,22 @@ def test_a_model_that_was_trained_on_is_read_anew(model, tokenizer):
     assert model.training  # left as it was found
 
 
+def test_a_model_of_the_inference_mode_is_read_too(tokenizer):
+    with torch.inference_mode():
+        model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **CONFIG)).eval()
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    assert ask(explorer, changes=[{"do": "zero", "layer": 0, "head": 1}]) == ""
+
+
+def test_numbers_that_are_exchanged_are_seen(model, tokenizer):
+    explorer = AttentionExplorer(model, tokenizer, TEXT)
+    weight = model.blocks[0].attention.qkv.weight
+    weight.data = weight.data * 0.5
+    before = explorer.logits
+    assert ask(explorer, changes=[{"do": "zero", "layer": 1, "head": 1}]) == ""
+    assert (explorer._a.before.logits - before).abs().max() > 1e-3  # not as it was
+
+
 def test_repr_is_short_and_stable(model, tokenizer):
     explorer = AttentionExplorer(model, tokenizer, TEXT, layer=1)
     assert repr(explorer) == "AttentionExplorer('Nora met Leo. Then Nora saw L…', layer 1 head 0, 0 changes)"
