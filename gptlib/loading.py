@@ -36,7 +36,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[GPT, AnyTokenizer | None]:
-    """A model in eval mode and its tokenizer, None where there are no files of one.
+    """A model, in eval mode, and the tokenizer that belongs to it (None where none was saved with it).
 
     name_or_path is one of these:
 

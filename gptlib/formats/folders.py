@@ -303,10 +303,13 @@ def write_folder(
 ) -> Path:
     """Write a folder that `read_folder` reads, and transformers too where the layout has a counterpart there.
 
-    stored: the dtype of the numbers in the file, if not the model's. beside: names of files that may lie
-    there. config.json, without which nothing loads a folder, goes first and comes last, so a half-written
-    one never loads. Raises, before anything is written, as `check_writable` does, and FileExistsError for a
-    folder with other files.
+    stored: the dtype of the numbers in the file, if not the model's.
+    beside: names of other files that may lie there.
+
+    config.json, without which nothing loads a folder, is removed first and written last, so a half-written
+    folder never loads.
+    Raises, before anything is written, as `check_writable` does, and FileExistsError for a folder with other
+    files.
     """
     check_writable(model, tokenizer)
     config, dtype = model.config, model.token_embedding.weight.dtype

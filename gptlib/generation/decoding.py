@@ -41,7 +41,8 @@ KNOWN = {
 class FastDecoder:
     """The logits after one more token of each row, as `model(tokens[:, None], cache)[:, -1]` gives them.
 
-    model: one that `can_decode`. cache: of this model, with room; each call adds to it.
+    model: one that `can_decode`.
+    cache: of this model, with room for the tokens to come; each call adds to it.
     """
 
     def __init__(self, model: GPT, cache: KeyValueCache) -> None:

@@ -37,7 +37,7 @@ def generate(
     sampling: Sampling | None = None,
     **settings: Any,
 ) -> str:
-    """The prompt and what the model writes after it: generate(model, tokenizer, "Once", max_new_tokens=60).
+    """The prompt and what the model writes after it: `generate(model, tokenizer, "Once", max_new_tokens=60)`.
 
     The model reads the end-of-text token before the prompt, as before each document in training; so an empty
     prompt begins a new document. The writing ends before the next end-of-text token, before any of `stop`,

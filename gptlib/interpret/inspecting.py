@@ -226,8 +226,9 @@ def patching_map(
     """Where the difference between two texts is, or which heads carry it, by layer and position or head.
 
     Each cell is what the metric becomes when that one activation of the corrupted run is the clean run's:
-    from 0, as in the corrupted run, to 1, as in the clean run; it can lie outside. part: "residual_pre", the
-    whole stream, or what `each_patch` says. Raises as that does, and when the metric tells the two not apart.
+    from 0, as in the corrupted run, to 1, as in the clean run; it can lie outside.
+    part: "residual_pre", the whole stream, or what `each_patch` says.
+    Raises as `each_patch` does, and ValueError when the metric does not tell the two runs apart.
     Meng et al. 2022, "Locating and Editing Factual Associations in GPT", section 2.1; Zhang and Nanda 2023,
     "Toward Best Practices of Activation Patching in Language Models", section 2.
     """

@@ -1,12 +1,15 @@
 """Look inside a run of a model, and change it.
 
-with trace(model) as run: model(tokens)
-run.attention    # (layer, batch, head, query, key)
+    with trace(model) as run:
+        model(tokens)
+    run.attention  # (layer, batch, head, query, key)
 
-with trace(model, only="*.residual_mid") as run: model(tokens)
-run["blocks.2.residual_mid"]    # (batch, seq, d_model)
+    with trace(model, only="*.residual_mid") as run:
+        model(tokens)
+    run["blocks.2.residual_mid"]  # (batch, seq, d_model)
 
-with edit(model, {"blocks.2.attention.heads": remove_head(1)}): model(tokens)
+    with edit(model, {"blocks.2.attention.heads": remove_head(1)}):
+        model(tokens)
 
 Every activation has a name; `activation_names(model)` lists them.
 """

@@ -30,7 +30,8 @@ def attention_scores(
 ) -> Float[Tensor, "*batch query key"]:
     """How well each key fits each query: queries keysᵀ / √d_head + bias, and -inf where the mask is False.
 
-    mask, bias and what is raised: as for `attention_weights`.
+    mask, bias: as for `attention_weights`.
+    Raises as `attention_weights` does.
     """
     check_scored(queries, keys, mask, bias)
     scores = queries @ keys.transpose(-2, -1)  # (…, query, d_head) @ (…, d_head, key) -> (…, query, key)
@@ -67,10 +68,13 @@ def attend(
     bias: Float[Tensor, "... query key"] | None = None,
     dropout: float = 0.0,
 ) -> tuple[Float[Tensor, "*batch query d_value"], Float[Tensor, "*batch query key"]]:
-    """Attention written out. Returns (output, weights); the weights are those before dropout.
+    """Attention written out: what each query gathers from the values, and the weights that it gave to them.
 
-    mask, bias and what is raised: as for `attention_weights`. dropout: the chance that a weight is dropped
-    from the average, 0 outside training.
+    Returns (output, weights); the weights are those before dropout.
+
+    mask, bias: as for `attention_weights`.
+    dropout: the chance that a weight is dropped from the average, 0 outside training.
+    Raises as `attention_weights` does.
     Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1, equation 1.
     """
     weights = attention_weights(queries, keys, mask, bias)
@@ -83,11 +87,13 @@ def attend(
 class MultiHeadAttention(nn.Module):
     """Causal self-attention with many heads, each with queries, keys and values of its own.
 
-    `weights` does nothing to the attention weights that pass through it. It is the place, with a name, at
-    which `gptlib.trace` looks: with a hook there the weights are computed explicitly, else by the fast path.
-    On the explicit path lie the places `queries`, `keys`, `values` and `scores`, too.
-    With n_kv_heads < n_heads, groups of query heads share keys and values
-    (Ainslie et al. 2023, "GQA", section 2.2). Vaswani et al. 2017, section 3.2.2.
+    `weights` is a module that does nothing to the attention weights passing through it: it is a place for
+    `gptlib.trace` to look at. With a hook there the weights are computed explicitly, by way of the places
+    `queries`, `keys`, `values` and `scores`; without one, the fast path computes the output alone.
+
+    With n_kv_heads < n_heads, groups of query heads share keys and values (Ainslie et al. 2023, "GQA",
+    section 2.2).
+    Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -141,7 +147,7 @@ class MultiHeadAttention(nn.Module):
         keys: Float[Tensor, "batch head key d_head"],
         values: Float[Tensor, "batch head key d_head"],
     ) -> Float[Tensor, "batch head query d_head"]:
-        """The same, with every step at the place that has its name."""
+        """What `attend` computes, with every step at the place that has its name."""
         mask = self.mask(queries, keys)
         bias = self.position.bias(queries.shape[2], keys.shape[2])
         queries, keys, values = self.queries(queries), self.keys(keys), self.values(values)

@@ -22,9 +22,9 @@ from gptlib.model.variants import attention_class
 
 
 def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x times, nearly, the chance that a standard normal number is below x. `MLP` does the same, fused.
+    """x times the probability that a standard normal number is below x, in the approximation with a tanh.
 
-    The tanh approximation, which is what GPT-2 was trained with.
+    GPT-2 was trained with this approximation. `MLP` uses torch's fused form of it.
     Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
     """
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))

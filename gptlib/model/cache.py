@@ -110,7 +110,10 @@ class CopyCache:
 class KeyValueCache:
     """The keys and values of every layer, so that a new token costs one row of attention, not all rows.
 
-    cache = KeyValueCache(model.config, batch_size=1); model(prompt, cache); model(next_token, cache); …
+        cache = KeyValueCache(model.config, batch_size=1)
+        logits = model(prompt, cache)  # of every token of the prompt
+        logits = model(next_token, cache)  # of the new token alone; (batch, 1), and so on
+
     It has room for `capacity` tokens (None: for the whole context). Raises ValueError for a size below 1.
     """
 

@@ -50,7 +50,7 @@ def mix(
 def fast_mix(
     x: Float[Tensor, "*batch d_model"], gates: Float[Tensor, "*batch expert"], experts: Iterable[Expert]
 ) -> Float[Tensor, "*batch d_model"]:
-    """The same as `mix`, for which each expert is given only the tokens that chose it."""
+    """What `mix` computes, with each expert given only the tokens that chose it."""
     tokens, shares = x.flatten(0, -2), gates.flatten(0, -2)  # (…, d_model) -> (token, d_model)
     mixed = torch.zeros_like(tokens)
     for number, expert in enumerate(experts):

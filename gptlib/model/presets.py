@@ -1,4 +1,4 @@
-"""The published sizes."""
+"""The sizes of GPT-1, GPT-2 and GPT-3 as they were published, and that of storyteller."""
 
 from __future__ import annotations
 

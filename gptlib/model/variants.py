@@ -66,7 +66,7 @@ class CappedAttention(MultiHeadAttention):
 
 
 class CappedWindowAttention(CappedAttention, WindowAttention):
-    """Both."""
+    """Attention in a window, as `WindowAttention`, with capped scores, as `CappedAttention`."""
 
 
 def attention_class(config: GPTConfig) -> type[MultiHeadAttention]:

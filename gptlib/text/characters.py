@@ -20,7 +20,7 @@ from gptlib.text.vocabulary import (
 class CharacterTokenizer(Vocabulary):
     """Every character is a token: the smallest tokenizer, for first steps.
 
-    It has the face of `Tokenizer`, but knows only the characters that it was trained on. Ids go to the
+    It is used as a `Tokenizer` is, but knows only the characters that it was trained on. Ids go to the
     characters in the order of their code points, then to the special tokens.
     """
 

@@ -296,8 +296,8 @@ class TokenFile:
     def raw(
         cls, path: str | os.PathLike[str], dtype: str | np.dtype = "uint16", end_of_text: int | None = None
     ) -> TokenFile:
-        """The same face for a file that holds tokens and nothing else, as NumPy's `tofile` writes them and as
-        the train.bin of nanoGPT and of Stanford's CS336 is.
+        """Open a file that holds tokens and nothing else, as NumPy's `tofile` writes them and as the
+        train.bin of nanoGPT and of Stanford's CS336 is.
 
         dtype: what each token is stored as, uint16 or uint32. The file itself does not say.
         end_of_text: the id of the end-of-text token. In such files it stands after each document, so after
@@ -325,7 +325,7 @@ class TokenFile:
 
     @classmethod
     def from_tokens(cls, tokens: np.ndarray | Sequence[int] | Tensor) -> TokenFile:
-        """The same face for tokens in memory, laid out as in a file: end-of-text first.
+        """A token file that is no file: tokens in memory, laid out as in one, end-of-text first.
 
         Raises ValueError when there are fewer than two tokens, they are not in one row, or an id does
         not fit 32 bits; TypeError when they are not whole numbers.

@@ -65,7 +65,7 @@ class FileDocuments(Sequence[str]):
     __hash__ = None
 
     def chosen(self, places: Sequence[int] | Int[np.ndarray, " chosen"]) -> FileDocuments:
-        """Those at these places, in this order."""
+        """The documents at these places, in this order."""
         return FileDocuments(self._path, self._spans[np.asarray(places, dtype=np.int64)], self._version)
 
 

@@ -165,7 +165,7 @@ class Tokenizer(Vocabulary):
         return self.with_tokens([piece for piece in ranks if piece not in self.ranks], special_tokens)
 
     def with_tokens(self, pieces: Sequence[bytes], special_tokens: Sequence[str] = ()) -> Tokenizer:
-        """The same with these tokens after its own, in this order, and after them these special tokens."""
+        """A tokenizer that has these tokens after its own, in this order, and then these special tokens."""
         special_tokens = checked_special_tokens(special_tokens)
         if not isinstance(pieces, Sequence) or not all(isinstance(piece, bytes) for piece in pieces):
             raise TypeError(f"pieces is {pieces!r}; it needs a sequence of the bytes of each new token")

@@ -36,9 +36,9 @@ ROLE_TOKENS = tuple(f"<|{role}|>" for role in ROLES)
 
 @dataclass(frozen=True)
 class Message:
-    """What one of the two said. role is "user" or "assistant". Raises ValueError for another one.
+    """What one of the two said: the content. The role, "user" or "assistant", tells which of them.
 
-    Raises TypeError for a content that is no text.
+    Raises ValueError for another role, TypeError for a content that is no text.
     """
 
     role: str

@@ -42,7 +42,7 @@ def fine_tune(
     """Train as `train` does, stop early, and leave the model at its best.
 
     It stops when the validation loss has not fallen for `patience` measurements in a row. When it ends, or
-    whoever calls it stops, what was learned is what had the lowest validation loss.
+    whoever calls it stops, the model has the weights that gave the lowest validation loss.
     Prechelt 1998, "Early Stopping - But When?", section 2.2, the third criterion.
     Raises ValueError when patience is below 1 or config.eval_every is None; else as `train` does.
     """

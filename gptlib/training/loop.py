@@ -67,7 +67,7 @@ class Step:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the whole run so far; None where its seconds are not known."""
+        """How many tokens a second the whole run took so far; None where its seconds are not known."""
         return self.tokens / self.seconds if self.seconds else None
 
 
@@ -86,13 +86,15 @@ def train(
 ) -> Iterator[Step]:
     """Train `model` in place, yielding a `Step` after each update.
 
-    `resume` names a checkpoint, or the folder that holds one. The run goes on as if it had never stopped: the
-    same batches, losses and weights, bit for bit, on the same machine. Give it the same data. Settings and
-    model need to be the run's, but for what says where it runs, how long and what it leaves (`config.FREE`)
-    and for what `changing` names, such as ["learning_rate", "model.dropout"]. Another optimizer starts with
-    nothing remembered, another seed with other batches.
-    `team` is who trains: every process draws the same batch and takes its own share of it, so steps, losses
-    and checkpoints are those of one process, up to rounding.
+    With `resume`, a run goes on as if it had never stopped: the same batches, losses and weights, bit for
+    bit, on the same machine. Give it the same data. Settings and model need to be the run's, except for those
+    that say where it runs, how long and what it leaves (`config.FREE`) and those that `changing` names.
+    A different optimizer starts with nothing remembered, a different seed with other batches.
+
+    resume: a checkpoint, or the folder that holds one.
+    changing: the settings that may differ from the run's, such as ["learning_rate", "model.dropout"].
+    team: who trains. Every process draws the same batch and takes its own share of it, so steps, losses and
+      checkpoints are those of one process, up to rounding.
 
     AdamW: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2. Its settings, the
     schedule and the clipping: Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B.

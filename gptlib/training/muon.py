@@ -32,10 +32,11 @@ def orthogonalized(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows
 
 
 class Muon(torch.optim.Muon):
-    """torch's Muon, to rounding, which takes its products in bfloat16 everywhere.
+    """The updates of torch's Muon, up to rounding, in less time on a processor.
 
-    A processor without instructions for bfloat16 needs many times as long for them as for float32: nearly
-    three quarters of a training step of storyteller's size. So on a processor they are in float32.
+    torch takes the products in bfloat16 everywhere. A processor without instructions for it needs many times
+    as long for them as for float32: nearly three quarters of a training step of storyteller's size. So on a
+    processor they are taken in float32 here.
     """
 
     @torch.no_grad()

@@ -41,7 +41,9 @@ def bar_chart(
 ) -> Drawing:
     """Horizontal bars, one for each name, with its number written beside it.
 
-    names: what each bar is; values: (n,); label: what the values are, with their unit.
+    names: what each bar is.
+    values: (n,).
+    label: what the values are, with their unit.
     highlight: names drawn in orange.
     marks: name -> value, each a dashed line through the bars (an entropy floor, a chance level).
     number: how a value is written, as for `str.format`.
