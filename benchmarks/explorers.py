@@ -4,6 +4,7 @@ Each line gives the median and the 95th percentile, and the mark that the explor
 minutes, two of which are a reader's two minutes of use.
 """
 
+import base64
 import gc
 import importlib.util
 import resource
@@ -19,13 +20,34 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from driver import browser_page, find_chromium, notebook_page  # noqa: E402
+from live_page import live_page  # noqa: E402
 from timing import medians  # noqa: E402
 
-from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, load, trace  # noqa: E402
+from gptlib import GPT, GPTConfig, Storyworld, Tokenizer, generate, load, trace  # noqa: E402
 from gptlib.viz import AttentionExplorer, GenerationExplorer  # noqa: E402
-from gptlib.viz.explorers.explorer import packed  # noqa: E402
+from gptlib.viz.explorers.living import pack_model  # noqa: E402
+from gptlib.viz.explorers.pages import packed  # noqa: E402
 
+LARGEST = GPTConfig(vocab_size=2048, context_length=256, n_layers=11, n_heads=8, d_model=256)  # in a page
 LARGE = GPTConfig(vocab_size=2048, context_length=128, n_layers=12, n_heads=12, d_model=192)
+WRITTEN = 200  # tokens
+ALIVE = """
+async function timed(act) {
+  const from = performance.now();
+  await act();
+  return performance.now() - from;
+}
+const awake = ([name, text]) => timed(async () => {
+  await openZipped(name, text);
+  models[name].gpt.run([0]);
+});
+const answered = ([name, tokens]) => timed(() => models[name].gpt.run(tokens, { record: ["*.weights"] }));
+const written = ([name, n]) => timed(() => {
+  const { gpt, tokenizer } = models[name];
+  const tokens = newTokens(gpt, tokenizer, [tokenizer.endOfText], { min_new_tokens: n });
+  for (let i = 0; i < n; i++) tokens.next();
+});
+"""
 IN_PAGE = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 USE = 120  # seconds
 COMPARED = 20  # of the first and of the last things that were done in them
@@ -206,6 +228,36 @@ GenerationExplorer(*load("storyteller"), {prompt!r})"""
         line("JupyterLab: the slider moved, to redrawn bars", page.evaluate("timed.temperature()"), 100)
 
 
+def in_a_page(chromium: str, folder: Path) -> None:
+    """GPTs that a page runs itself. Page and Python take turns, each timed by the clock on the wall."""
+    torch.manual_seed(0)
+    largest = GPT(LARGEST).eval()
+    model, tokenizer = load("storyteller")
+    with live_page(chromium) as page:
+        page.add_script_tag(content=ALIVE)
+        for name, gpt in (("storyteller", model), (f"{largest.n_parameters:,} random parameters", largest)):
+            print(f"{name}, in a page without a kernel")
+            block = pack_model(gpt, tokenizer)
+            given = [name, base64.b64encode(block).decode()]
+            print(f"{'zipped':64}{len(block) / 1e6:8.2f} MB")
+            line("awake: unzipped, opened, run once", [page.evaluate("awake", given) for _ in range(7)], 1000)
+            tokens = [tokenizer.end_of_text, *tokenizer.encode(text_of(tokenizer, 100))]
+            answers = [page.evaluate("answered", [name, tokens]) for _ in range(20)]
+            line("100 tokens read, all attention recorded", answers, 150)
+            shares, speeds = [], []
+            for _ in range(9):
+                started = time.perf_counter()
+                generate(gpt, tokenizer, min_new_tokens=WRITTEN, max_new_tokens=WRITTEN, seed=0)
+                python = time.perf_counter() - started
+                seconds = page.evaluate("written", [name, WRITTEN]) / 1000
+                shares.append(python / seconds)
+                speeds.append(WRITTEN / seconds)
+            share, speed = statistics.median(shares[1:]), statistics.median(speeds[1:])
+            print(f"{'tokens written a second':64}{speed:8.0f}")
+            held_to = f"   at least 0.5: {'yes' if share >= 0.5 else 'NO'}"
+            print(f"{'as a share of what generate writes on one thread':64}{share:8.2f}{held_to}", flush=True)
+
+
 def bertviz(chromium: str, folder: Path) -> None:
     if importlib.util.find_spec("bertviz") is None:
         print("BertViz is not installed (pip install bertviz), so nothing stands beside these numbers")
@@ -233,7 +285,7 @@ def main() -> int:
         print("no Chromium is installed, and these are measured in one (Debian: apt-get install chromium)")
         return 1
     torch.set_num_threads(1)
-    for measure in (long_texts, large_model, live_attention, temperature, bertviz):
+    for measure in (in_a_page, long_texts, large_model, live_attention, temperature, bertviz):
         with tempfile.TemporaryDirectory() as folder:
             measure(chromium, Path(folder))
     return 0

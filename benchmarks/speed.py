@@ -396,7 +396,7 @@ def explorer() -> Iterator[Row]:
     from explorers import IN_PAGE, LARGE, given_away, text_of
 
     from gptlib.viz import AttentionExplorer
-    from gptlib.viz.explorers.explorer import packed
+    from gptlib.viz.explorers.pages import packed
 
     torch.manual_seed(0)
     _, words = load("storyteller")

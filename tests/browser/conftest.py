@@ -4,7 +4,7 @@ import os
 from contextlib import ExitStack
 
 import pytest
-from driver import browser_page, errors, find_chromium, notebook_page, started, watched
+from driver import browser_page, errors, find_chromium, notebook_page, started, watched, write_still
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +21,28 @@ def chromium():
         yield browser
 
 
+AWAKE = """() => !document.getElementById("runtime")?.textContent
+  || performance.getEntriesByName("awake").length"""
+
+
 @pytest.fixture
 def show(chromium, tmp_path):
     """Give it an explorer, or the address of one's file, and it gives a page that shows it without a kernel.
 
-    On it nothing may go wrong, and nothing be asked for elsewhere.
+    The model in the page is awake by then; `still` leaves it out of the file, as it is of a large one. On the
+    page nothing may go wrong, and nothing be asked for elsewhere.
     """
     with browser_page(chromium, 1200, 1000) as (page, beyond):
         problems = watched(page)
 
-        def shown(explorer):
+        def shown(explorer, still=False):
             if not isinstance(explorer, str):
-                explorer.to_html(tmp_path / "explorer.html")
+                write = write_still if still else type(explorer).to_html
+                write(explorer, tmp_path / "explorer.html")
                 explorer = (tmp_path / "explorer.html").as_uri()
             page.goto(explorer)
             page.locator(".gptlib h2:visible").first.wait_for()
+            page.wait_for_function(AWAKE)
             return page
 
         yield shown

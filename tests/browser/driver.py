@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import nbformat
@@ -140,6 +142,12 @@ def browser_page(
             yield page, beyond
         finally:
             context.close()
+
+
+def write_still(explorer: Any, path: Path) -> None:
+    """Write an explorer's file without its model, as the file of a large one is."""
+    with mock.patch.object(type(explorer), "page_model", lambda self: None):
+        explorer.to_html(path)
 
 
 def watched(page: Page) -> list[str]:

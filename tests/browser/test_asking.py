@@ -3,7 +3,7 @@
 import pytest
 from driver import browser_page, watched
 
-from gptlib.viz.explorers.explorer import page_code
+from gptlib.viz.explorers.pages import page_code
 
 # `kernel` sends one message, as Explorer.set_state does; `sent` is what reached it, `drawn` what was drawn.
 STAGE = """(code) => {

@@ -1,4 +1,4 @@
-"""The attention explorer in a real browser: mouse, keyboard, a live kernel, and as a file without one."""
+"""The attention explorer in a real browser: mouse, keyboard, a live kernel, and as a file without a model."""
 
 import base64
 import re
@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from driver import assert_readable
+from driver import assert_readable, write_still
 
 from gptlib import GPT, GPTConfig, Tokenizer, load
 from gptlib.viz import AttentionExplorer
 from gptlib.viz.drawing import readable
 from gptlib.viz.explorers.coding import code
-from gptlib.viz.explorers.explorer import COLORS, color_table
+from gptlib.viz.explorers.pages import COLORS, color_table
 
 TEXT = "Nora was a cheerful girl. Nora took a red kite and met Leo. The kite was caught, and"
 CODE = f"""from gptlib import load
@@ -33,7 +33,7 @@ def file(tmp_path_factory):
         {"do": "patch", "layer": 2, "head": None, "source": 7, "target": 7},
     ]
     path = tmp_path_factory.mktemp("file") / "attention.html"
-    explorer.to_html(path)
+    write_still(explorer, path)
     return path.as_uri(), explorer
 
 
@@ -70,7 +70,7 @@ def test_copy_heads_have_a_row_of_their_own(show, count):
             weight.mul_(40)  # a fresh head looks almost evenly
     explorer = AttentionExplorer(model, tokenizer, TEXT[:40])
     explorer.changes = [{"do": "zero", "layer": 2, "head": 0}]
-    page = show(explorer)
+    page = show(explorer, still=True)
     tiles = page.locator(".tile")
     assert tiles.count() == 8 + count
     names = page.locator(".row-name")

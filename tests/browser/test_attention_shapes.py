@@ -9,7 +9,7 @@ import torch
 from gptlib.viz import AttentionExplorer
 from gptlib.viz.explorers import attention
 from gptlib.viz.explorers.coding import code
-from gptlib.viz.explorers.explorer import COLORS, color_table
+from gptlib.viz.explorers.pages import COLORS, color_table
 
 TABLE = np.frombuffer(base64.b64decode(color_table(COLORS["attention"])), dtype=np.uint8).reshape(256, 3)
 # What is painted below and left of the middle of each tile, and how large the tile is.

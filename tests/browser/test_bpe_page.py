@@ -54,7 +54,7 @@ def test_a_file_steps_through_without_a_kernel(show):
 
     box = page.get_by_label("Your text")
     assert box.input_value() == TEXT and not box.is_editable()
-    assert page.get_by_text("There is no kernel here").is_visible()
+    assert page.get_by_text("Changing the text needs a kernel").is_visible()
     assert page.title() == BPEExplorer.title and page.locator("img").count() == 0  # text is no markup
 
 

@@ -31,6 +31,7 @@ def test_the_page_counts_what_python_counts(show):
     explorer = BudgetExplorer()
     tables = {name: explorer.answer[name] for name in ("formats", "cards")}
     page = show(explorer)
+    page.goto("about:blank")  # a file lets no other script in
     page.add_script_tag(content=explorer._esm.replace("export default", "window.explorer ="), type="module")
     page.wait_for_function("window.explorer")
     found = page.evaluate(

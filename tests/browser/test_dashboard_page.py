@@ -98,10 +98,10 @@ def test_a_file_of_a_run_says_why_it_cannot_go_on_and_draws_losses_over_time(sho
     dashboard.start()
     dashboard.wait()
     page = show(dashboard)
-    assert "there is no kernel to train with" in page.locator(".run").inner_text()
+    assert "training needs a kernel" in page.locator(".run").inner_text()
     for name in ("Start", "Stop"):
         button = page.get_by_role("button", name=name, exact=True)
-        assert button.is_disabled() and button.get_attribute("title") == "This needs a kernel to train with."
+        assert button.is_disabled() and button.get_attribute("title") == "Training needs a kernel."
     for over, name in (("seconds", "over time"), ("steps", "over steps")):
         page.get_by_role("radio", name=name).click()
         points = page.locator("polyline.training").get_attribute("points")

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from driver import assert_readable
+from driver import assert_readable, write_still
 from PIL import Image
 from playwright.sync_api import expect
 from test_pictures import EXPLORERS, NAMED
@@ -35,13 +35,17 @@ UNFOLDED = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The address of each explorer's file, which is written when it is first asked for."""
+    """The address of each explorer's file, which is written when it is first asked for.
+
+    With `still`, of that which holds no model.
+    """
     folder, storyteller = tmp_path_factory.mktemp("files"), load("storyteller")
 
-    def file(name):
-        path = folder / f"{name}.html"
+    def file(name, still=False):
+        path = folder / f"{name}{' still' * still}.html"
         if not path.exists():
-            MADE[name](*storyteller).to_html(path)
+            explorer = MADE[name](*storyteller)
+            write_still(explorer, path) if still else explorer.to_html(path)
         return path.as_uri()
 
     return file
@@ -108,8 +112,13 @@ def test_it_says_what_is_seen_and_what_each_control_does(show, files, name):
 
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_what_needs_a_kernel_says_so(show, files, name):
-    boxes = show(files(name)).locator(".gptlib :is(textarea, input[type=text]):is(:disabled, :read-only)")
+    page = show(files(name, still=True))
+    boxes = page.locator(".gptlib :is(textarea, input[type=text]):is(:disabled, :read-only)")
     assert all("kernel" in (box.get_attribute("title") or "") for box in boxes.all() if box.is_visible())
+    if name in ("attention", "generation", "patching"):
+        assert boxes.count() > 0
+        live = show(files(name)).locator(".gptlib")
+        assert "kernel" not in live.inner_text() and live.locator("[title*=kernel]:visible").count() == 0
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -186,7 +195,7 @@ def test_full_screen(show, files):
 def test_a_finger_is_told_what_a_pointer_is(chromium, files):
     context = chromium.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
     page = context.new_page()
-    page.goto(files("attention"))
+    page.goto(files("attention", still=True))
     guide, large = page.locator(".guide"), page.get_by_role("button", name="Large")
     large.tap()
     expect(guide).to_have_attribute("data-tip", large.get_attribute("title"))

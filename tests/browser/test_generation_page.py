@@ -15,8 +15,8 @@ from gptlib.model.config import GPTConfig
 from gptlib.model.gpt import GPT
 from gptlib.text.characters import CharacterTokenizer
 from gptlib.viz.drawing import readable
-from gptlib.viz.explorers.explorer import page_code
 from gptlib.viz.explorers.generation import GenerationExplorer
+from gptlib.viz.explorers.pages import page_code
 
 PROMPT = "Once upon a time there was a shy girl named Mia."
 READ = ".read button"
@@ -116,7 +116,7 @@ def test_the_pages_dice_are_gptlibs(chromium, walked):
 
 
 def test_a_file_keeps_the_tree_and_its_dice(show, walked):
-    page, story = show(walked), walked.path
+    page, story = show(walked, still=True), walked.path
     assert text_of(page) == walked.text.replace("\n", "↵")
     assert shown_dice(page) == dice_of(walked)
     assert "all 2,048 tokens can be sampled" in page.locator(".next h2").inner_text()
@@ -143,14 +143,14 @@ def test_a_file_keeps_the_tree_and_its_dice(show, walked):
     walked.path = left
     assert shown_dice(page) == dice_of(walked)
     page.locator(".chip:not(.taken):not(.left)").last.click()
-    assert "to take a new one needs a kernel" in page.locator(".note").inner_text()
+    assert "taking a new token needs a kernel" in page.locator(".note").inner_text()
     assert text_of(page) == walked.prompt + walked.tokenizer.decode(left)
     for name in ("Sample a token", "Sample a sentence", "Another seed", "Begin with this prompt"):
         assert page.get_by_role("button", name=name).is_disabled()
 
 
 def test_a_file_by_keyboard(show, walked):
-    page, surprise = show(walked), walked.answer["prompt"][-1]["nats"]
+    page, surprise = show(walked, still=True), walked.answer["prompt"][-1]["nats"]
     read = page.locator(READ)
     read.last.focus()
     page.keyboard.press("Home")
@@ -193,7 +193,7 @@ def weights_of(page) -> list[float]:
 def test_attention_of_each_step_in_a_file(show, walked):
     story = walked.path
     walked.view = "attention"
-    page = show(walked)
+    page = show(walked, still=True)
     page.get_by_role("radio", name="Surprise").click()
     page.get_by_role("radio", name="Attention").click()
     tokens, tiles = page.locator(READ), page.locator(".tile")
@@ -233,7 +233,7 @@ def test_attention_of_each_step_in_a_file(show, walked):
 def test_what_a_file_has_no_room_for_is_told(show, walked, monkeypatch):
     monkeypatch.setattr("gptlib.viz.explorers.generation.FILE_WEIGHTS", 1_000)
     walked.head = (1, 2)
-    page = show(walked)
+    page = show(walked, still=True)
     page.get_by_role("radio", name="Attention").click()
     page.get_by_role("button", name="Earlier").click()
     assert page.locator(".note").inner_text() == "The file has no room for the attention here."

@@ -3,7 +3,7 @@
 import pytest
 from driver import browser_page
 
-from gptlib.viz.explorers.explorer import bare
+from gptlib.viz.explorers.pages import bare
 
 # A cell, and widgets in it: `widget(origin)` makes one whose `taken` are the states that it was to take up.
 SETUP = """

@@ -8,7 +8,7 @@ import pytest
 from driver import browser_page, choose, errors, jupyterlab, open_notebook, run_all
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from notebooks.execute import KERNELSPEC, WIDGET
+from notebooks.execute import EXPLORER, KERNELSPEC, WIDGET
 
 CODE = [
     "from gptlib.course import Quiz, predict\nfrom gptlib.viz import BudgetExplorer\nimport torch",
@@ -62,6 +62,7 @@ def saved(chromium, lab):
     notebook = nbformat.read(folder / "tried.ipynb", as_version=4)
     kinds = [set(output.get("data", {})) for cell in notebook.cells for output in cell.outputs]
     assert sum(WIDGET in kind for kind in kinds) == 4
+    assert sum({"image/png", EXPLORER} <= kind for kind in kinds) == 2  # beside the picture
     notebook.cells.append(new_markdown_cell("Changed elsewhere, so that Jupyter does not trust it."))
     nbformat.write(notebook, folder / "sent.ipynb")
     return folder / "tried.ipynb"
@@ -83,6 +84,7 @@ def stands(page):
     assert answer.is_visible() and answer.evaluate("image => image.naturalWidth") > 100
     assert page.get_by_text("Error displaying widget").filter(visible=True).count() == 0
     assert page.get_by_text("Loading widget").filter(visible=True).count() == 0
+    assert EXPLORER not in page.locator("body").inner_text()
 
 
 @pytest.mark.parametrize("name", ["tried", "sent"])  # sent: not trusted, so sanitized

@@ -70,7 +70,7 @@ def test_picture_and_drawing_are_what_is_on_the_screen(show, storyteller, tmp_pa
 @pytest.mark.parametrize(("name", "width"), [("steps", 1144), ("attention", 390)])
 def test_in_a_drawing_all_stands_where_it_stood(show, storyteller, tmp_path, name, width):
     code = """top => [...document.querySelectorAll('button, th, td, p, h2, .token, span')].filter(
-        one => one.getClientRects().length && !one.closest('.toolbar, .unseen')).map(one => {
+        one => one.getClientRects().length && !one.closest('.toolbar, .unseen, #about')).map(one => {
             const { x, y, right, bottom } = one.getBoundingClientRect();
             return [one.textContent, x, y - top, right, bottom - top];
         })"""
@@ -119,7 +119,7 @@ def test_page_and_state_are_saved_from_a_file(show, storyteller, tmp_path, name)
 
 
 def test_a_page_is_saved_with_what_was_chosen_on_it(show, storyteller, tmp_path):
-    page = show(EXPLORERS["attention"](*storyteller))
+    page = show(EXPLORERS["attention"](*storyteller), still=True)
     page.locator(".tile").nth(4).click()
     _, state = save(page, "State (JSON)")
     assert json.loads(state)["state"]["layer"] == 1

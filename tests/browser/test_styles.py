@@ -4,7 +4,7 @@ import pytest
 from test_pictures import EXPLORERS
 
 from gptlib import load
-from gptlib.viz.explorers.explorer import FOLDER, page_style
+from gptlib.viz.explorers.pages import FOLDER, page_style
 
 # Of every element its place, and the rest of what is seen of it.
 LOOKS = """() => [...document.querySelectorAll(".gptlib, .gptlib *")].map((element) => {

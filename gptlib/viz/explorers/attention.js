@@ -52,7 +52,7 @@ function render({ model, el }) {
   const stage = open(model, el, "attention", GUIDE + (given || get("answer").no_edits ? "." : ", remove the head."));
   const { layers, heads, copies, needs_target: targets, no_edits: noEdits, no_values: noValues, scores } = get("answer");
   const fixed = !stage.live || given, unchanging = fixed || Boolean(noEdits);
-  const needs = given ? "needs the model; these are its weights alone" : !stage.live ? "needs a kernel" : noEdits;
+  const needs = given ? "needs the model; these are its weights alone" : !stage.live ? `needs ${stage.lacks}` : noEdits;
   let answer, layer, head, chosen; // what is drawn; heads are counted layer by layer, and last the copy heads
   let hovered; // {query, key} under the pointer, before it is chosen
   let center; // {query, key} in the middle of what the zoom shows

@@ -17,6 +17,7 @@ from traitlets import List as Items
 
 from gptlib.interpret.head_roles import ROLES, opening_head, role_scores
 from gptlib.interpret.tracing import in_turn
+from gptlib.model.gpt import GPT
 from gptlib.viz.drawing import Drawing
 from gptlib.viz.explorers.adapters import GivenAttention, Reading, adapt, attention_of
 from gptlib.viz.explorers.changes import check_change, code_of, edit_of, heads_by_row, in_code_of
@@ -130,6 +131,18 @@ class AttentionExplorer(Explorer):
         words = _labels(tokens)
         given = GivenAttention(attention_of(weights), words, None if keys is None else _labels(keys), scores)
         return cls(given, None, "".join(words))
+
+    def page_model(self) -> tuple[Any, Any] | None:
+        if isinstance(self.model, GPT) and not self._compares_models:
+            return self.model, self.tokenizer
+        return None
+
+    def why_no_model(self) -> str:
+        if isinstance(self.model, GivenAttention):
+            return "The weights came without a model to read another text."
+        if self._compares_models:
+            return "A file can hold one model, and this compares two; open the notebook for other texts."
+        return "A page runs a gptlib.GPT only; open the notebook for other texts and for changes."
 
     @validate("layer", "head")
     def _check_place(self, proposal: Any) -> int:

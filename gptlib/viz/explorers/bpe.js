@@ -32,7 +32,7 @@ export default {
     let bytes, ids, steps, ranks, tokens, learned, words, last, at = 0, listing = 0;
 
     const box = make("textarea", { rows: 2, spellcheck: false, readOnly: !stage.live, "aria-label": "Your text",
-      title: stage.live ? "any text, up to 2,000 characters" : "needs a kernel to change",
+      title: stage.live ? "any text, up to 2,000 characters" : `changing it needs ${stage.lacks}`,
       placeholder: "Type any text",
       oninput() { stale(); if (box.value) stage.ask({ text: box.value }); } });
     const stale = () => stage.root.classList.toggle("stale", !box.value); // while there is nothing to show
@@ -48,7 +48,7 @@ export default {
     stage.root.append(
       box,
       make("p", { className: "soft", hidden: stage.live },
-        "There is no kernel here, so the text stays as it is. All its merges are here."),
+        `Changing the text needs ${stage.lacks}. All its merges are here.`),
       div("main-view", make("div", { className: "timeline", role: "group", "aria-label": "Merges" }, ...back, track, ...on),
         merge, strip, counts),
       make("h2", {}, "Each piece: its text, its id, its bytes in hexadecimal"),

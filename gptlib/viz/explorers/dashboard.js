@@ -25,9 +25,9 @@ export default {
       run.hidden = state === "snapshots";
       word.textContent = stage.live || state !== "running" ? state : "stopped";
       pace.textContent = stage.live ? details.pace
-        : `${details.pace.split(" · ")[0]} · there is no kernel to train with; the snapshots are all here`;
+        : `${details.pace.split(" · ")[0]} · training needs ${stage.lacks}; the snapshots are all here`;
       go.textContent = { running: "Pause", paused: "Go on" }[state] ?? "Start";
-      const why = stage.live ? "" : "This needs a kernel to train with.", begun = ["running", "paused"].includes(state);
+      const why = stage.live ? "" : `Training needs ${stage.lacks}.`, begun = ["running", "paused"].includes(state);
       set(halt, { disabled: !!why || !begun, title: why || (begun ? "End the run here, for good" : state === "ready" ? "There is nothing to stop: press Start first." : over) });
       set(go, { disabled: !!why || !(begun || state === "ready"), title: why || { running: "Pause after this step", paused: "Train on from this step",
         ready: "Train the model from here" }[state] || over });

@@ -9,25 +9,30 @@ comes with it in one message. All this is under one lock (gptlib.viz.explorers.r
 from __future__ import annotations
 
 import base64
-import functools
 import gzip
+import html
 import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
-import numpy as np
-from matplotlib.colors import Colormap
-from traitlets import Bool, Dict, Int, TraitError, Unicode
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, TraitType, Tuple, Unicode
 
 from gptlib.files import read_json, write_atomically, write_json
-from gptlib.viz.drawing import ATTENTION, DIVERGING, SURPRISE, Drawing
+from gptlib.viz.drawing import Drawing
+from gptlib.viz.explorers import living
+from gptlib.viz.explorers.pages import FOLDER, bare, filled, packed, page_code, page_style
 from gptlib.viz.explorers.reading import LOCK, alone
-from gptlib.viz.explorers.showing import show
+from gptlib.viz.explorers.saved import saved
+from gptlib.viz.explorers.showing import in_one_output, show
 
-FOLDER = Path(__file__).parent
-COLORS = {"attention": ATTENTION, "difference": DIVERGING, "surprise": SURPRISE}
 GROUPS = ("answer", "details")
+# What a file says of the model that it reads.
+HOLDS_MODEL = (
+    "This file holds the model, {:,} parameters, and everything in it works: nothing needs a network, and "
+    "nothing that you type leaves this page."
+)
+NO_MODEL = "This file holds no model, and shows what was computed in Python. {}"
 LARGEST_STATE = 10_000_000  # characters of JSON that are worth reading
 # What gptlib raises says what to do; other errors are faults, and their kind is told too.
 KNOWN = (ValueError, TypeError, IndexError, FloatingPointError, RuntimeError, TraitError)
@@ -148,12 +153,28 @@ class Explorer(anywidget.AnyWidget):
 
     @alone
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and a picture of it for where there is no kernel: a code host, a printed notebook."""
+        """The widget, and a picture of it for where there is no kernel: a code host, a printed notebook.
+
+        With the picture comes the state for the course's site, unless it is a large one, as long texts have
+        (gptlib.viz.explorers.saved says how large), or all is in one output, where nobody would look for it.
+        """
         bundle, metadata = self.figure()._repr_mimebundle_()
         metadata["image/png"]["alt"] = repr(self)
         widget = super()._repr_mimebundle_(**options)
         widget = widget[0] if isinstance(widget, tuple) else widget
-        return {**bundle, **(widget or {}), "text/plain": repr(self)}, metadata
+        state = {} if in_one_output() else self._saved()
+        return {**bundle, **state, **(widget or {}), "text/plain": repr(self)}, metadata
+
+    def _saved(self) -> dict[str, Any]:
+        needed = self.page_model()
+        model = living.name_of(needed[0]) if needed else ""
+        return saved(self.title, self.script, bare(self.script), packed(self.page_state()), model)
+
+    def page_model(self) -> tuple[Any, Any] | None:
+        """The model and the tokenizer with which a page can answer as Python does; None if it never asks, or
+        asks for what no page can do.
+        """
+        return None
 
     @alone
     def to_png(self, path: str | Path | None = None) -> bytes:
@@ -167,27 +188,49 @@ class Explorer(anywidget.AnyWidget):
 
     @alone
     def to_html(self, path: str | Path) -> None:
-        """Write one file that any browser opens without a network, and that still answers to all that needs
-        no kernel. Raises FileNotFoundError if the folder is missing.
+        """Write one file that any browser opens without a network.
+
+        It holds a small GPT that the explorer reads, and answers with it to all that the reader does: type,
+        change, sample. Of a model that a page cannot run it holds what was computed here, and says so; that
+        still answers to all that needs no model. Raises FileNotFoundError if the folder is missing.
         """
         _written(self._page_file(), path)
 
     def _page_file(self) -> bytes:
-        template = (FOLDER / "standalone.html").read_text(encoding="utf-8")
+        model, runtime, about = self._in_file()
         parts = {
-            "TITLE": self.title,
+            "TITLE": html.escape(self.title),
+            "ABOUT": html.escape(about),
             "STYLE": self._css,
-            "STATE": base64.b64encode(gzip.compress(packed(self.page_state()), mtime=0)).decode(),
             "SCRIPT": self._esm.replace("export default", "const explorer ="),
+            "HOST": bare("live/host.js"),
+            "KIND": Path(self.script).stem,
+            "STATE": base64.b64encode(gzip.compress(packed(self.page_state()), mtime=0)).decode(),
+            "MODEL": base64.b64encode(model).decode(),
+            "RUNTIME": runtime,
+            "ALSO": " 'wasm-unsafe-eval'; worker-src blob:" if model else "",
         }
-        for name, text in parts.items():
-            template = template.replace(f"%{name}%", text)
-        return template.encode()
+        return filled(FOLDER / "standalone.html", parts)
+
+    def _in_file(self) -> tuple[bytes, str, str]:
+        """The model in a file, packed, the code that runs it there, and what the file says of it."""
+        needed = self.page_model()
+        why = living.why_not(*needed) if needed else self.why_no_model()
+        if why:
+            return b"", "", NO_MODEL.format(why)
+        if not needed:
+            return b"", "", ""
+        return living.pack_model(*needed), living.runtime_code(), HOLDS_MODEL.format(needed[0].n_parameters)
+
+    def why_no_model(self) -> str:
+        """Where `page_model` gives none and yet a model is asked in Python, why no page can; else ""."""
+        return ""
 
     def page_state(self) -> dict[str, Any]:
         """All that the page knows, as it is in a file: without a kernel."""
         state = {name: getattr(self, name) for name in self._own_traits() if name != "origin"}
-        return state | {"live": False, "kept": self._state_names()}
+        kinds = {name: kind_of(self.traits()[name]) for name in self._state_names()}
+        return state | {"live": False, "kept": kinds}
 
     def _own_traits(self) -> list[str]:
         inherited = {*anywidget.AnyWidget.class_trait_names(sync=True), "_esm", "_css", "_anywidget_id"}
@@ -290,56 +333,19 @@ class Explorer(anywidget.AnyWidget):
         self.send(reply, files)
 
 
-@functools.cache
-def page_code(script: str) -> str:
-    """An explorer's module: the colors and what all explorers share, then its own code."""
-    colors = json.dumps({name: color_table(color_map) for name, color_map in COLORS.items()})
-    return "\n".join([f"const COLORS = {colors};", bare("keeping.js"), bare("shared.js"), bare(script)])
-
-
-def bare(script: str) -> str:
-    """A file of page code as it is sent: without indentation, empty lines and whole-line comments."""
-    lines = (FOLDER / script).read_text(encoding="utf-8").splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("//"))
-
-
-@functools.cache
-def page_style(script: str) -> str:
-    """What all explorers share, then the explorer's own style if it has one."""
-    own, shared = (FOLDER / script).with_suffix(".css"), (FOLDER / "shared.css").read_text(encoding="utf-8")
-    if not own.exists():
-        return shared
-    # With several explorers on one page, what they share comes again after one of them: its own style has to
-    # count for more, and inside :root it does.
-    return f"{shared}:root {{\n{own.read_text(encoding='utf-8')}}}\n"
-
-
-def color_table(color_map: Colormap) -> str:
-    """256 colors as base64 of red, green, blue bytes."""
-    rgb = (color_map(np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
-    return base64.b64encode(rgb.tobytes()).decode()
-
-
-def packed(state: dict[str, Any]) -> bytes:
-    """The state as one block: the length of a JSON text in four bytes, the JSON, then all the bytes in it.
-
-    In the JSON a bytes value stands as {"bytes": [start, stop]}, counted from the end of the JSON.
-    """
-    blocks: list[bytes] = []
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        if isinstance(value, bytes):
-            start = sum(map(len, blocks))
-            blocks.append(value)
-            return {"bytes": [start, start + len(value)]}
-        return value
-
-    text = json.dumps(plain(state), ensure_ascii=False, allow_nan=False).encode()
-    return b"".join([len(text).to_bytes(4, "little"), text, *blocks])
+def kind_of(trait: TraitType) -> Any:
+    """What a trait's values are, for a page that is to check them: live/host.js says how that is written."""
+    match trait:
+        case Enum():
+            kind: Any = {"one": list(trait.values)}
+        case Tuple():
+            kind = {"tuple": [kind_of(each) for each in trait._traits]}
+        case List():
+            kind = {"list": kind_of(trait._trait) if trait._trait is not None else "any"}
+        case _:
+            plain = {Unicode: "text", Int: "whole", Float: "number", Bool: "boolean"}
+            kind = next((kind for each, kind in plain.items() if isinstance(trait, each)), "any")
+    return {"maybe": kind} if trait.allow_none else kind
 
 
 def sentence(error: Exception) -> str:

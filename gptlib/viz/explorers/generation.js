@@ -1,7 +1,6 @@
 const GUIDE = "Click a bar to choose the next token yourself, or let the model sample. Then try a token that was not chosen, or see where each head looked when one was.";
 const VIEWS = { surprise: "Surprise and alternatives", attention: "Attention" };
 const LARGEST = 6; // nats; all above have one color, as in the course's figures
-const NEEDS_KERNEL = "This needs the kernel: open the notebook and run the cell";
 
 // Logits here fall from the likeliest token to the least likely, of equals from the last to the first.
 function softmax(logits) {
@@ -45,7 +44,7 @@ export default {
     const stage = open(model, el, "generation", GUIDE), saved = !stage.live, get = (name) => model.get(name);
     const { vocab, shape: [layers, heads, copies] } = get("answer"), settings = {};
     let answer, path, asked, logits, own, tokens, step; // step: how many tokens were taken before the one looked at
-    const needs = (title) => (saved ? NEEDS_KERNEL : title);
+    const needs = (title) => (saved ? `This needs ${stage.lacks}` : title);
 
     // A slider for a setting, of which null rules nothing out.
     const dial = (name, title, range, placeOf = (value) => value, valueAt = (place) => place) => {
@@ -122,7 +121,7 @@ export default {
           button("↻", needs("Another seed: other random numbers for what is sampled from now on"), () => reseed(get("seed") + 1),
             { "aria-label": "Another seed" })),
         views, stepping),
-      saved && soft("A saved file: the settings work, but what is new needs a kernel."),
+      saved && soft(`The settings work here, but what is new needs ${stage.lacks}.`),
       read, div("row told", said, legend),
       div("columns", div("next", heading, soft("Click one to take it. The mark: the model’s own probability."), chances, note),
         roads, looking)));
@@ -131,7 +130,7 @@ export default {
     function go(to) {
       if (!saved) stage.ask({ path: to, step: -1 });
       else if (nodeAt(to)) { path = to; model.set("step", -1); draw(); }
-      else note.textContent = "A file knows what was walked: to take a new one needs a kernel.";
+      else note.textContent = `What was walked is here; taking a new token needs ${stage.lacks}.`;
     }
     const lastStep = () => Math.max(0, path.length - Boolean(nodeAt(path).note));
     const stepTo = (to) => stage.ask({ step: to >= lastStep() ? -1 : Math.max(0, to) });
@@ -168,7 +167,7 @@ export default {
     // All heads at this step; gives the weights of the chosen one, and what it does in words.
     function drawHeads(packed) {
       const n = 1 + answer.prompt.length + step, all = packed ? new Uint16Array(bytesOf(packed).slice().buffer) : [];
-      const [layer, head] = get("head") ?? [0, 0], chosen = layer * heads + head;
+      const [layer, head] = get("head") ?? get("details").head ?? [0, 0], chosen = layer * heads + head;
       const rows = tiles.map(({ tile, name }, at) => {
         const weights = Array.from(all.slice(at * n, at * n + n), (part) => part / 65535), most = Math.max(0, ...weights);
         const top = weights.indexOf(most), { piece } = tokens[top] ?? { piece: "" };

@@ -163,7 +163,7 @@ class GenerationExplorer(Explorer):
         room, room_for_weights = FILE_LOGITS, FILE_WEIGHTS
         for road in [self.path, *reversed(self.tree)]:
             logits, weights = self._read([*start, *road], record=True)
-            head = head or self._most_to_show(weights)
+            head = head or self.head or self._most_to_show(weights)
             logits = logits[-len(road) - 1 :]  # (step, vocab)
             totals = logits.logsumexp(-1)
             for step in range(len(road), -1, -1):
@@ -180,8 +180,7 @@ class GenerationExplorer(Explorer):
                 nodes[_key(road[:step])] = node
         return state | {
             "answer": self.answer | {"nodes": nodes},
-            "details": {"text": self._plain_text()},
-            "head": self.head or head,
+            "details": {"text": self._plain_text(), "head": head},
         }
 
     def __repr__(self) -> str:
@@ -194,6 +193,9 @@ class GenerationExplorer(Explorer):
         return [f"{name} {value:g}" for name, value in given.items() if value is not None and value != 1.0]
 
     # -------------------------------------------------------------------------------------------- answers
+
+    def page_model(self) -> tuple[Any, Any]:
+        return self.model, self.tokenizer
 
     def compute_answer(self) -> dict[str, Any]:
         """The surprise of each token of the prompt; for each step of the path the likeliest tokens; and all

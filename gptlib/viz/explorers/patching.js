@@ -18,7 +18,7 @@ export default {
     let answer, chosen, part; // chosen: the cell that stays when the pointer leaves
 
     const text = (name, tip) => make("input", { type: "text", value: get(name), readOnly: fixed, spellcheck: false,
-      "aria-label": `${name} text`, title: `${tip}; ${fixed ? "to change it needs a kernel" : "it needs as many tokens as the other"}`,
+      "aria-label": `${name} text`, title: `${tip}; ${fixed ? `changing it needs ${stage.lacks}` : "it needs as many tokens as the other"}`,
       oninput({ target }) { stage.ask({ [name]: target.value }); check(); } });
     const boxes = { clean: text("clean", "activations are taken from it"), corrupted: text("corrupted", "the model reads it") };
     const parts = choice("What is patched", get("answer").parts, get("part"), (to) => {
@@ -36,7 +36,7 @@ export default {
       div("columns says", said, ...whole));
     stage.root.append(
       div("texts", ...Object.entries(boxes).map(([name, box]) => make("label", {}, name, box))),
-      make("p", { className: "soft", hidden: !fixed }, "There is no kernel here, so texts and parts stay as they are. Every cell answers."),
+      make("p", { className: "soft", hidden: !fixed }, `Changing the texts or the part needs ${stage.lacks}. Every cell answers.`),
       set(div("row", "patched:", parts, note), { hidden: fixed }), view);
 
     // What is drawn is stale while it is not of what stands in the boxes.

@@ -71,6 +71,9 @@ class PatchingExplorer(Explorer):
         super().__init__(clean=clean, corrupted=corrupted, part=part)
         self.begin()
 
+    def page_model(self) -> tuple[Any, Any]:
+        return self.model, self.tokenizer
+
     def compute_answer(self) -> dict[str, Any]:
         """The map, and for each of its cells what the model says next."""
         clean, corrupted = self._tokens("clean"), self._tokens("corrupted")

@@ -186,6 +186,7 @@ function open(model, host, name, guide) {
     if (tip) told.dataset.tip = tip;
   });
 
+  const { patience: slowly = SLOW } = model; // a page's own model says it in its own words
   let inFlight = false, next = null, patience = 0, newest = 0, lost = false;
   const say = (text) => { problem.textContent = text; problem.hidden = !text; };
   const hear = (event, call) => {
@@ -206,7 +207,7 @@ function open(model, host, name, guide) {
     inFlight = true;
     model.save_changes();
     clearTimeout(patience);
-    patience = setTimeout(() => say(SLOW), 8000);
+    patience = setTimeout(() => say(slowly), 8000);
   };
 
   // What listens, in order, is called once for all that changed; only then goes the next question.
@@ -249,7 +250,7 @@ function open(model, host, name, guide) {
     // Ask for what is no trait: a file, as a Blob's part; or that a state be taken up.
     request(content) {
       if (lost) throw Error(LOST);
-      const id = `${Math.random()}`, slow = setTimeout(() => say(SLOW), 8000);
+      const id = `${Math.random()}`, slow = setTimeout(() => say(slowly), 8000);
       model.send({ ...content, id });
       return new Promise((done, failed) => waiting.set(id, (problem, file) => {
         clearTimeout(slow);
@@ -257,6 +258,8 @@ function open(model, host, name, guide) {
         else done(file);
       }));
     },
+    // What a page that does not answer would need for that; the course's site has its own word for it.
+    get lacks() { return model.lacks ?? "a kernel"; },
     get code() { return model.get("answer").code; },
     announce(text) { live.textContent = text; },  // to a screen reader
     say,  // what went wrong, on the page itself
@@ -303,10 +306,10 @@ function saving(stageOf, name) {
   const code = item("Copy the code", "", async (stage) => { await copyText(stage.code); return "copied"; });
   const again = item("Open a state …", "", () => { chooser.click(); return ""; });
   const menu = make("div", { className: "menu", popover: "auto", role: "group", "aria-label": "Save", onbeforetoggle() {
-    const { left, bottom } = button.getBoundingClientRect(), { code: text, live } = stageOf();
+    const { left, bottom } = button.getBoundingClientRect(), { code: text, live, lacks } = stageOf();
     set(menu, { style: { left: `min(${left}px, 100vw - 13em)`, top: `min(${bottom + 2}px, 100vh - 15em)` } });
     set(code, { hidden: text === undefined, disabled: !text, title: text ? "Python that repeats the changes" : "Needs a change first: this is Python that repeats your changes" });
-    set(again, { disabled: !live, title: live ? "Take up a state that was saved" : "Needs a kernel" });
+    set(again, { disabled: !live, title: live ? "Take up a state that was saved" : `Needs ${lacks}` });
   } },
     item("Picture (PNG)", "What is on the screen, in pixels", async ({ root }) => download(await pixels(drawing(root)), `${name}.png`)),
     item("Drawing (SVG)", "What is on the screen, sharp at any size", ({ root }) => download(drawing(root).blob, `${name}.svg`)),

@@ -40,7 +40,7 @@ def show(widget: Any) -> None:
 
     Raises NotImplementedError, as IPython asks for, where one output has to hold all of it.
     """
-    if _in_one_output():
+    if in_one_output():
         raise NotImplementedError
     bundle, metadata = widget._repr_mimebundle_()
     if WIDGET in bundle:
@@ -58,7 +58,7 @@ def _still(text: str, kind: str = "") -> str:
     return f'<div class="{f"gptlib-still {kind}".strip()}"><style>{STYLE}</style>{text}</div>'
 
 
-def _in_one_output() -> bool:
+def in_one_output() -> bool:
     """Whether this is VS Code or Colab, which look for a widget's picture in its own output."""
     shell = get_ipython()
     return "google.colab" in sys.modules or (shell is not None and "__vsc_ipynb_file__" in shell.user_ns)

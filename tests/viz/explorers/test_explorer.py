@@ -11,7 +11,8 @@ import pytest
 from traitlets import Int, Unicode
 
 from gptlib.viz import figures
-from gptlib.viz.explorers.explorer import COLORS, FOLDER, Explorer, bare, color_table, packed
+from gptlib.viz.explorers.explorer import Explorer
+from gptlib.viz.explorers.pages import COLORS, FOLDER, bare, color_table, packed
 
 
 class Shouter(Explorer):

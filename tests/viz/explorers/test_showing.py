@@ -7,6 +7,7 @@ import pytest
 from gptlib.course import Quiz
 from gptlib.viz import BudgetExplorer
 from gptlib.viz.explorers import showing
+from gptlib.viz.explorers.saved import EXPLORER
 from gptlib.viz.explorers.showing import WIDGET
 
 
@@ -28,7 +29,7 @@ def test_an_explorer_its_picture_and_what_to_do(shown):
     assert set(widget) == {WIDGET, "text/html"} and not widget["text/html"]
     # Without a plain text: strict nbval compares it, and a saved notebook without it stays as it is.
     assert set(sentence) == {"text/html"} and "Run the cell to use it." in sentence["text/html"]
-    assert set(picture) == {"image/png", "text/plain"}
+    assert set(picture) == {"image/png", "text/plain", EXPLORER}
     assert picture["text/plain"].startswith("BudgetExplorer(")
     assert shown(BudgetExplorer())[1] == sentence  # and no identity of a widget in it
 
@@ -49,4 +50,4 @@ def test_in_one_output_where_others_would_be_seen_too(shown, monkeypatch, where)
     explorer = BudgetExplorer()
     with pytest.raises(NotImplementedError):  # IPython then shows the whole bundle
         shown(explorer)
-    assert {WIDGET, "image/png", "text/plain"} <= set(explorer._repr_mimebundle_()[0])
+    assert set(explorer._repr_mimebundle_()[0]) == {WIDGET, "image/png", "text/plain"}

@@ -201,4 +201,4 @@ def test_figure_and_file(explorer, tmp_path):
     assert explorer.to_png() == AttentionSteps(*drawn(3, 5, 4), WORDS, query=2).to_png()
     assert repr(explorer) == "AttentionSteps(5 tokens, query 'her', d_k 4)"
     explorer.to_html(tmp_path / "steps.html")
-    assert (tmp_path / "steps.html").stat().st_size < 60_000
+    assert (tmp_path / "steps.html").stat().st_size < 64_000  # 9 kB stand in for a kernel
