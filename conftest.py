@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "offline")]
 
 # Before anything imports torch, which reads these once; kernels and programs that tests start inherit them.
-from notebooks.execute import WIDGET, kernel_environment, peak_memory  # noqa: E402
+from notebooks.execute import EXPLORER, WIDGET, kernel_environment, peak_memory  # noqa: E402
 
 KERNEL_ENVIRONMENT = kernel_environment()
 HIDDEN_DEVICES = KERNEL_ENVIRONMENT.pop("CUDA_VISIBLE_DEVICES")  # for kernels alone: tests may use them
@@ -85,8 +85,9 @@ def as_on_windows(monkeypatch):
 def pytest_collectstart(collector):
     if isinstance(collector, IPyNbFile):
         # Pictures are left out by nbval itself; HTML is left out where a text says the same.
-        # A widget is saved as its picture alone.
-        collector.skip_compare += ("stderr", "text/html", "image/svg+xml", WIDGET)
+        # A widget is saved as its picture, and an explorer as its state besides, which is full of floats:
+        # tests/course/test_saved_explorers.py holds it to the page code.
+        collector.skip_compare += ("stderr", "text/html", "image/svg+xml", WIDGET, EXPLORER)
 
 
 def pytest_itemcollected(item):

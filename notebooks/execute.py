@@ -18,6 +18,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 NOTEBOOKS = Path(__file__).resolve().parent
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
+EXPLORER = "application/vnd.gptlib.explorer+json"  # what the site shows of an explorer
 LANGUAGE = {
     "file_extension": ".py",
     "mimetype": "text/x-python",

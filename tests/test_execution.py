@@ -83,7 +83,7 @@ def test_what_is_saved(saved):
     assert "image/png" in notebook.cells[4].outputs[0].data
     assert notebook.cells[6].outputs[0].data == {"text/plain": "('1', '')"}
     kinds = [sorted(output.data) for output in notebook.cells[7].outputs]
-    assert kinds == [["text/html"], ["image/png", "text/plain"]]
+    assert kinds == [["text/html"], [execute.EXPLORER, "image/png", "text/plain"]]
 
 
 def test_executing_again_changes_nothing_but_identities_of_widgets(saved, tmp_path):
