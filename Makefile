@@ -4,6 +4,7 @@
 # make notebooks  execute all notebooks and save them (ONLY="attention gpt" for some)
 # make slides     a slide show of a notebook, to present offline (NB=attention)
 # make glossary   docs/glossary.md anew, from the notebooks
+# make site       the course as a web site, in site/; any browser opens it, without a network
 # make bench      how fast all of it is, beside what else one would pick; then the explorers, in a real browser
 # make doctor     what this machine has, and what is wrong with it
 # make clean      forget the set-up
@@ -28,7 +29,7 @@ WARM_UP = $(BIN)/python -c 'import torch, matplotlib.font_manager' && \
 HIDE = $(BIN)/python -m jupyter labextension disable --level sys_prefix \
 	@jupyter/nbgrader @jupyter-notebook/lab-extension >/dev/null 2>&1
 
-.PHONY: lab test lint notebooks slides glossary bench doctor clean
+.PHONY: lab test lint notebooks slides glossary site bench doctor clean
 .DELETE_ON_ERROR:
 
 lab: $(VENV)/lab.stamp
@@ -50,6 +51,9 @@ slides: $(VENV)/lab.stamp
 
 glossary: $(VENV)/lab.stamp
 	$(BIN)/gptlib glossary
+
+site: $(VENV)/test.stamp
+	$(BIN)/gptlib site
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/speed.py

@@ -66,6 +66,8 @@ def wrong_links(page):
             yield f"[{text}]({target}) leads nowhere"
         elif file in notebook_paths() and short_title(file) not in text:
             yield f"[{text}]({target}) has to say {short_title(file)!r}"
+        elif page.suffix == ".md" and text.endswith(".md"):
+            yield f"[{text}]({target}) names a file; on the site there is none"
 
 
 def gone(text):
@@ -104,6 +106,8 @@ def test_wrong_links_and_bare_numbers_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# A page\n\n[a](gone.md), [b](#no), [c](#a-page), [`x`](https://example.com)\n")
     assert list(wrong_links(page)) == ["[a](gone.md) leads nowhere", "[b](#no) leads nowhere"]
+    page.write_text("[page.md](page.md), [This page](page.md)")
+    assert list(wrong_links(page)) == ["[page.md](page.md) names a file; on the site there is none"]
     attention = next(path for path in notebook_paths() if path.stem.endswith("_attention"))
     page.write_text(
         f"[Attention]({attention}) and [the one on it]({attention}), [Attention]({attention}#Quizz)"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections import defaultdict
@@ -22,7 +23,10 @@ from packaging.utils import canonicalize_name
 
 import gptlib
 from gptlib.course.desk.checking import solution
+from gptlib.course.desk.workbooks import serialize
 from gptlib.course.exercises import exercise
+from gptlib.course.prose import find_notebook
+from gptlib.course.site.colab import Repository, colab_copy, set_up
 from gptlib.extras import MODULES, MissingExtra, need
 
 if sys.version_info >= (3, 11):
@@ -192,7 +196,11 @@ class Install:
         pip("--python", self.bin / "python", "install", "--no-deps", wheel)
         (self.site,) = folder.glob("lib/python*/site-packages")
         (own,) = self.site.glob("gptlib-*.dist-info")
-        seen, waiting = set(), [(metadata.Distribution.at(own), extra)]
+        self.bring(metadata.Distribution.at(own), extra)
+
+    def bring(self, distribution, extra=""):
+        """Link what a distribution asks for, from here."""
+        seen, waiting = set(), [(distribution, extra)]
         for distribution, chosen in waiting:
             for line in map(Requirement, distribution.requires or []):
                 for each in line.extras or {""}:
@@ -203,13 +211,21 @@ class Install:
                         seen.add((line.name, each))
                         waiting.append((metadata.distribution(line.name), each))
         for distribution, _ in waiting[1:]:
-            for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
-                if not (self.site / name).exists():
-                    (self.site / name).symlink_to(Path(distribution.locate_file(name)).resolve())
+            self.link(distribution)
 
-    def run(self, folder, *command, status=0):
+    def link(self, distribution):
+        for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (self.site / name).exists():
+                (self.site / name).symlink_to(Path(distribution.locate_file(name)).resolve())
+
+    def run(self, folder, *command, status=0, environment=None):
         """What a command of this environment prints; on stderr, if it is to fail."""
-        environment = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT / "tests" / "offline")}
+        environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT / "tests" / "offline"),
+            **(environment or {}),
+        }
         del environment["GPTLIB_PROGRESS"]
         program = [str(self.bin / command[0]), *map(str, command[1:])]
         done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True)
@@ -321,6 +337,46 @@ assert "from a checkout" in shell("glossary", status=2)
     whole.run(tmp_path, "python", "-c", IN_PROCESS + script.replace("SITE", repr(str(whole.site))))
     assert "start" in whole.run(tmp_path, "python", "-m", "gptlib", "--help")
     assert whole.run(tmp_path, "gptlib", "doctor").endswith("All is well.\n")
+
+
+def without_caches(file):
+    return None if "__pycache__" in file.name else file
+
+
+def test_the_first_cell_of_a_copy_for_colab_brings_the_course(wheel, tmp_path):
+    """Where all packages are but the course: it comes from an archive, and then the notebook runs."""
+    bare = Install(tmp_path / "venv", wheel, "course")
+    for path in bare.site.glob("gptlib*"):
+        shutil.rmtree(path)
+    for name in ("pip", "hatchling"):
+        bare.bring(metadata.distribution(name))
+        bare.link(metadata.distribution(name))
+    archive = tmp_path / "gpt-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as file:
+        for name in ("pyproject.toml", "README.md", "LICENSE", "gptlib", "data", "notebooks"):
+            file.add(ROOT / name, f"gpt-1.0/{name}", filter=without_caches)
+    copy = colab_copy(find_notebook("welcome"), Repository("ada/gpt"))
+    first = copy["cells"][0]
+    first["source"] = set_up(archive.as_uri())
+    where = {**first, "id": "where", "source": "import gptlib\nprint(gptlib.__file__)"}
+    copy["cells"] += [{**first, "id": "again"}, where]
+    (tmp_path / "copy.ipynb").write_bytes(serialize(copy))
+    script = """
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read("copy.ipynb", 4)
+NotebookClient(notebook, kernel_name="python3", timeout=300).execute()
+first, *_, again, where = notebook.cells
+assert "restart the kernel" in str(first.outputs), first.outputs  # pip's own note: it installed something
+assert again.outputs == [], again.outputs
+print(where.outputs[0].text)
+"""
+    # As pip reads it, 0 is what turns the isolation off: there is no index to fetch hatchling from.
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    said = bare.run(tmp_path, "python", "-c", script, environment=offline)
+    assert Path(said.strip()) == bare.site / "gptlib" / "__init__.py"
+    shutil.rmtree(tmp_path / "venv")
 
 
 def test_grading(whole, tmp_path):

@@ -29,6 +29,7 @@ except ImportError as error:
 VERBS = (
     "train",
     "generate",
+    "page",
     "finetune",
     "evaluate",
     "start",
@@ -36,6 +37,7 @@ VERBS = (
     "progress",
     "slides",
     "glossary",
+    "site",
     "nbgrader",
     "grade",
     "doctor",

@@ -35,11 +35,13 @@ class Term:
     """A term, what it means, and other ways in which a notebook may write it.
 
     Without a meaning, the sentence in which the notebook introduces the term is taken.
+    elsewhere: what papers and other courses call it, for whoever comes from there.
     """
 
     name: str
     meaning: str = ""
     also: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Entry:
     notebook: Path
     title: str
     section: str
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,10 @@ TERMS = (
         "attention sink",
         "A place, often the first token, that takes attention which has nowhere else to go.",
     ),
+    Term(
+        "backpropagation",
+        "Computing all gradients in one pass: from the loss back through each step of the model.",
+    ),
     Term("batch", "Several sequences that a model processes at once, side by side in one tensor."),
     Term(
         "beam search",
@@ -112,7 +119,11 @@ TERMS = (
     ),
     Term("catastrophic forgetting", "Losing what a model could do, while it is trained on something else."),
     Term("causal attention", "Attention in which no position can see a later one.", ("causal",)),
-    Term("causal mask", "The mask that hides from each query every key that comes after it."),
+    Term(
+        "causal mask",
+        "The mask that hides from each query every key that comes after it.",
+        elsewhere="look-ahead mask",
+    ),
     Term(
         "chain rule",
         "A text's probability is the product of those of its pieces, each given the pieces before it.",
@@ -122,11 +133,14 @@ TERMS = (
         "chrF",
         "How well two texts agree in runs of one to six characters; what is missing weighs more.",
     ),
-    Term("clipping", also=("gradient clipping",)),
+    Term("clipping", also=("gradient clipping",), elsewhere="gradient clipping"),
     Term("conditional probability", "How likely something is, given that something else is known."),
     Term("context", "The tokens that a model has before it when it guesses the next one."),
     Term(
-        "context length", "The largest number of tokens that a model can read at once.", ("context_length",)
+        "context length",
+        "The largest number of tokens that a model can read at once.",
+        ("context_length",),
+        elsewhere="context window or block size",
     ),
     Term(
         "control",
@@ -136,13 +150,18 @@ TERMS = (
     Term(
         "cross-attention",
         "Attention in which the queries come from one text and the keys and values from another.",
+        elsewhere="encoder–decoder attention",
     ),
     Term(
         "cross-entropy",
         "The mean surprise of a model, in nats, at what really came next: the loss of this course.",
     ),
     Term("d_head", "The length of the queries, keys and values of one head; papers write it d_k.", ("d_k",)),
-    Term("d_model", "The width of a model: how many numbers its vector for each position has."),
+    Term(
+        "d_model",
+        "The width of a model: how many numbers its vector for each position has.",
+        elsewhere="hidden size",
+    ),
     Term(
         "data parallelism",
         "Several workers read different parts of a batch with the same weights, and add up their gradients.",
@@ -165,7 +184,11 @@ TERMS = (
     ),
     Term("embedding", "A table with one learned vector for each token, and the vector that it gives."),
     Term("encode", "To turn a text into tokens.", ("encoding",)),
-    Term("end of text", "A special token that marks where one document ends and the next begins."),
+    Term(
+        "end of text",
+        "A special token that marks where one document ends and the next begins.",
+        elsewhere="EOS",
+    ),
     Term("entropy", "The mean surprise of whoever knows the true probabilities: what cannot be foreseen."),
     Term(
         "entropy floor",
@@ -174,6 +197,7 @@ TERMS = (
     ),
     Term("F1", "How well two lists agree: twice the hits, divided by the items of both."),
     Term("feature", "One of the numbers in a vector that a model computes."),
+    Term("fine-tuning", "Training a trained model further, on texts of the task that it is meant for."),
     Term("FLOPs", "Floating-point operations, the measure of how much computing something takes."),
     Term(
         "FSDP",
@@ -198,6 +222,7 @@ TERMS = (
     Term(
         "grouped-query attention",
         "Attention in which several heads of queries share the keys and values of one.",
+        elsewhere="GQA",
     ),
     Term("GRU", "A recurrent network with gates that decide how much of its state is kept."),
     Term(
@@ -221,12 +246,22 @@ TERMS = (
         "key/value cache",
         "The keys and values of all tokens read so far, kept so that each new token costs one step.",
         ("keys and values",),
+        elsewhere="KV cache",
     ),
     Term("language model"),
     Term("layer", "One of the steps, alike in shape, that a model applies one after the other."),
-    Term("LayerNorm", "Rescaling each vector to mean 0 and variance 1, over its own features."),
-    Term("learning rate", "The size of a training step."),
-    Term("linear layer", "A layer that multiplies by a learned matrix and may add a bias.", ("nn.Linear",)),
+    Term(
+        "LayerNorm",
+        "Rescaling each vector to mean 0 and variance 1, over its own features.",
+        elsewhere="layer normalization",
+    ),
+    Term("learning rate", "The size of a training step.", elsewhere="step size"),
+    Term(
+        "linear layer",
+        "A layer that multiplies by a learned matrix and may add a bias.",
+        ("nn.Linear",),
+        elsewhere="fully connected or dense layer",
+    ),
     Term(
         "load-balance loss",
         "What a model pays in training for sending most tokens to the same few experts.",
@@ -255,9 +290,11 @@ TERMS = (
     Term("merge", "The step of byte-pair encoding that makes one new token of two neighbors."),
     Term("merging", "Adding what LoRA learned to the weights, so that the model is a plain one again."),
     Term("minimum length", "The number of tokens before which a text is not allowed to end."),
-    Term("mixture of experts", "Several MLPs in a block, of which each token uses a few."),
+    Term("mixture of experts", "Several MLPs in a block, of which each token uses a few.", elsewhere="MoE"),
     Term(
-        "MLP", "The part of a block that works on each position alone: two linear layers with a bend between."
+        "MLP",
+        "The part of a block that works on each position alone: two linear layers with a bend between.",
+        elsewhere="feed-forward network, FFN",
     ),
     Term("multi-head attention", "Several heads side by side, whose outputs are joined and mixed."),
     Term(
@@ -266,6 +303,11 @@ TERMS = (
     ),
     Term("n-gram", "n tokens in a row; counting them gives a model that guesses from the last n − 1."),
     Term("nat", "The unit of surprise with the natural logarithm; one nat is about 1.44 bits."),
+    Term(
+        "neural network",
+        "Layers with learned weights, one after another, with a bend between them.",
+        ("network",),
+    ),
     Term("neuron", "One number inside an MLP: it reads one direction of the stream and writes another."),
     Term(
         "norm",
@@ -296,6 +338,7 @@ TERMS = (
         "positional embedding",
         "A vector for each position, added to that of the token, so that a model can tell the order.",
         ("learned positions", "position embedding"),
+        elsewhere="positional encoding",
     ),
     Term(
         "power law",
@@ -317,8 +360,13 @@ TERMS = (
         "recurrent network",
         "A model that reads one token at a time and carries what it knows in one vector.",
         ("recurrent",),
+        elsewhere="RNN",
     ),
-    Term("residual connection", "Adding a layer's answer to its input, instead of putting it in its place."),
+    Term(
+        "residual connection",
+        "Adding a layer's answer to its input, instead of putting it in its place.",
+        elsewhere="skip connection",
+    ),
     Term(
         "residual stream", "The vectors that run through all blocks, to which each part adds what it finds."
     ),
@@ -328,6 +376,7 @@ TERMS = (
         "rotary positions",
         "Positions told by turning queries and keys, each by an angle that grows with its place.",
         ("rotary", "RoPE"),
+        elsewhere="RoPE",
     ),
     Term("router", "The small layer that chooses the experts for each token."),
     Term("safetensors", "A file of numbers with names and shapes, which can do nothing when it is opened."),
@@ -363,7 +412,7 @@ TERMS = (
         "Storyworld",
         "The course's story generator, which knows the exact probability of every story it tells.",
     ),
-    Term("surprise"),
+    Term("surprise", elsewhere="surprisal, negative log-likelihood"),
     Term("SwiGLU", "An MLP with a gate: one widened copy of the input opens and closes another."),
     Term("targets"),
     Term("temperature"),
@@ -371,11 +420,20 @@ TERMS = (
     Term("token", "A piece of text that a model reads and writes as one: a word, a part of one, a sign."),
     Term("tokenizer"),
     Term("top-k"),
-    Term("top-p"),
+    Term("top-p", elsewhere="nucleus sampling"),
     Term("training set", "The texts that a model learns from.", ("training",)),
     Term("transformer", "The family of models, built of attention and MLPs, to which GPT belongs."),
-    Term("unembedding", "The last matrix of a GPT: from a vector to a logit for every token."),
-    Term("validation set", "Texts that a model never learns from, on which it is judged.", ("validation",)),
+    Term(
+        "unembedding",
+        "The last matrix of a GPT: from a vector to a logit for every token.",
+        elsewhere="language-model head",
+    ),
+    Term(
+        "validation set",
+        "Texts that a model never learns from, on which it is judged.",
+        ("validation",),
+        elsewhere="development set",
+    ),
     Term("value", "What a position hands over when it is found."),
     Term(
         "vanishing gradient",
@@ -387,7 +445,11 @@ TERMS = (
     Term("vocabulary", "All the tokens that a tokenizer knows.", ("vocab_size", "vocab")),
     Term("warm-up", "The first steps of training, in which the learning rate rises from almost nothing."),
     Term("weight decay", "Pulling weights a little toward 0 at each step.", ("the decay",)),
-    Term("weight tying", "Using one matrix both as the embedding and as the unembedding."),
+    Term(
+        "weight tying",
+        "Using one matrix both as the embedding and as the unembedding.",
+        elsewhere="tied embeddings",
+    ),
     Term(
         "weights",
         "After the softmax: the shares with which attention averages; also the matrices of a model.",
@@ -434,7 +496,8 @@ def as_markdown(entries: list[Entry]) -> str:
         anchor = "#" + quote(entry.section.replace(" ", "-"), safe="") if entry.section else ""
         link = f"[{entry.title}](../notebooks/{entry.notebook.name}{anchor})"
         section = f", “{entry.section}”" if entry.section else ""
-        lines.append(f"- **{entry.term}**: {entry.sentence} <br>{link}{section}")
+        elsewhere = f" (elsewhere {entry.elsewhere})" if entry.elsewhere else ""
+        lines.append(f"- **{entry.term}**{elsewhere}: {entry.sentence} <br>{link}{section}")
     return "\n".join(lines) + "\n"
 
 
@@ -475,7 +538,8 @@ def _entry(term: Term, passages: list[Passage]) -> Entry:
         found = next(iter(prose or [passage for passage in passages if named.search(passage.text)]), None)
         if found is None:
             raise LookupError(f"no notebook mentions {term.name!r}; take it out of TERMS")
-    return Entry(term.name, term.meaning or _alone(found.text), found.notebook, found.title, found.section)
+    meaning = term.meaning or _alone(found.text)
+    return Entry(term.name, meaning, found.notebook, found.title, found.section, term.elsewhere)
 
 
 def _alone(sentence: str) -> str:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from driver import browser_page
 
 from gptlib import Storyworld, load
 from gptlib.shipped import load_snapshots, training_log
@@ -18,6 +19,7 @@ from gptlib.viz import (
     PositionExplorer,
     TrainingDashboard,
 )
+from gptlib.viz.gpt_page import write_page
 
 PAIR = (
     "Jack dreamed of hedgehogs and lived on plums. On Friday night",
@@ -79,3 +81,28 @@ def test_picture(show, storyteller, tmp_path, name):
     page.wait_for_timeout(300)  # transitions end
     page.screenshot(path=folder / f"{name}.png", full_page=True)
     assert (folder / f"{name}.png").stat().st_size > 20_000
+
+
+def test_picture_of_the_site(chromium, site, tmp_path):
+    folder = Path(os.environ.get("GPTLIB_PICTURES", tmp_path / "explorers")).parent
+    with browser_page(chromium, 1180, 860) as (page, beyond):
+        page.goto((site / "index.html").as_uri())
+        page.get_by_text("The model is awake").wait_for(timeout=60_000)
+        page.locator("#gpt").evaluate("one => scrollTo(0, one.offsetTop - 70)")
+        page.wait_for_timeout(1500)  # dots are on their way
+        page.screenshot(path=folder / "site.png")
+        assert beyond == []
+
+
+def test_picture_of_the_gpt_page(chromium, storyteller, tmp_path):
+    """The site's first page shows it until its model is awake."""
+    folder = Path(os.environ.get("GPTLIB_PICTURES", tmp_path))
+    write_page(*storyteller, tmp_path / "page.html")
+    with browser_page(chromium, 1188, 800) as (page, _):
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator(".gpt-page .flow svg").wait_for()
+        page.locator(".gpt-page:not(.fresh)").wait_for()  # ribbons are still again
+        top, flow = (page.locator(f".gpt-page {part}").bounding_box() for part in (".writing", ".flow"))
+        height = flow["y"] + flow["height"] - top["y"]
+        page.screenshot(path=folder / "gpt_page.png", clip={**top, "height": height})
+    assert (folder / "gpt_page.png").stat().st_size > 20_000

@@ -55,6 +55,11 @@ def test_the_place_is_where_the_term_is_brought_in():
     assert entry(Term("batch"), "Many **batches** of [rows](x.ipynb).").sentence == "Many batches of rows."
 
 
+def test_it_says_what_a_term_is_called_elsewhere():
+    told = entry(Term("MLP", "A part.", elsewhere="feed-forward network"), "An *MLP*.")
+    assert "- **MLP** (elsewhere feed-forward network): A part. <br>" in as_markdown([told])
+
+
 def test_outlines_introduce_nothing():
     passages = [
         Passage("Write a **head**.", NOTEBOOK, "Title", "What you will be able to do"),

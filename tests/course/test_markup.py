@@ -1,4 +1,5 @@
-from gptlib.course.slides.markup import formula, to_html
+from gptlib.course.markup import formula
+from gptlib.course.slides.markup import to_html
 
 
 def test_formulas_are_mathml():

@@ -19,7 +19,7 @@ from traitlets import Dict, Unicode
 from gptlib.course.desk.progress import questions_due, record_choice
 from gptlib.course.exercises import Prediction, Question, lesson, question
 from gptlib.viz.drawing import Drawing
-from gptlib.viz.explorers.explorer import bare
+from gptlib.viz.explorers.pages import bare
 from gptlib.viz.explorers.showing import show
 
 FOLDER = Path(__file__).parent

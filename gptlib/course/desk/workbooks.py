@@ -147,7 +147,7 @@ def _rename_all(notebooks: Path, work: Path) -> list[Done]:
 def _start_one(notebook: Path, workbook: Path, base: Path) -> Done:
     if os.path.lexists(workbook):
         return Done(workbook, "kept", f"{_name(workbook)} is there already, and stays as you left it")
-    contents = serialize(_of_course(notebook))
+    contents = serialize(readers_copy(notebook))
     # The base first: a workbook without one could not tell the reader's changes from the course's.
     _write(base, contents)
     _write(workbook, contents)
@@ -155,7 +155,7 @@ def _start_one(notebook: Path, workbook: Path, base: Path) -> Done:
 
 
 def _update_one(notebook: Path, workbook: Path, base: Path) -> Done:
-    found, theirs = workbook.read_bytes(), _of_course(notebook)
+    found, theirs = workbook.read_bytes(), readers_copy(notebook)
     contents = serialize(theirs)
     mine = parse(found)
     if mine is None:
@@ -471,7 +471,7 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
     return sorted({find_notebook(name, folder) for name in names}) or notebooks
 
 
-def _of_course(notebook: Path) -> Notebook:
+def readers_copy(notebook: Path) -> Notebook:
     """The course's notebook as readers get it: without outputs, which would answer what it asks."""
     theirs = parse(notebook.read_bytes())
     if theirs is None:

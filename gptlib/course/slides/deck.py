@@ -15,7 +15,6 @@ shown whole. A cell without a tag is shown in few words:
 
 from __future__ import annotations
 
-import ast
 import html
 import re
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gptlib.course.cells import figure_title, revealed
 from gptlib.course.exercises import Prediction, Question, lessons, question
 from gptlib.course.prose import Block, blocks, find_notebook, items, sentences, words
 from gptlib.course.slides.listings import (
@@ -299,11 +299,11 @@ class _Maker:
             return
         pictures, printed = _outputs(cell)
         code = cell.source if tags else shown_code(cell.source, bool(pictures))
-        title = _title(cell.source)
+        title = figure_title(cell.source)
         if kind == "predict":
             asked = question(rest.replace("-", ".", 1))
             self.ask(asked)
-            pictures, printed = _revealed(cell)
+            pictures, printed = revealed(cell)
             code, title = "", f"The figure that answers: {asked.asks}"
         if kind == "answer" and self.slides and self.slides[-1].kind == "exercise":
             task = self.slides[-1]
@@ -404,22 +404,6 @@ def _outputs(cell: Any) -> tuple[list[str], str]:
         elif "text/plain" in data:
             printed.append(data["text/plain"] + "\n")
     return pictures, "".join(printed).strip("\n")
-
-
-def _revealed(cell: Any) -> tuple[list[str], str]:
-    """What answers a prediction, out of the fold of its cell's output: pictures, and printed text."""
-    page = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
-    pictures = re.findall(r'<img src="(data:image/png;base64,[^"]*)"', page)
-    return pictures, html.unescape("\n".join(re.findall(r"(?s)<pre>(.*?)</pre>", page)))
-
-
-def _title(source: str) -> str:
-    """The title that the code gives its figure, for those who cannot see the picture."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.keyword) and node.arg == "title":
-            strings = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-            return " … ".join(text for text in strings if isinstance(text, str))
-    return "figure"
 
 
 def _figures(pictures: list[str], title: str) -> list[str]:
