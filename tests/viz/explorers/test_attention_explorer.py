@@ -20,7 +20,7 @@ from gptlib.viz.explorers import attention
 from gptlib.viz.explorers.adapters import adapt
 from gptlib.viz.explorers.attention import AttentionExplorer
 from gptlib.viz.explorers.coding import code, pack, thumbnails
-from gptlib.viz.explorers.living import pack_model
+from gptlib.viz.explorers.living import pack_model, runtime_code
 
 TEXT = "Nora met Leo. Then Nora saw Leo"
 CONFIG = {"n_layers": 2, "n_heads": 4, "d_model": 32, "context_length": 48}
@@ -620,5 +620,5 @@ def test_the_file_of_a_large_model_is_small_beside_it(tmp_path, tokenizer):
     explorer = AttentionExplorer(model, tokenizer, tokenizer.decode(tokens))
     assert explorer.answer["rows"] == 128 and len(explorer.answer["cells"]) == 144 * 128 * 129 // 2
     explorer.to_html(tmp_path / "large.html")
-    model = len(base64.b64encode(pack_model(model, tokenizer)))
+    model = len(base64.b64encode(pack_model(model, tokenizer))) + len(runtime_code())
     assert (tmp_path / "large.html").stat().st_size - model <= 1_000_000
