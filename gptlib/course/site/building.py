@@ -22,7 +22,7 @@ from gptlib.course.site.notebooks import NotebookMaker
 from gptlib.course.site.pages import Page, Places, between, course_pages
 from gptlib.course.site.pictures import Pictures
 from gptlib.course.site.reference import Reference, make_reference
-from gptlib.course.site.searching import search_index
+from gptlib.course.site.searching import packed_index
 from gptlib.course.site.templates import TEMPLATES, THEME
 from gptlib.places import is_checkout
 
@@ -72,8 +72,9 @@ class _Site:
         pages = list(self._pages())
         found = {page.path: self._framed(page).encode() for page in pages}
         found["index.html"] = self._first_page().encode()
-        index = json.dumps(search_index(pages), ensure_ascii=False, separators=(",", ":"))
-        found["assets/search.js"] = explorers.script_file("search.js", index).encode()
+        found["assets/search.js"] = explorers.script_file(
+            "search.js", json.dumps(packed_index(pages))
+        ).encode()
         for name in THEMED:
             found[f"assets/{name}"] = (THEME / name).read_bytes()
         for path, text in self._scripts().items():

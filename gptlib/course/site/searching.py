@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
@@ -22,6 +25,12 @@ def search_index(pages: Iterable[Page]) -> list[tuple[str, str, list[list[str]]]
     A term of the glossary and a field of the library are sections of their own.
     """
     return [(page.path, Markup(page.title).striptags(), _Reader(page.body).sections()) for page in pages]
+
+
+def packed_index(pages: Iterable[Page]) -> str:
+    """The index as its file has it: JSON, gzipped, in base64, less than half as many bytes."""
+    index = json.dumps(search_index(pages), ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(index.encode(), mtime=0)).decode()
 
 
 class _Section:

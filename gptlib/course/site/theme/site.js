@@ -54,17 +54,24 @@ const askedOf = (text) => {
   return (telling.length ? telling : words).map((word) => (word.length > 3 ? word.replace(/(?<=[^s])s$/, "") : word));
 };
 
+async function unpacked(base64) {
+  const packed = new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))]);
+  return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+const sectionsOf = (pages) => pages.flatMap(([path, title, sections]) => sections.map(([id, heading, text]) => ({
+  path, title, id, heading: heading || title, text,
+  // "Exercise: gradient descent" has two names, and its number is none.
+  names: (heading || title).split(": ").map(wordsOf).map((name) => name.filter((word) => !EMPTY.has(word) && !/^\d+$/.test(word))),
+  around: plain(` ${title}`), body: plain(` ${text}`),
+})));
 let index;  // of each section what is shown, and what is compared, once it has come
 const indexed = () => index ??= new Promise((done) => {
+  const failed = () => { index = undefined; done([]); };
   document.head.append(make("script", {
     src: `${document.body.dataset.root}assets/search.js`,
-    onload: () => done(globalThis.gptlib["search.js"].flatMap(([path, title, sections]) => sections.map(([id, heading, text]) => ({
-      path, title, id, heading: heading || title, text,
-      // "Exercise: gradient descent" has two names, and its number is none.
-      names: (heading || title).split(": ").map(wordsOf).map((name) => name.filter((word) => !EMPTY.has(word) && !/^\d+$/.test(word))),
-      around: plain(` ${title}`), body: plain(` ${text}`),
-    })))),
-    onerror: () => { index = undefined; done([]); },
+    onload: () => { unpacked(globalThis.gptlib["search.js"]).then(sectionsOf).then(done, failed); },
+    onerror: failed,
   }));
 });
 
