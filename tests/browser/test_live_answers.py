@@ -154,6 +154,13 @@ def test_writing_of_models_of_other_shapes(page, shape):
     both.tell(prompt="", path=[], tree=[])
 
 
+def test_an_answer_that_the_page_has_is_not_sent_again(page, storyteller):
+    both = Both(page, GenerationExplorer(*storyteller, "Nora took"))
+    both.tell(wanted=3)
+    reply = json.loads(page.evaluate(ASK, ["generation", "one", both.state | {"step": 1, "top_k": 3}]))
+    assert reply["problem"] == "" and "answer" not in reply
+
+
 def test_of_equals_the_last_is_first(page):
     model, tokenizer = strange_model({})
     with torch.no_grad():
@@ -195,8 +202,16 @@ REFUSED = [
     ("Jack lived on", "Noah lived on plums. On", "take 3 from corrupted"),
     ("a b c d e f", "x b c y z e q f g", "Where clean has"),
     ("the 猫 sat there", "the cat sat", "Where clean has"),
+    (" Jack said", " said Jack took", "Where clean has nothing (0)"),  # of runs as long the first counts
     ("Jack", "Jack", "both followed by"),
+    (" Jack" * 39, " Jack" * 39, "both followed by"),
+    (" Jack" * 40, " Jack" * 40, "at most 39"),
 ]
+COUNT = """() => {
+  const { run } = GPT.prototype;
+  self.runs = 0;
+  GPT.prototype.run = function (...given) { self.runs++; return run.apply(this, given); };
+}"""
 
 
 def test_maps_of_all_parts(page, storyteller):
@@ -208,6 +223,15 @@ def test_maps_of_all_parts(page, storyteller):
     for clean, corrupted, words in REFUSED:
         assert words in both.tell(clean=clean, corrupted=corrupted)
     assert both.tell(clean=PAIRS[0][0], corrupted=PAIRS[0][1]) == ""
+
+
+def test_texts_are_read_once_for_all_parts(page, storyteller):
+    both = Both(page, PatchingExplorer(*storyteller, *PAIRS[0]))
+    page.workers[-1].evaluate(COUNT)
+    both.tell(part="mlp.output")
+    assert page.workers[-1].evaluate("self.runs") == 0
+    both.tell(clean=PAIRS[0][1], corrupted=PAIRS[0][0])
+    assert page.workers[-1].evaluate("self.runs") == 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)
