@@ -1,4 +1,4 @@
-"""What stands in for a kernel (live/host.js), with answers that come late, in another order, or not at all."""
+"""What stands in for a kernel (live/host.js), with answers that come late, in another order, or never."""
 
 import pytest
 from driver import browser_page
@@ -60,7 +60,8 @@ def test_nobody_sees_half_of_an_answer(page):
         """() => {
         globalThis.seen = [];
         for (const name of ["head", "answer", "details", "answered"]) model.on(`change:${name}`, () => {
-          seen.push([model.get("head"), model.get("answer").n, model.get("details").of, model.get("answered")]);
+          const [head, answer, details, answered] = ["head", "answer", "details", "answered"].map(model.get);
+          seen.push([head, answer.n, details.of, answered]);
         });
       }"""
     )
