@@ -17,7 +17,7 @@ LOOKS = """() => [...document.querySelectorAll(".gptlib, .gptlib *")].map((eleme
 
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_it_looks_the_same_beside_all_others(show, name):
-    page = show(EXPLORERS[name](*load("storyteller")))
+    page = show(EXPLORERS[name](*load("storyteller")), still=True)  # a model that wakes would draw anew
     for width in (360, 1100):
         page.set_viewport_size({"width": width, "height": 800})
         page.reload()
